@@ -1,0 +1,30 @@
+"""The classic brief: a small CNN on MNIST, Adam, 10 epochs."""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """Returns the settings; any field can be set as ``--config.field=value``."""
+    config = ConfigDict()
+    config.seed = 0  # source of all randomness; the same seed gives the same bits
+    config.num_epochs = 10  # passes over the training set
+    config.batch_size = 128  # examples a step
+
+    config.dataset = ConfigDict()
+    config.dataset.name = 'mnist'  # TFDS data set of 28x28x1 images, such as 'kmnist'
+    config.dataset.data_dir = ''  # TFDS directory; '' = embedded MNIST, else TFDS's default
+    config.dataset.train_split = 'train'  # in TFDS's syntax, such as 'train[:2000]'
+    config.dataset.test_split = 'test'  # likewise
+    config.dataset.validation = 'test'  # after each epoch: 'test', or 'holdout' from train
+    config.dataset.holdout_size = 5000  # examples; used by 'holdout' only
+
+    config.model = ConfigDict()
+    config.model.features = (32, 64)  # filters of each 3x3 convolution
+    config.model.hidden_size = 128  # units of the dense layer before the logits
+    config.model.num_classes = 10  # logits; must be the data set's number of classes
+    config.model.conv = 'auto'  # 'xla', 'patches', or 'auto': the backend's faster one
+
+    config.optimizer = ConfigDict()
+    config.optimizer.name = 'adam'  # an optax optimizer
+    config.optimizer.learning_rate = 1e-3  # step size, constant
+    return config

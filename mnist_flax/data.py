@@ -1,0 +1,216 @@
+"""TFDS data sets as uint8 arrays in memory, read without TensorFlow."""
+
+import dataclasses
+import difflib
+import pathlib
+from typing import TYPE_CHECKING, Literal
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from mnist_flax.checks import UserError, require
+from mnist_flax.shards import Examples, read_shard
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+IMAGE_SHAPE = (28, 28, 1)
+
+# TFDS's own `mnist/3.0.1`, prepared as array_record, with its checksums.
+EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds_data'
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a run trains on, is validated on after each epoch, and is tested on."""
+
+    full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
+    train: Examples
+    validation: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+
+
+def normalize(
+    images: UInt8[Array, '*batch 28 28 1'],
+) -> Float[Array, '*batch 28 28 1']:
+    """Maps pixels from 0..255 to [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def load(
+    name: str,
+    data_dir: str,
+    train_split: str,
+    test_split: str,
+    validation: Literal['test', 'holdout'],
+    holdout_size: int,
+) -> Dataset:
+    """Loads a TFDS image-classification data set of 28x28x1 images.
+
+    Args:
+      name: TFDS name, with a config or version if wanted: ``'mnist'``,
+        ``'emnist/digits'``, ``'mnist:3.0.1'``.
+      data_dir: TFDS directory that holds it as array_record; ``''`` is the embedded
+        copy of MNIST, or TFDS's default directory for any other name.
+      train_split: Split to train on, in TFDS's syntax, such as ``'train[:2000]'``.
+      test_split: Split to test on.
+      validation: ``'test'`` validates on the test split. ``'holdout'`` takes the last
+        ``holdout_size`` examples out of the training split instead; TFDS stores
+        examples in a hashed order, so they are a random sample, and the same one on
+        every machine.
+      holdout_size: Number of examples held out; unused with ``'test'``.
+
+    Returns:
+      The splits as arrays.
+
+    Raises:
+      UserError: The data set, its version or a split is absent, it is of another kind,
+        or one of its files is damaged.
+    """
+    builder = _find_builder(name, data_dir)
+    label = _check_features(builder)
+    train = _read_split(builder, 'train_split', train_split)
+    test = _read_split(builder, 'test_split', test_split)
+    held_out = test
+    if validation == 'holdout':
+        available = len(train.labels)
+        require(
+            1 <= holdout_size < available,
+            f'config.dataset.holdout_size: found {holdout_size}; allowed: 1 to '
+            f'{available - 1}, so that some of the {available} examples of '
+            f'{train_split!r} are left to train on',
+        )
+        held_out = train.slice(-holdout_size, None)
+        train = train.slice(None, -holdout_size)
+    return Dataset(
+        full_name=builder.info.full_name,
+        train=train,
+        validation=held_out,
+        test=test,
+        class_names=tuple(label.int2str(i) for i in range(label.num_classes)),
+    )
+
+
+def _find_builder(name: str, data_dir: str) -> 'tfds.core.DatasetBuilder':
+    # TFDS is imported in functions: it takes 0.5 s that `--help` should not wait for.
+    from tensorflow_datasets.core import constants, read_only_builder, registered
+
+    if data_dir:
+        root = pathlib.Path(data_dir).expanduser()
+        require(
+            root.is_dir(),
+            f'config.dataset.data_dir: found {data_dir!r}, which is no directory; '
+            "allowed: a TFDS directory, or '' for the embedded MNIST",
+        )
+    elif name.split(':')[0] == 'mnist':
+        root = EMBEDDED_DIR
+    else:
+        root = pathlib.Path(constants.DATA_DIR)
+    try:
+        builder = read_only_builder.builder_from_files(name, data_dir=root)
+    except registered.DatasetNotFoundError as error:
+        raise UserError(_explain_absence(name, root)) from error
+    except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
+        raise UserError(
+            f'config.dataset: the TFDS description of {name!r} in {root} cannot be read '
+            f'({_first_line(error)})'
+        ) from error
+    file_format = builder.info.file_format
+    require(
+        file_format is not None and file_format.value == 'array_record',
+        f'config.dataset: {builder.data_path} holds {name!r} as '
+        f'{file_format.value if file_format else "an unknown format"}; allowed: '
+        f'array_record (tfds build {name} --file_format=array_record)',
+    )
+    return builder
+
+
+def _explain_absence(name: str, root: pathlib.Path) -> str:
+    import tensorflow_datasets as tfds
+
+    if root == EMBEDDED_DIR:
+        return (
+            f'config.dataset.name: found {name!r}; allowed: the embedded version '
+            "'mnist:3.0.1', or another with config.dataset.data_dir"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=root)
+    except Exception:  # an unknown name, config or version, or one that cannot be parsed
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name, known, n=1)
+        return f'config.dataset.name: found {name!r}, which is not in {root}; allowed: ' + (
+            f'a data set that TFDS knows, such as {close[0]!r}'
+            if close
+            else 'the name of a data set that TFDS knows, and its version if you give one'
+        )
+    megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
+    return (
+        f'config.dataset.name: {name!r} is not in {root}; `tfds build {name} '
+        f'--file_format=array_record --data_dir={root}` would download {megabytes:.0f} MB '
+        "and needs TensorFlow (pip install -e '.[tensorflow]'); or set "
+        'config.dataset.data_dir to a directory that holds it'
+    )
+
+
+def _check_features(
+    builder: 'tfds.core.DatasetBuilder',
+) -> 'tfds.features.ClassLabel':
+    import tensorflow_datasets as tfds
+
+    features = dict(builder.info.features.items())
+    image, label = features.get('image'), features.get('label')
+    require(
+        isinstance(image, tfds.features.Image)
+        and isinstance(label, tfds.features.ClassLabel),
+        f'config.dataset.name: {builder.name!r} has the features {", ".join(features)}; '
+        "allowed: image classification, with an 'image' and a class 'label'",
+    )
+    require(
+        image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
+        f'config.dataset.name: {builder.name!r} has {np.dtype(image.np_dtype)} images of '
+        f'shape {image.shape}; allowed: uint8 images of shape {IMAGE_SHAPE}',
+    )
+    return label
+
+
+def _read_split(
+    builder: 'tfds.core.DatasetBuilder', field: str, split: str
+) -> Examples:
+    splits = builder.info.splits
+    sizes = ', '.join(f'{name} ({info.num_examples})' for name, info in splits.items())
+    try:
+        pieces = splits[split].file_instructions
+        require(bool(pieces), 'it selects no example')
+    except Exception as error:  # TFDS has several types for a split it cannot resolve
+        raise UserError(
+            f'config.dataset.{field}: found {split!r}; allowed: the splits {sizes} and '
+            f'their slices ({_first_line(error)})'
+        ) from error
+    checksums = _read_checksums(pathlib.Path(builder.data_path))
+    parts = []
+    for piece in pieces:
+        path = pathlib.Path(piece.filename)
+        shard = read_shard(
+            path, piece.examples_in_shard, builder.info.features, checksums.get(path)
+        )
+        parts.append(shard.slice(piece.skip, piece.skip + piece.take))
+    return Examples(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def _read_checksums(version_dir: pathlib.Path) -> dict[pathlib.Path, str]:
+    # <TFDS directory>/<name>[/<config>]/<version>: the list is two or three folders up.
+    for root in version_dir.parents[1:3]:
+        listing = root / 'SHA256SUMS'
+        if listing.is_file():
+            rows = [line.split() for line in listing.read_text().splitlines()]
+            return {root / name: digest for digest, name in rows}
+    return {}
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0] or type(error).__name__

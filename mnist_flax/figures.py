@@ -1,0 +1,140 @@
+"""The figures of a report, as PNG."""
+
+import io
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mnist_flax.shards import Examples
+
+_RIGHT, _WRONG = '#1b6ca8', '#c0392b'
+
+
+def to_png(figure: Figure) -> bytes:
+    """Renders a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # Without metadata the bytes do not depend on Matplotlib's version string.
+    figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+    return buffer.getvalue()
+
+
+def accuracy_plot(history: Sequence[dict[str, float]], title: str) -> Figure:
+    """Draws training and validation accuracy by epoch.
+
+    Args:
+      history: A row an epoch, with ``epoch``, ``train_accuracy`` and
+        ``validation_accuracy`` (fractions).
+      title: Title of the figure.
+    """
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    epochs = [row['epoch'] for row in history]
+    for name, marker, color, label in (
+        ('train', 'o', '#7f8c8d', 'training (mean over the epoch, as it learns)'),
+        ('validation', 's', _RIGHT, 'validation (after the epoch)'),
+    ):
+        accuracy = [row[f'{name}_accuracy'] for row in history]
+        axes.plot(epochs, accuracy, marker=marker, color=color, label=label)
+    axes.annotate(
+        f'{history[-1]["validation_accuracy"]:.2%}',
+        (epochs[-1], history[-1]['validation_accuracy']),
+        xytext=(0, -14),
+        textcoords='offset points',
+        ha='center',
+        color=_RIGHT,
+    )
+    axes.set(title=title, xlabel='epoch', ylabel='accuracy')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    axes.grid(alpha=0.3)
+    axes.legend(loc='lower right')
+    return figure
+
+
+def sample_predictions(
+    examples: Examples,
+    probabilities: Float[np.ndarray, 'examples classes'],
+    class_names: Sequence[str],
+    title: str,
+) -> Figure:
+    """Shows the first test images, then the mistakes made with most confidence.
+
+    Args:
+      examples: The test set.
+      probabilities: What the network says of each image.
+      class_names: Names of the classes.
+      title: Title of the figure.
+    """
+    predictions = probabilities.argmax(axis=-1)
+    mistakes = np.flatnonzero(predictions != examples.labels)
+    surest = mistakes[np.argsort(-probabilities.max(axis=-1)[mistakes], kind='stable')]
+    first = np.arange(min(16, len(examples.labels)))
+    shown = surest[:16]
+    sections = [(f'the first {len(first)} test images', first)]
+    if len(shown):
+        sections.append((
+            f'{len(shown)} of the {len(mistakes)} mistakes in {len(predictions):,} test '
+            'images, those made with most confidence', shown,
+        ))
+
+    rows = [int(np.ceil(len(indices) / 8)) for _, indices in sections]
+    figure = Figure(figsize=(11, 1.85 * sum(rows) + 1.1), layout='constrained')
+    figure.suptitle(f'{title}: predicted class and confidence (true class)')
+    parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for (heading, indices), part, num_rows in zip(sections, parts, rows, strict=True):
+        part.suptitle(heading, fontsize='medium')
+        grid = part.subplots(num_rows, 8, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for index, axes in zip(indices, grid, strict=False):
+            predicted, label = predictions[index], examples.labels[index]
+            right = predicted == label
+            axes.imshow(examples.images[index, :, :, 0], cmap='gray_r', vmin=0, vmax=255)
+            axes.set_title(
+                f'{"" if right else "✗ "}{class_names[predicted]}  '
+                f'{probabilities[index, predicted]:.1%}\n(true {class_names[label]})',
+                fontsize='small',
+                color=_RIGHT if right else _WRONG,
+            )
+    return figure
+
+
+def confusion_matrix(
+    counts: Int[np.ndarray, 'classes classes'], class_names: Sequence[str], title: str
+) -> Figure:
+    """Draws how often each true class was taken for each class.
+
+    The colours of the mistakes have a scale of their own: beside a thousand right answers
+    they would all look white.
+
+    Args:
+      counts: Examples by true class (row) and predicted class (column).
+      class_names: Names of the classes.
+      title: Title of the figure.
+    """
+    side = max(6.5, 0.4 * len(class_names))
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.subplots()
+    right = np.eye(len(counts), dtype=bool)
+    axes.imshow(np.where(right, np.nan, counts), cmap='Reds', vmin=0,
+                vmax=max(1, counts[~right].max(initial=0)))
+    axes.imshow(np.where(right, 1.0, np.nan), cmap='Blues', vmin=0, vmax=2)
+    threshold = counts[~right].max(initial=0) / 2
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = row != column and count > threshold
+            axes.text(column, row, str(count), ha='center', va='center',
+                      fontsize='small', color='white' if dark else 'black')
+    axes.set(
+        title=title,
+        xlabel='predicted class',
+        ylabel='true class',
+        xticks=range(len(class_names)),
+        yticks=range(len(class_names)),
+        xticklabels=class_names,
+        yticklabels=class_names,
+    )
+    return figure

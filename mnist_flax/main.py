@@ -1,0 +1,22 @@
+"""Trains and tests a network: ``python -m mnist_flax.main --config=configs/default.py``."""
+
+from absl import flags
+
+from mnist_flax import cli
+
+cli.define_config(default='configs/default.py')
+_WORKDIR = flags.DEFINE_string(
+    'workdir', 'outputs', 'Folder for figures and metrics; those of an earlier run are '
+    'replaced.'
+)
+
+
+def main() -> None:
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax.train import train_and_evaluate
+
+    train_and_evaluate(flags.FLAGS.config, _WORKDIR.value)
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,54 @@
+"""Logits and labels to numbers."""
+
+import math
+
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+
+def losses(
+    logits: Float[Array, 'batch classes'], labels: Int[Array, 'batch']
+) -> Float[Array, 'batch']:
+    """Sparse categorical cross-entropy of each example, in nats."""
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def is_correct(
+    logits: Float[Array, 'batch classes'], labels: Int[Array, 'batch']
+) -> Bool[Array, 'batch']:
+    """Tells for each example whether its largest logit is that of its label."""
+    return jnp.argmax(logits, axis=-1) == labels
+
+
+def confusion_matrix(
+    labels: Int[np.ndarray, 'examples'],
+    predictions: Int[np.ndarray, 'examples'],
+    num_classes: int,
+) -> Int[np.ndarray, 'num_classes num_classes']:
+    """Counts examples by true class (row) and predicted class (column)."""
+    counts = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(counts, (labels, predictions), 1)
+    return counts
+
+
+def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+    """Gives the 95 % interval of an accuracy measured on a sample of images.
+
+    The score interval of Wilson (1927), "Probable inference, the law of succession, and
+    statistical inference": unlike the normal one it stays within [0, 1] and holds near 1.
+
+    Args:
+      correct: Number of images recognised.
+      total: Number of images, at least 1.
+
+    Returns:
+      Lower and upper bound, as fractions.
+    """
+    z = 1.959964  # 97.5 % point of the standard normal distribution
+    p = correct / total
+    centre = p + z**2 / (2 * total)
+    half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    return (centre - half_width) / scale, (centre + half_width) / scale

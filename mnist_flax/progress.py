@@ -1,0 +1,53 @@
+"""What a user sees while a run trains: a live bar on a terminal, a line an epoch."""
+
+import sys
+
+from tqdm import tqdm
+
+
+class Progress:
+    """Context manager that shows steps, accuracy and time left.
+
+    The bar goes to stderr and only if that is a terminal; the lines go to stdout.
+    """
+
+    def __init__(self, num_epochs: int, steps_per_epoch: int):
+        self._num_epochs = num_epochs
+        self._bar = tqdm(
+            total=num_epochs * steps_per_epoch,
+            desc=f'epoch 1/{num_epochs}',
+            unit='step',
+            disable=not sys.stderr.isatty(),
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.close()
+
+    def advance(self, num_steps: int) -> None:
+        """Moves the bar by some training steps."""
+        self._bar.update(num_steps)
+
+    def report(self, row: dict[str, float], seconds: float) -> None:
+        """Prints the numbers of a finished epoch.
+
+        Args:
+          row: Its row of ``history.csv``.
+          seconds: Its training time.
+        """
+        epoch = int(row['epoch'])
+        width = len(str(self._num_epochs))
+        with self._bar.external_write_mode(file=sys.stdout):
+            print(
+                f'epoch {epoch:{width}}/{self._num_epochs}'
+                f'  train loss {row["train_loss"]:.4f} accuracy {row["train_accuracy"]:.4f}'
+                f'  validation loss {row["validation_loss"]:.4f}'
+                f' accuracy {row["validation_accuracy"]:.4f}  ({seconds:.1f} s)',
+                flush=True,
+            )
+        self._bar.set_description(f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}')
+        self._bar.set_postfix_str(f'validation accuracy {row["validation_accuracy"]:.4f}')

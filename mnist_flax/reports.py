@@ -1,0 +1,157 @@
+"""Numbers to the files of a report: metrics, history, config and figures."""
+
+import csv
+import io
+import json
+import pathlib
+import platform
+from collections.abc import Sequence
+from importlib import metadata
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Float
+
+import mnist_flax
+from mnist_flax import metrics
+from mnist_flax.checks import UserError
+from mnist_flax.data import Dataset
+from mnist_flax.files import write_atomically
+
+_PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
+
+
+def prepare_workdir(workdir: str) -> pathlib.Path:
+    """Makes the folder and sees that files can be written to it.
+
+    Raises:
+      UserError: They cannot.
+    """
+    path = pathlib.Path(workdir).expanduser().absolute()
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / '.probe'
+        write_atomically(probe, b'')
+        probe.unlink()
+    except OSError as error:
+        raise _not_writable(workdir, error) from error
+    return path
+
+
+def environment() -> dict[str, Any]:
+    """Describes where a run takes place: the device and the versions."""
+    devices = jax.devices()
+    return {
+        'device': f'{len(devices)} x {devices[0].device_kind}',
+        'versions': {
+            'mnist_flax': mnist_flax.__version__,
+            'python': platform.python_version(),
+            **{package: metadata.version(package) for package in _PACKAGES},
+        },
+    }
+
+
+def render_figures(
+    dataset: Dataset,
+    history: Sequence[dict[str, float]],
+    logits: Float[np.ndarray, 'examples classes'],
+) -> dict[str, bytes]:
+    """Draws the figures of a report.
+
+    Args:
+      dataset: Names the data and holds the test set.
+      history: A row an epoch.
+      logits: The network's answers to the test images.
+
+    Returns:
+      PNG files by name.
+    """
+    # Imported here because Matplotlib takes 0.5 s that training need not wait for.
+    from mnist_flax import figures
+
+    name, classes = dataset.full_name, dataset.class_names
+    counts = metrics.confusion_matrix(
+        dataset.test.labels, logits.argmax(axis=-1), len(classes)
+    )
+    plots = {
+        'accuracy_plot.png': figures.accuracy_plot(history, f'{name}: accuracy'),
+        'sample_predictions.png': figures.sample_predictions(
+            dataset.test, np.asarray(jax.nn.softmax(logits)), classes, name
+        ),
+        'confusion_matrix.png': figures.confusion_matrix(
+            counts, classes, f'{name}: {counts.sum():,} test images'
+        ),
+    }
+    return {file_name: figures.to_png(plot) for file_name, plot in plots.items()}
+
+
+def write_report(
+    workdir: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    history: Sequence[dict[str, float]],
+    numbers: dict[str, Any],
+    figures: dict[str, bytes],
+) -> list[str]:
+    """Writes the files of a finished run; each is complete or not there.
+
+    Args:
+      workdir: Where to.
+      config: The settings of the run.
+      history: A row an epoch.
+      numbers: The contents of ``metrics.json``.
+      figures: PNG files by name.
+
+    Returns:
+      The names of the files.
+
+    Raises:
+      UserError: A file cannot be written.
+    """
+    files = {
+        **figures,
+        'history.csv': _to_csv(history).encode(),
+        'config.json': _to_json(json.loads(config.to_json())).encode(),
+        'metrics.json': _to_json(numbers).encode(),
+        'metrics.txt': _to_text(numbers).encode(),
+    }
+    try:
+        for name, content in files.items():
+            write_atomically(workdir / name, content)
+    except OSError as error:
+        raise _not_writable(str(workdir), error) from error
+    return list(files)
+
+
+def _to_csv(rows: Sequence[dict[str, float]]) -> str:
+    buffer = io.StringIO()
+    writer = csv.DictWriter(buffer, rows[0], lineterminator='\n')
+    writer.writeheader()
+    writer.writerows(rows)
+    return buffer.getvalue()
+
+
+def _to_json(tree: Any) -> str:
+    return json.dumps(tree, indent=2, allow_nan=False) + '\n'
+
+
+def _to_text(numbers: dict[str, Any]) -> str:
+    lines = []
+    for name, value in numbers.items():
+        if isinstance(value, dict):
+            lines += [f'{name}.{key}: {item}' for key, item in value.items()]
+        elif isinstance(value, float):
+            lines.append(f'{name}: {value:.6g}')
+        elif isinstance(value, list):
+            lines.append(f'{name}: {" to ".join(f"{item:.6g}" for item in value)}')
+        else:
+            lines.append(f'{name}: {value}')
+    return '\n'.join(lines) + '\n'
+
+
+def _not_writable(workdir: str, error: OSError) -> UserError:
+    return UserError(
+        f'--workdir: cannot write to {workdir!r} ({error.strerror}); allowed: a folder '
+        'where files can be made'
+    )

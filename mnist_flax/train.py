@@ -1,0 +1,191 @@
+"""The story of a run: config, data, state, epochs, evaluation, report."""
+
+import dataclasses
+import math
+import time
+from typing import Any
+
+import flax.linen as nn
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Array, Int32, UInt8
+
+from mnist_flax import checks, data, metrics, models, optimizers, reports, run
+from mnist_flax.checks import require
+from mnist_flax.progress import Progress
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The fields of a config; ``dataset``, ``model`` and ``optimizer`` are subtrees."""
+
+    seed: int
+    num_epochs: int
+    batch_size: int
+    dataset: ml_collections.ConfigDict
+    model: ml_collections.ConfigDict
+    optimizer: ml_collections.ConfigDict
+
+    def __post_init__(self) -> None:
+        require(
+            0 <= self.seed < 2**32,
+            f'config.seed: found {self.seed}; allowed: 0 to {2**32 - 1}',
+        )
+        require(
+            self.num_epochs >= 1,
+            f'config.num_epochs: found {self.num_epochs}; allowed: 1 or more',
+        )
+        require(
+            self.batch_size >= 1,
+            f'config.batch_size: found {self.batch_size}; allowed: 1 or more',
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Result:
+    """What a run leaves in memory; the same numbers are in its workdir."""
+
+    state: run.TrainState
+    history: list[dict[str, float]]  # a row an epoch, the columns of history.csv
+    metrics: dict[str, Any]  # the contents of metrics.json
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Result:
+    """Trains and tests one network and writes the report.
+
+    Args:
+      config: The settings, such as those of ``configs/default.py``.
+      workdir: Folder for the report; it is made if need be, and files of an earlier run
+        are replaced when this one has finished.
+
+    Returns:
+      The final state and numbers.
+
+    Raises:
+      UserError: The config, the data or the workdir is not usable, or training diverged.
+    """
+    start = time.perf_counter()
+    settings = checks.construct(Settings, config, 'config')
+    optimizer = checks.construct(
+        optimizers.create_optimizer, settings.optimizer, 'config.optimizer'
+    )
+    model = checks.construct(models.create_model, settings.model, 'config.model')
+    dataset = checks.construct(data.load, settings.dataset, 'config.dataset')
+    _check_fit(settings, model, dataset)
+    state = run.create_train_state(model, optimizer, settings.seed)
+    output_dir = reports.prepare_workdir(workdir)
+    environment = reports.environment()
+    _print_summary(environment['device'], model, dataset)
+
+    images, labels = jax.device_put(dataset.train)
+    compile_start = time.perf_counter()
+    state = run.compile_epoch(state, images, labels, settings.batch_size)
+    compile_seconds = time.perf_counter() - compile_start
+    state, history, train_seconds = _train(settings, state, dataset, images, labels)
+
+    logits = run.predict_logits(state, jax.device_put(dataset.test.images))
+    test_loss, test_accuracy = run.totals_of(logits, dataset.test.labels).means()
+    num_test = len(dataset.test.labels)
+    last = history[-1]
+    figures = reports.render_figures(dataset, history, np.asarray(logits))
+    numbers = {
+        'test_accuracy': test_accuracy,
+        'test_accuracy_95_percent_interval': list(
+            metrics.wilson_interval(round(test_accuracy * num_test), num_test)
+        ),
+        'test_loss': test_loss,
+        'validation': settings.dataset.validation,
+        **{name: value for name, value in last.items() if name != 'epoch'},
+        'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
+        'num_epochs': settings.num_epochs,
+        'batch_size': settings.batch_size,
+        'seed': settings.seed,
+        'dataset': dataset.full_name,
+        'num_train_examples': len(labels),
+        'num_test_examples': num_test,
+        'compile_seconds': compile_seconds,
+        'train_seconds': train_seconds,
+        'total_seconds': time.perf_counter() - start,
+        **environment,
+    }
+    written = reports.write_report(output_dir, config, history, numbers, figures)
+    print(
+        f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
+        f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
+        f'written to {output_dir}: {", ".join(sorted(written))}'
+    )
+    return Result(state, history, numbers)
+
+
+def _check_fit(settings: Settings, model: models.CNN, dataset: data.Dataset) -> None:
+    num_classes = len(dataset.class_names)
+    require(
+        model.num_classes == num_classes,
+        f'config.model.num_classes: found {model.num_classes}; allowed: {num_classes}, the '
+        f'number of classes of {dataset.full_name}',
+    )
+    num_examples = len(dataset.train.labels)
+    require(
+        settings.batch_size <= num_examples,
+        f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
+        'the number of training examples',
+    )
+
+
+def _print_summary(device: str, model: models.CNN, dataset: data.Dataset) -> None:
+    summary = nn.tabulate(
+        model,
+        jax.random.key(0),
+        depth=1,
+        console_kwargs={'width': 100, 'force_terminal': False},
+    )(np.zeros((1, *data.IMAGE_SHAPE), np.float32))
+    print(summary.strip())
+    print(
+        f'device: {device}\ndata: {dataset.full_name}, {len(dataset.train.labels)} training, '
+        f'{len(dataset.validation.labels)} validation, {len(dataset.test.labels)} test images',
+        flush=True,
+    )
+
+
+def _train(
+    settings: Settings,
+    state: run.TrainState,
+    dataset: data.Dataset,
+    images: UInt8[Array, 'examples 28 28 1'],
+    labels: Int32[Array, 'examples'],
+) -> tuple[run.TrainState, list[dict[str, float]], float]:
+    """Trains for all epochs; returns the state, the history and the seconds it took."""
+    validation = jax.device_put(dataset.validation)
+    history: list[dict[str, float]] = []
+    train_seconds = 0.0
+    num_steps = run.steps_per_epoch(len(labels), settings.batch_size)
+    with Progress(settings.num_epochs, num_steps) as progress:
+        for epoch in range(1, settings.num_epochs + 1):
+            start = time.perf_counter()
+            state, totals = run.train_epoch(
+                state, images, labels, settings.batch_size, progress.advance
+            )
+            train_loss, train_accuracy = totals.means()
+            seconds = time.perf_counter() - start
+            train_seconds += seconds
+            require(
+                math.isfinite(train_loss),
+                f'training diverged in epoch {epoch}: found a loss of {train_loss}; a '
+                'config.optimizer.learning_rate below '
+                f'{settings.optimizer.learning_rate} may help',
+            )
+            validation_loss, validation_accuracy = run.evaluate(
+                state, validation.images, validation.labels
+            ).means()
+            history.append(
+                {
+                    'epoch': epoch,
+                    'train_loss': train_loss,
+                    'train_accuracy': train_accuracy,
+                    'validation_loss': validation_loss,
+                    'validation_accuracy': validation_accuracy,
+                }
+            )
+            progress.report(history[-1], seconds)
+    return state, history, train_seconds
