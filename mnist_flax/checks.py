@@ -2,16 +2,12 @@
 
 import inspect
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import ml_collections
-from beartype import BeartypeConf
-from beartype.door import is_bearable
+import typeguard
 
 _T = TypeVar('_T')
-
-# Python's own rule for numbers: an int is welcome where a float is asked for.
-_INT_IS_FLOAT = BeartypeConf(is_pep484_tower=True)
 
 
 class UserError(Exception):
@@ -25,14 +21,14 @@ def require(condition: bool, message: str) -> None:
 
 
 def construct(
-    constructor: Callable[..., _T], settings: ml_collections.ConfigDict, path: str
+    constructor: Callable[..., _T], settings: Any, path: str
 ) -> _T:
     """Calls ``constructor`` with a config subtree as keyword arguments.
 
     Args:
       constructor: A function or class whose signature names and annotates every
         field that the subtree may hold.
-      settings: The subtree.
+      settings: The subtree; anything else is refused.
       path: Its place in the config, such as ``'config.model'``, for messages.
 
     Returns:
@@ -61,18 +57,27 @@ def construct(
             )
             continue
         value = arguments[name]
-        # isinstance(True, int) holds, yet True is no sensible seed or size.
-        numeric_bool = isinstance(value, bool) and parameter.annotation in (int, float)
         require(
-            not numeric_bool
-            and is_bearable(value, parameter.annotation, conf=_INT_IS_FLOAT),
+            _has_type(value, parameter.annotation),
             f'{path}.{name}: found {value!r}; allowed: {_describe(parameter)}',
         )
     return constructor(**arguments)
 
 
+def _has_type(value: Any, annotation: Any) -> bool:
+    # isinstance(True, int) holds, yet True is no sensible seed or size.
+    if isinstance(value, bool) and annotation in (int, float):
+        return False
+    every_item = typeguard.CollectionCheckStrategy.ALL_ITEMS
+    try:
+        typeguard.check_type(value, annotation, collection_check_strategy=every_item)
+    except typeguard.TypeCheckError:
+        return False
+    return True
+
+
 def _describe(parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
-    if isinstance(annotation, type) and not hasattr(annotation, '__args__'):
-        return annotation.__name__
-    return str(annotation).replace('typing.', '')
+    if get_origin(annotation) is Literal:
+        return ' or '.join(repr(value) for value in get_args(annotation))
+    return str(annotation) if get_args(annotation) else annotation.__name__

@@ -1,28 +1,34 @@
 """Runs a command of this project so that a user's mistake ends in one line."""
 
+import contextlib
 import pathlib
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
 import ml_collections
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mnist_flax.checks import UserError
 
+flags.disclaim_key_flags()  # so that --help counts --config among the command's own flags
+
 
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
-    config_flags.DEFINE_config_file(
-        'config',
-        default,
-        'Python file with the settings. Each of its fields can be set on the command line '
-        'too, such as --config.num_epochs=3 or --config.optimizer.learning_rate=3e-4; the '
-        'file lists them, each with its meaning.',
-        lock_config=True,
-    )
+    # A default makes ml_collections parse the command line already here.
+    with _flag_errors_in_one_line(default):
+        config_flags.DEFINE_config_file(
+            'config',
+            default,
+            'Python file with the settings. Each of its fields can be set on the command '
+            'line too, such as --config.num_epochs=3 or '
+            '--config.optimizer.learning_rate=3e-4; the file lists them, each with its '
+            'meaning.',
+            lock_config=True,
+        )
 
 
 def run(main: Callable[[], None]) -> None:
@@ -31,8 +37,6 @@ def run(main: Callable[[], None]) -> None:
     The exit status is 0; 1 after a `UserError`; 2 for flags or a config file that cannot
     be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C.
     """
-    # The libraries' INFO lines would bury ours; --verbosity=0 brings them back.
-    flags.FLAGS.set_default('verbosity', -1)
     try:
         app.run(lambda argv: main(), flags_parser=_parse_flags)
     except UserError as error:
@@ -42,39 +46,55 @@ def run(main: Callable[[], None]) -> None:
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
-    try:
+    with _flag_errors_in_one_line(flags.FLAGS['config'].default):
         positional = flags.FLAGS(argv)[1:]
+        if positional:
+            raise flags.Error(
+                f'unexpected argument {positional[0]!r}; allowed: flags, such as '
+                '--config.seed=1 or --help'
+            )
+        config = flags.FLAGS.config
+        if not isinstance(config, ml_collections.ConfigDict):
+            raise TypeError(f'get_config() returned {type(config).__name__}, no ConfigDict')
+    if not flags.FLAGS['verbosity'].present:
+        logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
+    return argv
+
+
+@contextlib.contextmanager
+def _flag_errors_in_one_line(default_config: str) -> Iterator[None]:
+    try:
+        yield
     except flags.Error as error:
         # ml_collections puts the traceback of a config file's ValueError in the message.
         message = str(error)
         _fail(message.splitlines()[-1] if 'Traceback' in message else message, 2)
     except Exception as error:  # a config file is code: it can raise anything
-        _fail(_explain_config_error(error), 2)
-    if positional:
-        _fail(
-            f'unexpected argument {positional[0]!r}; allowed: flags, such as '
-            '--config.seed=1 or --help',
-            2,
-        )
-    if not isinstance(flags.FLAGS.config, ml_collections.ConfigDict):
-        _fail(_explain_config_error(None), 2)
-    return argv
+        path = _config_path(default_config)
+        if not pathlib.Path(path).is_file():
+            _fail(f'--config: found {path!r}, which is no file; allowed: a config file', 2)
+        _fail(_explain_config_error(path, error), 2)
 
 
-def _explain_config_error(error: Exception | None) -> str:
-    path = config_flags.get_config_filename(flags.FLAGS['config'])
-    if not pathlib.Path(path).is_file():
-        return f'--config: found {path!r}, which is no file; allowed: a config file'
-    for frame in reversed(traceback.extract_tb(error and error.__traceback__)):
-        if pathlib.Path(frame.filename).name == pathlib.Path(path).name:
-            return f'{path}, line {frame.lineno}: {type(error).__name__}: {error}'
+def _config_path(default: str) -> str:
+    path = default
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ''], strict=True):
+        name, equals, value = argument.partition('=')
+        if name in ('--config', '-config'):
+            path = value if equals else following
+    return path
+
+
+def _explain_config_error(path: str, error: Exception) -> str:
     if isinstance(error, SyntaxError):
         return f'{path}, line {error.lineno}: {error.msg}'
-    if isinstance(error, AttributeError | KeyError):
-        return f'config has no field {error}; allowed: the fields of {path}'
-    if error is None:
-        return f'--config: get_config() of {path} must return an ml_collections.ConfigDict'
-    return f'--config: a field cannot be set ({error}); allowed: the fields of {path}'
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if pathlib.Path(frame.filename).absolute() == pathlib.Path(path).absolute():
+            return f'{path}, line {frame.lineno}: {type(error).__name__}: {error}'
+    if isinstance(error, AttributeError) and isinstance(error.args[0], KeyError):
+        # ml_collections wraps "'sed'\nDid you mean "seed" instead of "sed"?" in both.
+        return f'config has no field {error.args[0].args[0]}; see the fields in {path}'
+    return f'--config: {error}; see the fields in {path}'
 
 
 def _fail(message: str, status: int) -> NoReturn:

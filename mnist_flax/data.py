@@ -73,6 +73,13 @@ def load(
     label = _check_features(builder)
     train = _read_split(builder, 'train_split', train_split)
     test = _read_split(builder, 'test_split', test_split)
+    for examples in (train, test):
+        least, most = int(examples.labels.min()), int(examples.labels.max())
+        require(
+            least >= 0 and most < label.num_classes,
+            f'config.dataset.name: {name!r} has labels from {least} to {most}; allowed: '
+            f'0 to {label.num_classes - 1}',
+        )
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -175,9 +182,7 @@ def _check_features(
     return label
 
 
-def _read_split(
-    builder: 'tfds.core.DatasetBuilder', field: str, split: str
-) -> Examples:
+def _read_split(builder: 'tfds.core.DatasetBuilder', field: str, split: str) -> Examples:
     splits = builder.info.splits
     sizes = ', '.join(f'{name} ({info.num_examples})' for name, info in splits.items())
     try:

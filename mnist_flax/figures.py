@@ -41,9 +41,9 @@ def accuracy_plot(history: Sequence[dict[str, float]], title: str) -> Figure:
     axes.annotate(
         f'{history[-1]["validation_accuracy"]:.2%}',
         (epochs[-1], history[-1]['validation_accuracy']),
-        xytext=(0, -14),
+        xytext=(0, -16),
         textcoords='offset points',
-        ha='center',
+        ha='right',
         color=_RIGHT,
     )
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')
@@ -75,10 +75,13 @@ def sample_predictions(
     shown = surest[:16]
     sections = [(f'the first {len(first)} test images', first)]
     if len(shown):
-        sections.append((
-            f'{len(shown)} of the {len(mistakes)} mistakes in {len(predictions):,} test '
-            'images, those made with most confidence', shown,
-        ))
+        sections.append(
+            (
+                f'{len(shown)} of the {len(mistakes)} mistakes in '
+                f'{len(predictions):,} test images, those made with most confidence',
+                shown,
+            )
+        )
 
     rows = [int(np.ceil(len(indices) / 8)) for _, indices in sections]
     figure = Figure(figsize=(11, 1.85 * sum(rows) + 1.1), layout='constrained')
@@ -119,15 +122,26 @@ def confusion_matrix(
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.subplots()
     right = np.eye(len(counts), dtype=bool)
-    axes.imshow(np.where(right, np.nan, counts), cmap='Reds', vmin=0,
-                vmax=max(1, counts[~right].max(initial=0)))
+    axes.imshow(
+        np.where(right, np.nan, counts),
+        cmap='Reds',
+        vmin=0,
+        vmax=max(1, counts[~right].max(initial=0)),
+    )
     axes.imshow(np.where(right, 1.0, np.nan), cmap='Blues', vmin=0, vmax=2)
     threshold = counts[~right].max(initial=0) / 2
     for (row, column), count in np.ndenumerate(counts):
         if count:
             dark = row != column and count > threshold
-            axes.text(column, row, str(count), ha='center', va='center',
-                      fontsize='small', color='white' if dark else 'black')
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha='center',
+                va='center',
+                fontsize='small',
+                color='white' if dark else 'black',
+            )
     axes.set(
         title=title,
         xlabel='predicted class',

@@ -6,12 +6,14 @@ from mnist_flax import cli
 
 cli.define_config(default='configs/default.py')
 _WORKDIR = flags.DEFINE_string(
-    'workdir', 'outputs', 'Folder for figures and metrics; those of an earlier run are '
-    'replaced.'
+    'workdir',
+    'outputs',
+    'Folder for figures and metrics; those of an earlier run are replaced.',
 )
 
 
 def main() -> None:
+    """Runs `train_and_evaluate` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax.train import train_and_evaluate
 

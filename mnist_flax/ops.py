@@ -51,11 +51,7 @@ def patches_conv(
     rows, columns, _, features = kernel.shape
     height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
     patches = jnp.concatenate(
-        [
-            x[:, i : i + height, j : j + width]
-            for i in range(rows)
-            for j in range(columns)
-        ],
+        [x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)],
         axis=-1,
     )
     # Flattened first: a product of a 4-D operand takes XLA's CPU backend twice the time.

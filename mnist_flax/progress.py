@@ -49,5 +49,7 @@ class Progress:
                 f' accuracy {row["validation_accuracy"]:.4f}  ({seconds:.1f} s)',
                 flush=True,
             )
-        self._bar.set_description(f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}')
+        self._bar.set_description(
+            f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}'
+        )
         self._bar.set_postfix_str(f'validation accuracy {row["validation_accuracy"]:.4f}')

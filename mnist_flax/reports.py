@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import os
 import pathlib
 import platform
 from collections.abc import Sequence
@@ -42,9 +43,9 @@ def prepare_workdir(workdir: str) -> pathlib.Path:
 
 def environment() -> dict[str, Any]:
     """Describes where a run takes place: the device and the versions."""
-    devices = jax.devices()
+    device = jax.devices()[0].device_kind
     return {
-        'device': f'{len(devices)} x {devices[0].device_kind}',
+        'device': f'{device}, {os.cpu_count()} cores' if device == 'cpu' else device,
         'versions': {
             'mnist_flax': mnist_flax.__version__,
             'python': platform.python_version(),
@@ -121,7 +122,7 @@ def write_report(
             write_atomically(workdir / name, content)
     except OSError as error:
         raise _not_writable(str(workdir), error) from error
-    return list(files)
+    return sorted(files)
 
 
 def _to_csv(rows: Sequence[dict[str, float]]) -> str:
@@ -143,7 +144,7 @@ def _to_text(numbers: dict[str, Any]) -> str:
             lines += [f'{name}.{key}: {item}' for key, item in value.items()]
         elif isinstance(value, float):
             lines.append(f'{name}: {value:.6g}')
-        elif isinstance(value, list):
+        elif isinstance(value, tuple):
             lines.append(f'{name}: {" to ".join(f"{item:.6g}" for item in value)}')
         else:
             lines.append(f'{name}: {value}')

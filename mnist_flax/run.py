@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 from flax.training import train_state
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, UInt8
+from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from mnist_flax import metrics
 from mnist_flax.data import IMAGE_SHAPE, normalize
@@ -25,7 +25,8 @@ SLICES_PER_EPOCH = 20
 class TrainState(train_state.TrainState):
     """Flax's training state with the key from which a run draws all its randomness."""
 
-    key: PRNGKeyArray
+    params: Any  # a dict of arrays; Flax's annotation still says FrozenDict
+    key: Key[Array, '...']
 
 
 class Totals(NamedTuple):
@@ -42,12 +43,14 @@ class Totals(NamedTuple):
 
 
 def create_train_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, seed: int
+    model: nn.Module, optimizer: optax.GradientTransformation, key: PRNGKeyArray
 ) -> TrainState:
     """Initialises the parameters and the optimizer's state."""
-    init_key, key = jax.random.split(jax.random.key(seed))
+    init_key, key = jax.random.split(key)
     params = model.init(init_key, jnp.zeros((1, *IMAGE_SHAPE)))['params']
-    return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=key)
+    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=key)
+    # Flax begins with a Python int, for which the first call would compile separately.
+    return state.replace(step=jnp.zeros((), jnp.int32))
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:
@@ -148,9 +151,7 @@ def train_steps(
 
     def step(i: Int[Array, ''], carry: tuple[TrainState, Totals]):
         state, totals = carry
-        return train_step(
-            state, totals, images[batches[i]], labels[batches[i]], mask[i]
-        )
+        return train_step(state, totals, images[batches[i]], labels[batches[i]], mask[i])
 
     return lax.fori_loop(first, last, step, (state, totals))
 

@@ -9,11 +9,11 @@ import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Array, Int32, UInt8
 
 from mnist_flax import checks, data, metrics, models, optimizers, reports, run
 from mnist_flax.checks import require
 from mnist_flax.progress import Progress
+from mnist_flax.shards import Examples
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,37 +73,36 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     model = checks.construct(models.create_model, settings.model, 'config.model')
     dataset = checks.construct(data.load, settings.dataset, 'config.dataset')
     _check_fit(settings, model, dataset)
-    state = run.create_train_state(model, optimizer, settings.seed)
+    state = run.create_train_state(model, optimizer, jax.random.key(settings.seed))
     output_dir = reports.prepare_workdir(workdir)
     environment = reports.environment()
     _print_summary(environment['device'], model, dataset)
 
-    images, labels = jax.device_put(dataset.train)
+    train = jax.device_put(dataset.train)
     compile_start = time.perf_counter()
-    state = run.compile_epoch(state, images, labels, settings.batch_size)
+    state = run.compile_epoch(state, *train, settings.batch_size)
     compile_seconds = time.perf_counter() - compile_start
-    state, history, train_seconds = _train(settings, state, dataset, images, labels)
+    state, history, train_seconds = _train(
+        settings, state, train, jax.device_put(dataset.validation)
+    )
 
     logits = run.predict_logits(state, jax.device_put(dataset.test.images))
-    test_loss, test_accuracy = run.totals_of(logits, dataset.test.labels).means()
-    num_test = len(dataset.test.labels)
-    last = history[-1]
+    test = run.totals_of(logits, dataset.test.labels)
+    test_loss, test_accuracy = test.means()
     figures = reports.render_figures(dataset, history, np.asarray(logits))
     numbers = {
         'test_accuracy': test_accuracy,
-        'test_accuracy_95_percent_interval': list(
-            metrics.wilson_interval(round(test_accuracy * num_test), num_test)
+        'test_accuracy_95_percent_interval': metrics.wilson_interval(
+            int(test.correct), int(test.examples)
         ),
         'test_loss': test_loss,
-        'validation': settings.dataset.validation,
-        **{name: value for name, value in last.items() if name != 'epoch'},
+        **{name: value for name, value in history[-1].items() if name != 'epoch'},
         'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         'num_epochs': settings.num_epochs,
         'batch_size': settings.batch_size,
         'seed': settings.seed,
         'dataset': dataset.full_name,
-        'num_train_examples': len(labels),
-        'num_test_examples': num_test,
+        'validation': settings.dataset.validation,
         'compile_seconds': compile_seconds,
         'train_seconds': train_seconds,
         'total_seconds': time.perf_counter() - start,
@@ -113,7 +112,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     print(
         f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
         f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
-        f'written to {output_dir}: {", ".join(sorted(written))}'
+        f'written to {output_dir}: {", ".join(written)}'
     )
     return Result(state, history, numbers)
 
@@ -141,30 +140,25 @@ def _print_summary(device: str, model: models.CNN, dataset: data.Dataset) -> Non
         console_kwargs={'width': 100, 'force_terminal': False},
     )(np.zeros((1, *data.IMAGE_SHAPE), np.float32))
     print(summary.strip())
-    print(
-        f'device: {device}\ndata: {dataset.full_name}, {len(dataset.train.labels)} training, '
-        f'{len(dataset.validation.labels)} validation, {len(dataset.test.labels)} test images',
-        flush=True,
+    sizes = ', '.join(
+        f'{len(getattr(dataset, role).labels):,} {role}'
+        for role in ('train', 'validation', 'test')
     )
+    print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 
 def _train(
-    settings: Settings,
-    state: run.TrainState,
-    dataset: data.Dataset,
-    images: UInt8[Array, 'examples 28 28 1'],
-    labels: Int32[Array, 'examples'],
+    settings: Settings, state: run.TrainState, train: Examples, validation: Examples
 ) -> tuple[run.TrainState, list[dict[str, float]], float]:
     """Trains for all epochs; returns the state, the history and the seconds it took."""
-    validation = jax.device_put(dataset.validation)
     history: list[dict[str, float]] = []
     train_seconds = 0.0
-    num_steps = run.steps_per_epoch(len(labels), settings.batch_size)
+    num_steps = run.steps_per_epoch(len(train.labels), settings.batch_size)
     with Progress(settings.num_epochs, num_steps) as progress:
         for epoch in range(1, settings.num_epochs + 1):
             start = time.perf_counter()
             state, totals = run.train_epoch(
-                state, images, labels, settings.batch_size, progress.advance
+                state, *train, settings.batch_size, progress.advance
             )
             train_loss, train_accuracy = totals.means()
             seconds = time.perf_counter() - start
@@ -175,16 +169,14 @@ def _train(
                 'config.optimizer.learning_rate below '
                 f'{settings.optimizer.learning_rate} may help',
             )
-            validation_loss, validation_accuracy = run.evaluate(
-                state, validation.images, validation.labels
-            ).means()
+            loss, accuracy = run.evaluate(state, *validation).means()
             history.append(
                 {
                     'epoch': epoch,
                     'train_loss': train_loss,
                     'train_accuracy': train_accuracy,
-                    'validation_loss': validation_loss,
-                    'validation_accuracy': validation_accuracy,
+                    'validation_loss': loss,
+                    'validation_accuracy': accuracy,
                 }
             )
             progress.report(history[-1], seconds)

@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from mnist_flax import models
+from mnist_flax.checks import UserError
+
+DEFAULT = {'features': (32, 64), 'hidden_size': 128, 'num_classes': 10, 'conv': 'auto'}
+
+
+def test_the_brief_s_network_has_225034_parameters():
+    variables = models.create_model(**DEFAULT).init(
+        jax.random.key(0), jnp.zeros((1, 28, 28, 1))
+    )
+    sizes = {
+        path[1].key: sum(leaf.size for leaf in jax.tree.leaves(layer))
+        for path, layer in jax.tree.leaves_with_path(
+            variables, is_leaf=lambda node: 'kernel' in node
+        )
+    }
+    assert sizes == {
+        'ConvReluPool_0': 320,
+        'ConvReluPool_1': 18_496,
+        'Dense_0': 204_928,
+        'Dense_1': 1_290,
+    }
+    assert sum(sizes.values()) == 225_034
+
+
+@pytest.mark.parametrize('conv', ['patches', 'xla'])
+def test_logits_are_those_of_the_textbook_network(conv):
+    class Textbook(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            for features in (32, 64):
+                x = nn.Conv(features, (3, 3), padding='VALID')(x)
+                x = nn.max_pool(nn.relu(x), (2, 2), strides=(2, 2))
+            x = nn.relu(nn.Dense(128)(x.reshape(x.shape[0], -1)))
+            return nn.Dense(10)(x)
+
+    images = jax.random.uniform(jax.random.key(0), (3, 28, 28, 1))
+    params = Textbook().init(jax.random.key(1), images)['params']
+    # Biases that are not all zero, so that adding them in the wrong place shows.
+    params = jax.tree.map(lambda leaf: leaf + 0.01, params)
+    renamed = {name.replace('Conv', 'ConvReluPool'): p for name, p in params.items()}
+    logits = models.create_model(**{**DEFAULT, 'conv': conv}).apply(
+        {'params': renamed}, images
+    )
+    expected = Textbook().apply({'params': params}, images)
+    np.testing.assert_allclose(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_width_and_depth_follow_the_config():
+    model = models.create_model((4, 5, 6), hidden_size=7, num_classes=47, conv='auto')
+    logits, variables = model.init_with_output(
+        jax.random.key(0), jnp.zeros((2, 28, 28, 1))
+    )
+    assert logits.shape == (2, 47)
+    assert variables['params']['Dense_0']['kernel'].shape == (1 * 1 * 6, 7)
+
+
+@pytest.mark.parametrize(
+    ('field', 'value'),
+    [
+        ('features', ()),
+        ('features', (8, 0)),
+        ('features', (8, 8, 8, 8)),
+        ('hidden_size', 0),
+        ('num_classes', -1),
+    ],
+)
+def test_impossible_sizes_are_refused_by_name(field, value):
+    with pytest.raises(UserError, match=f'config.model.{field}: found .* allowed: '):
+        models.create_model(**{**DEFAULT, field: value})
