@@ -21,7 +21,7 @@ def require(condition: bool, message: str) -> None:
 
 
 def construct(
-    constructor: Callable[..., _T], settings: Any, path: str
+    constructor: Callable[..., _T], settings: Any, path: str, **others: Any
 ) -> _T:
     """Calls ``constructor`` with a config subtree as keyword arguments.
 
@@ -30,6 +30,7 @@ def construct(
         field that the subtree may hold.
       settings: The subtree; anything else is refused.
       path: Its place in the config, such as ``'config.model'``, for messages.
+      **others: Arguments of the constructor that do not come from the config.
 
     Returns:
       What the constructor returns.
@@ -37,7 +38,11 @@ def construct(
     Raises:
       UserError: A field is unknown, missing or of another type.
     """
-    parameters = inspect.signature(constructor).parameters
+    parameters = {
+        name: parameter
+        for name, parameter in inspect.signature(constructor).parameters.items()
+        if name not in others
+    }
     require(
         isinstance(settings, ml_collections.ConfigDict),
         f'{path}: found {settings!r}; allowed: a ConfigDict with the fields '
@@ -61,7 +66,7 @@ def construct(
             _has_type(value, parameter.annotation),
             f'{path}.{name}: found {value!r}; allowed: {_describe(parameter)}',
         )
-    return constructor(**arguments)
+    return constructor(**arguments, **others)
 
 
 def _has_type(value: Any, annotation: Any) -> bool:

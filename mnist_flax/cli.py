@@ -1,11 +1,12 @@
 """Runs a command of this project so that a user's mistake ends in one line."""
 
 import contextlib
+import os
 import pathlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import ml_collections
 from absl import app, flags, logging
@@ -18,6 +19,9 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
+    # Configs import one another as `configs.default`, from the repository's root; that
+    # folder is on the path of `python -m`, but not of `python scripts/seeds.py`.
+    sys.path.append(os.getcwd())
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
         config_flags.DEFINE_config_file(
@@ -41,8 +45,8 @@ def run(main: Callable[[], None]) -> None:
         app.run(lambda argv: main(), flags_parser=_parse_flags)
     except UserError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt as interrupt:
-        _fail(f'interrupted {interrupt}', 130)
+    except KeyboardInterrupt:
+        _fail('interrupted; the outputs are as they were', 130)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -62,7 +66,7 @@ def _parse_flags(argv: list[str]) -> list[str]:
 
 
 @contextlib.contextmanager
-def _flag_errors_in_one_line(default_config: str) -> Iterator[None]:
+def _flag_errors_in_one_line(default_config: Any) -> Iterator[None]:
     try:
         yield
     except flags.Error as error:

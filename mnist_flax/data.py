@@ -168,12 +168,15 @@ def _check_features(
 
     features = dict(builder.info.features.items())
     image, label = features.get('image'), features.get('label')
-    require(
+    if not (
         isinstance(image, tfds.features.Image)
-        and isinstance(label, tfds.features.ClassLabel),
-        f'config.dataset.name: {builder.name!r} has the features {", ".join(features)}; '
-        "allowed: image classification, with an 'image' and a class 'label'",
-    )
+        and isinstance(label, tfds.features.ClassLabel)
+    ):
+        raise UserError(
+            f'config.dataset.name: {builder.name!r} has the features '
+            f"{', '.join(features)}; allowed: image classification, with an 'image' and a "
+            "class 'label'"
+        )
     require(
         image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
         f'config.dataset.name: {builder.name!r} has {np.dtype(image.np_dtype)} images of '

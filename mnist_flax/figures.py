@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_flax.metrics import EpochMetrics
 from mnist_flax.shards import Examples
 
 _RIGHT, _WRONG = '#1b6ca8', '#c0392b'
@@ -21,26 +22,25 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def accuracy_plot(history: Sequence[dict[str, float]], title: str) -> Figure:
+def accuracy_plot(history: Sequence[EpochMetrics], title: str) -> Figure:
     """Draws training and validation accuracy by epoch.
 
     Args:
-      history: A row an epoch, with ``epoch``, ``train_accuracy`` and
-        ``validation_accuracy`` (fractions).
+      history: The numbers of each epoch.
       title: Title of the figure.
     """
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
-    epochs = [row['epoch'] for row in history]
+    epochs = [row.epoch for row in history]
     for name, marker, color, label in (
         ('train', 'o', '#7f8c8d', 'training (mean over the epoch, as it learns)'),
         ('validation', 's', _RIGHT, 'validation (after the epoch)'),
     ):
-        accuracy = [row[f'{name}_accuracy'] for row in history]
+        accuracy = [getattr(row, f'{name}_accuracy') for row in history]
         axes.plot(epochs, accuracy, marker=marker, color=color, label=label)
     axes.annotate(
-        f'{history[-1]["validation_accuracy"]:.2%}',
-        (epochs[-1], history[-1]['validation_accuracy']),
+        f'{history[-1].validation_accuracy:.2%}',
+        (epochs[-1], history[-1].validation_accuracy),
         xytext=(0, -16),
         textcoords='offset points',
         ha='right',

@@ -1,11 +1,22 @@
 """Logits and labels to numbers."""
 
 import math
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
+
+
+class EpochMetrics(NamedTuple):
+    """What is known after an epoch; losses in nats an example, accuracies as fractions."""
+
+    epoch: int  # counted from 1
+    train_loss: float  # of the predictions made while learning, as are training accuracies
+    train_accuracy: float
+    validation_loss: float
+    validation_accuracy: float
 
 
 def losses(

@@ -1,6 +1,7 @@
 """The network, built from ``config.model``."""
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -28,6 +29,18 @@ def create_model(
         'one for each convolution',
     )
     return CNN(features, hidden_size, num_classes, conv)
+
+
+def summarize(model: 'CNN') -> str:
+    """Draws a table of the layers with their outputs and numbers of parameters."""
+    table = nn.tabulate(
+        model,
+        jax.random.key(0),
+        depth=1,
+        # Plain text everywhere, at a width that terminals, logs and notebooks have.
+        console_kwargs={'width': 100, 'force_terminal': False, 'force_jupyter': False},
+    )
+    return table(jnp.zeros((1, *IMAGE_SHAPE))).strip()
 
 
 class CNN(nn.Module):

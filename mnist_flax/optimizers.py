@@ -1,19 +1,25 @@
-"""The optimizer, built from ``config.optimizer``."""
+"""The optimizer and its learning rate, built from ``config.optimizer``."""
 
 import inspect
 import math
+from typing import Literal
 
 import optax
 
 from mnist_flax.checks import require
 
 
-def create_optimizer(name: str, learning_rate: float) -> optax.GradientTransformation:
+def create_optimizer(
+    name: str, learning_rate: float, schedule: Literal['constant', 'cosine'], num_steps: int
+) -> optax.GradientTransformation:
     """Makes an Optax optimizer by its name.
 
     Args:
-      name: Any of `optax`'s optimizers that needs nothing but a learning rate.
-      learning_rate: Step size, the same throughout training.
+      name: One of `optimizer_names`.
+      learning_rate: Step size at the start.
+      schedule: ``'constant'`` keeps it; ``'cosine'`` lets it fall to 0 along half a
+        period of a cosine, as in Loshchilov & Hutter 2017, arXiv 1608.03983.
+      num_steps: Steps of the whole training, at the end of which the cosine reaches 0.
 
     Returns:
       The gradient transformation.
@@ -31,26 +37,29 @@ def create_optimizer(name: str, learning_rate: float) -> optax.GradientTransform
         f'config.optimizer.learning_rate: found {learning_rate}; allowed: a positive, '
         'finite number',
     )
+    if schedule == 'cosine':
+        return getattr(optax, name)(optax.cosine_decay_schedule(learning_rate, num_steps))
     return getattr(optax, name)(learning_rate)
 
 
 def optimizer_names() -> list[str]:
-    """Lists the optimizers of `optax` that need nothing but a learning rate."""
+    """Lists Optax's optimizers that need a learning rate, or a schedule, and no more."""
     return [
         name
         for name, function in inspect.getmembers(optax, inspect.isfunction)
-        if not name.startswith('scale_by_')
-        and _required_parameters(function) == ['learning_rate']
-        and inspect.signature(function).return_annotation
-        in (optax.GradientTransformation, optax.GradientTransformationExtraArgs)
+        if _needs_only_a_learning_rate(inspect.signature(function))
     ]
 
 
-def _required_parameters(function) -> list[str]:
-    return [
-        parameter.name
-        for parameter in inspect.signature(function).parameters.values()
-        if parameter.default is inspect.Parameter.empty
-        and parameter.kind
-        not in (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+def _needs_only_a_learning_rate(signature: inspect.Signature) -> bool:
+    required = [
+        (parameter.name, parameter.annotation)
+        for parameter in signature.parameters.values()
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
     ]
+    transformations = (optax.GradientTransformation, optax.GradientTransformationExtraArgs)
+    return (
+        required == [('learning_rate', optax.ScalarOrSchedule)]
+        and signature.return_annotation in transformations
+    )

@@ -4,6 +4,8 @@ import sys
 
 from tqdm import tqdm
 
+from mnist_flax.metrics import EpochMetrics
+
 
 class Progress:
     """Context manager that shows steps, accuracy and time left.
@@ -32,24 +34,24 @@ class Progress:
         """Moves the bar by some training steps."""
         self._bar.update(num_steps)
 
-    def report(self, row: dict[str, float], seconds: float) -> None:
+    def report(self, row: EpochMetrics, seconds: float) -> None:
         """Prints the numbers of a finished epoch.
 
         Args:
-          row: Its row of ``history.csv``.
+          row: The numbers.
           seconds: Its training time.
         """
-        epoch = int(row['epoch'])
+        epoch = row.epoch
         width = len(str(self._num_epochs))
         with self._bar.external_write_mode(file=sys.stdout):
             print(
                 f'epoch {epoch:{width}}/{self._num_epochs}'
-                f'  train loss {row["train_loss"]:.4f} accuracy {row["train_accuracy"]:.4f}'
-                f'  validation loss {row["validation_loss"]:.4f}'
-                f' accuracy {row["validation_accuracy"]:.4f}  ({seconds:.1f} s)',
+                f'  train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}'
+                f'  validation loss {row.validation_loss:.4f}'
+                f' accuracy {row.validation_accuracy:.4f}  ({seconds:.1f} s)',
                 flush=True,
             )
         self._bar.set_description(
             f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}'
         )
-        self._bar.set_postfix_str(f'validation accuracy {row["validation_accuracy"]:.4f}')
+        self._bar.set_postfix_str(f'validation accuracy {row.validation_accuracy:.4f}')

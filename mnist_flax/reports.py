@@ -20,6 +20,7 @@ from mnist_flax import metrics
 from mnist_flax.checks import UserError
 from mnist_flax.data import Dataset
 from mnist_flax.files import write_atomically
+from mnist_flax.metrics import EpochMetrics
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -56,14 +57,14 @@ def environment() -> dict[str, Any]:
 
 def render_figures(
     dataset: Dataset,
-    history: Sequence[dict[str, float]],
+    history: Sequence[EpochMetrics],
     logits: Float[np.ndarray, 'examples classes'],
 ) -> dict[str, bytes]:
     """Draws the figures of a report.
 
     Args:
       dataset: Names the data and holds the test set.
-      history: A row an epoch.
+      history: The numbers of each epoch.
       logits: The network's answers to the test images.
 
     Returns:
@@ -91,7 +92,7 @@ def render_figures(
 def write_report(
     workdir: pathlib.Path,
     config: ml_collections.ConfigDict,
-    history: Sequence[dict[str, float]],
+    history: Sequence[EpochMetrics],
     numbers: dict[str, Any],
     figures: dict[str, bytes],
 ) -> list[str]:
@@ -100,7 +101,7 @@ def write_report(
     Args:
       workdir: Where to.
       config: The settings of the run.
-      history: A row an epoch.
+      history: The numbers of each epoch.
       numbers: The contents of ``metrics.json``.
       figures: PNG files by name.
 
@@ -125,10 +126,10 @@ def write_report(
     return sorted(files)
 
 
-def _to_csv(rows: Sequence[dict[str, float]]) -> str:
+def _to_csv(rows: Sequence[EpochMetrics]) -> str:
     buffer = io.StringIO()
-    writer = csv.DictWriter(buffer, rows[0], lineterminator='\n')
-    writer.writeheader()
+    writer = csv.writer(buffer, lineterminator='\n')
+    writer.writerow(EpochMetrics._fields)
     writer.writerows(rows)
     return buffer.getvalue()
 

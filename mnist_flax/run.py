@@ -42,6 +42,7 @@ class Totals(NamedTuple):
         return float(self.loss) / examples, int(self.correct) / examples
 
 
+@functools.partial(jax.jit, static_argnames=('model', 'optimizer'))
 def create_train_state(
     model: nn.Module, optimizer: optax.GradientTransformation, key: PRNGKeyArray
 ) -> TrainState:

@@ -5,13 +5,14 @@ import math
 import time
 from typing import Any
 
-import flax.linen as nn
 import jax
 import ml_collections
 import numpy as np
+from jaxtyping import Array, Int, UInt8
 
 from mnist_flax import checks, data, metrics, models, optimizers, reports, run
 from mnist_flax.checks import require
+from mnist_flax.metrics import EpochMetrics
 from mnist_flax.progress import Progress
 from mnist_flax.shards import Examples
 
@@ -47,7 +48,7 @@ class Result:
     """What a run leaves in memory; the same numbers are in its workdir."""
 
     state: run.TrainState
-    history: list[dict[str, float]]  # a row an epoch, the columns of history.csv
+    history: list[EpochMetrics]  # the rows of history.csv
     metrics: dict[str, Any]  # the contents of metrics.json
 
 
@@ -67,23 +68,27 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     """
     start = time.perf_counter()
     settings = checks.construct(Settings, config, 'config')
-    optimizer = checks.construct(
-        optimizers.create_optimizer, settings.optimizer, 'config.optimizer'
-    )
-    model = checks.construct(models.create_model, settings.model, 'config.model')
     dataset = checks.construct(data.load, settings.dataset, 'config.dataset')
+    model = checks.construct(models.create_model, settings.model, 'config.model')
     _check_fit(settings, model, dataset)
-    state = run.create_train_state(model, optimizer, jax.random.key(settings.seed))
+    num_steps = run.steps_per_epoch(len(dataset.train.labels), settings.batch_size)
+    optimizer = checks.construct(
+        optimizers.create_optimizer,
+        settings.optimizer,
+        'config.optimizer',
+        num_steps=settings.num_epochs * num_steps,
+    )
     output_dir = reports.prepare_workdir(workdir)
+    state = run.create_train_state(model, optimizer, jax.random.key(settings.seed))
     environment = reports.environment()
     _print_summary(environment['device'], model, dataset)
 
-    train = jax.device_put(dataset.train)
+    images, labels = map(jax.device_put, dataset.train)
     compile_start = time.perf_counter()
-    state = run.compile_epoch(state, *train, settings.batch_size)
+    state = run.compile_epoch(state, images, labels, settings.batch_size)
     compile_seconds = time.perf_counter() - compile_start
     state, history, train_seconds = _train(
-        settings, state, train, jax.device_put(dataset.validation)
+        settings, state, images, labels, dataset.validation
     )
 
     logits = run.predict_logits(state, jax.device_put(dataset.test.images))
@@ -96,7 +101,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
             int(test.correct), int(test.examples)
         ),
         'test_loss': test_loss,
-        **{name: value for name, value in history[-1].items() if name != 'epoch'},
+        'validation_loss': history[-1].validation_loss,
+        'validation_accuracy': history[-1].validation_accuracy,
+        'train_loss': history[-1].train_loss,
+        'train_accuracy': history[-1].train_accuracy,
         'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
         'num_epochs': settings.num_epochs,
         'batch_size': settings.batch_size,
@@ -133,32 +141,31 @@ def _check_fit(settings: Settings, model: models.CNN, dataset: data.Dataset) -> 
 
 
 def _print_summary(device: str, model: models.CNN, dataset: data.Dataset) -> None:
-    summary = nn.tabulate(
-        model,
-        jax.random.key(0),
-        depth=1,
-        console_kwargs={'width': 100, 'force_terminal': False},
-    )(np.zeros((1, *data.IMAGE_SHAPE), np.float32))
-    print(summary.strip())
     sizes = ', '.join(
         f'{len(getattr(dataset, role).labels):,} {role}'
         for role in ('train', 'validation', 'test')
     )
+    print(models.summarize(model))
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 
 def _train(
-    settings: Settings, state: run.TrainState, train: Examples, validation: Examples
-) -> tuple[run.TrainState, list[dict[str, float]], float]:
+    settings: Settings,
+    state: run.TrainState,
+    images: UInt8[Array, 'examples 28 28 1'],
+    labels: Int[Array, 'examples'],
+    validation: Examples,
+) -> tuple[run.TrainState, list[EpochMetrics], float]:
     """Trains for all epochs; returns the state, the history and the seconds it took."""
-    history: list[dict[str, float]] = []
+    validation_images, validation_labels = map(jax.device_put, validation)
+    history: list[EpochMetrics] = []
     train_seconds = 0.0
-    num_steps = run.steps_per_epoch(len(train.labels), settings.batch_size)
+    num_steps = run.steps_per_epoch(len(labels), settings.batch_size)
     with Progress(settings.num_epochs, num_steps) as progress:
         for epoch in range(1, settings.num_epochs + 1):
             start = time.perf_counter()
             state, totals = run.train_epoch(
-                state, *train, settings.batch_size, progress.advance
+                state, images, labels, settings.batch_size, progress.advance
             )
             train_loss, train_accuracy = totals.means()
             seconds = time.perf_counter() - start
@@ -169,15 +176,9 @@ def _train(
                 'config.optimizer.learning_rate below '
                 f'{settings.optimizer.learning_rate} may help',
             )
-            loss, accuracy = run.evaluate(state, *validation).means()
+            validation_totals = run.evaluate(state, validation_images, validation_labels)
             history.append(
-                {
-                    'epoch': epoch,
-                    'train_loss': train_loss,
-                    'train_accuracy': train_accuracy,
-                    'validation_loss': loss,
-                    'validation_accuracy': accuracy,
-                }
+                EpochMetrics(epoch, train_loss, train_accuracy, *validation_totals.means())
             )
             progress.report(history[-1], seconds)
     return state, history, train_seconds

@@ -1,6 +1,5 @@
 """Shared fixtures; every test runs with jaxtyping's shape annotations checked."""
 
-import json
 import os
 import pathlib
 import subprocess

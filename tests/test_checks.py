@@ -42,6 +42,14 @@ def test_a_wrong_field_is_named_with_what_is_allowed(changes, message):
         construct(**changes)
 
 
+def test_other_arguments_are_passed_on_and_are_no_fields():
+    config = ml_collections.ConfigDict({'rate': 0.5, 'kind': 'a', 'widths': ()})
+    assert checks.construct(build, config, 'config.thing', size=7)[0] == 7
+    config.size = 3
+    with pytest.raises(checks.UserError, match="config.thing has no field 'size'"):
+        checks.construct(build, config, 'config.thing', size=7)
+
+
 def test_a_missing_field_is_named():
     config = ml_collections.ConfigDict({'size': 3})
     with pytest.raises(checks.UserError, match='config.thing.rate is missing'):
@@ -49,7 +57,9 @@ def test_a_missing_field_is_named():
 
 
 def test_a_value_in_place_of_a_subtree_is_refused():
-    with pytest.raises(checks.UserError, match='config.thing: found 3; allowed: a ConfigDict'):
+    with pytest.raises(
+        checks.UserError, match='config.thing: found 3; allowed: a ConfigDict'
+    ):
         checks.construct(build, 3, 'config.thing')
 
 

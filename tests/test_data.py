@@ -72,7 +72,9 @@ def test_the_embedded_files_have_the_recorded_checksums():
     rows = (data.EMBEDDED_DIR / 'SHA256SUMS').read_text().splitlines()
     recorded = {name: digest for digest, name in (row.split() for row in rows)}
     found = {
-        str(path.relative_to(data.EMBEDDED_DIR)): hashlib.sha256(path.read_bytes()).hexdigest()
+        str(path.relative_to(data.EMBEDDED_DIR)): hashlib.sha256(
+            path.read_bytes()
+        ).hexdigest()
         for path in (data.EMBEDDED_DIR / 'mnist').rglob('*')
         if path.is_file()
     }
@@ -223,7 +225,10 @@ def test_another_file_format_is_refused_with_the_remedy(tmp_path, cache, digits)
     ('changes', 'message'),
     [
         ({'name': 'mnits'}, "found 'mnits', .* such as 'mnist'"),
-        ({'name': 'qqqqqqqq'}, "found 'qqqqqqqq', .* the name of a data set that TFDS knows"),
+        (
+            {'name': 'qqqqqqqq'},
+            "found 'qqqqqqqq', .* the name of a data set that TFDS knows",
+        ),
         ({'name': ''}, 'config.dataset'),
         ({'name': '../../etc'}, 'config.dataset'),
         ({'name': 'mnist:1.0.0'}, "allowed: the embedded version 'mnist:3.0.1'"),
@@ -246,8 +251,10 @@ def test_an_absent_data_set_is_explained_not_downloaded(tmp_path):
     with pytest.raises(UserError) as caught:
         load(name='fashion_mnist', data_dir=str(tmp_path))
     message = str(caught.value)
-    assert f'tfds build fashion_mnist --file_format=array_record --data_dir={tmp_path}' in message
+    assert (
+        f'tfds build fashion_mnist --file_format=array_record --data_dir={tmp_path}'
+        in message
+    )
     assert '31 MB' in message
     assert 'TensorFlow' in message
     assert list(tmp_path.iterdir()) == []
-

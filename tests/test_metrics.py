@@ -21,7 +21,9 @@ def test_is_correct():
 
 
 def test_confusion_matrix_has_true_classes_in_rows():
-    counts = metrics.confusion_matrix(np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3)
+    counts = metrics.confusion_matrix(
+        np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3
+    )
     assert counts.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 2]]
 
 

@@ -54,9 +54,7 @@ def test_logits_are_those_of_the_textbook_network(conv):
 
 def test_width_and_depth_follow_the_config():
     model = models.create_model((4, 5, 6), hidden_size=7, num_classes=47, conv='auto')
-    logits, variables = model.init_with_output(
-        jax.random.key(0), jnp.zeros((2, 28, 28, 1))
-    )
+    logits, variables = model.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
     assert logits.shape == (2, 47)
     assert variables['params']['Dense_0']['kernel'].shape == (1 * 1 * 6, 7)
 

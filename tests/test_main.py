@@ -1,0 +1,245 @@
+"""The real command, in a subprocess, on the real MNIST."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import ROOT
+
+OUTPUTS = {
+    'accuracy_plot.png',
+    'config.json',
+    'confusion_matrix.png',
+    'history.csv',
+    'metrics.json',
+    'metrics.txt',
+    'sample_predictions.png',
+}
+SHORT = (
+    '--config.dataset.train_split=train[:600]',
+    '--config.dataset.test_split=test[:250]',
+    '--config.num_epochs=2',
+)
+
+
+@pytest.fixture(scope='module')
+def short_run(command, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('short') / 'outputs'
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        '--config=configs/default.py',
+        *SHORT,
+        f'--workdir={workdir}',
+    )
+    assert process.returncode == 0, process.stderr
+    return process, workdir
+
+
+def test_every_output_is_there(short_run):
+    _, workdir = short_run
+    assert {path.name for path in workdir.iterdir()} == OUTPUTS
+    for path in workdir.glob('*.png'):
+        assert path.read_bytes().startswith(b'\x89PNG')
+
+
+def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
+    _, workdir = short_run
+    metrics = json.loads((workdir / 'metrics.json').read_text())
+    assert metrics['num_parameters'] == 225_034
+    assert metrics['num_epochs'] == 2
+    assert metrics['seed'] == 0
+    assert metrics['dataset'] == 'mnist/3.0.1'
+    assert metrics['validation'] == 'test'
+    assert metrics['versions']['jax']
+    assert metrics['total_seconds'] > metrics['train_seconds'] > 0
+    # 250 test images: the accuracy is a whole number of them, well above chance.
+    assert metrics['test_accuracy'] * 250 == pytest.approx(
+        round(metrics['test_accuracy'] * 250)
+    )
+    assert metrics['test_accuracy'] > 0.5
+    low, high = metrics['test_accuracy_95_percent_interval']
+    assert low < metrics['test_accuracy'] < high
+    with (workdir / 'history.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row['epoch'] for row in rows] == ['1', '2']
+    assert float(rows[-1]['validation_accuracy']) == metrics['test_accuracy']
+    text = dict(
+        line.split(': ', 1) for line in (workdir / 'metrics.txt').read_text().splitlines()
+    )
+    assert float(text['test_accuracy']) == pytest.approx(metrics['test_accuracy'], rel=1e-5)
+    config = json.loads((workdir / 'config.json').read_text())
+    assert config['dataset']['train_split'] == 'train[:600]'
+    assert config['model']['features'] == [32, 64]
+
+
+def test_what_a_log_shows(short_run):
+    process, workdir = short_run
+    lines = process.stdout.splitlines()
+    assert any('225,034' in line for line in lines)
+    assert 'data: mnist/3.0.1, 600 train, 250 validation, 250 test images' in lines
+    assert [line[:10] for line in lines if line.startswith('epoch')] == [
+        'epoch 1/2 ',
+        'epoch 2/2 ',
+    ]
+    assert str(workdir) in lines[-1]
+    assert process.stderr == ''
+
+
+def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        *SHORT,
+        '--config.num_epochs=1',
+        '--config.dataset.validation=holdout',
+        '--config.dataset.holdout_size=100',
+        '--config.seed=3',
+        '--config.batch_size=100',
+        '--config.optimizer.learning_rate=3e-3',
+        '--config.model.conv=xla',
+        f'--workdir={tmp_path}',
+    )
+    assert process.returncode == 0, process.stderr
+    assert '500 train, 100 validation, 250 test images' in process.stdout
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    assert metrics['validation'] == 'holdout'
+    assert metrics['seed'] == 3
+    assert round(metrics['validation_accuracy'] * 100, 6) % 1 == 0
+
+
+BROKEN_CONFIGS = {
+    'syntax.py': 'def get_config(:\n',
+    'name.py': 'def get_config():\n    return undefined\n',
+    'list.py': 'def get_config():\n    return [1]\n',
+    'unknown.py': (
+        'from configs import default\n'
+        'def get_config():\n'
+        '    config = default.get_config()\n'
+        '    config.optimizer.momentum = 0.9\n'
+        '    return config\n'
+    ),
+    'missing.py': (
+        'from configs import default\n'
+        'def get_config():\n'
+        '    config = default.get_config()\n'
+        '    del config.batch_size\n'
+        '    return config\n'
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (['--config.sed=1'], 'Did you mean "seed"'),
+        (['--config.dataset.nam=mnist'], 'Did you mean "name"'),
+        (['--config.seed=abc'], 'flag --config.seed=abc: invalid literal for int()'),
+        (['--config.model.features=(3,"a")'], 'allowed: tuple[int, ...]'),
+        (['--config.model.conv=fast'], "allowed: 'auto' or 'xla' or 'patches'"),
+        (['--config.dataset.validation=none'], "allowed: 'test' or 'holdout'"),
+        (['--config=no/such.py'], "found 'no/such.py', which is no file"),
+        (['--config=no/such.py', '--config.seed=1'], "found 'no/such.py'"),
+        (['--config={tmp}/syntax.py'], 'syntax.py, line 1: '),
+        (['--config={tmp}/name.py'], "name.py, line 2: NameError: name 'undefined'"),
+        (['--config={tmp}/list.py'], 'get_config() returned list, no ConfigDict'),
+        (['--config={tmp}/unknown.py'], "config.optimizer has no field 'momentum'"),
+        (['--config={tmp}/missing.py'], 'config.batch_size is missing; allowed: int'),
+        (['--wrkdir=x'], "Unknown command line flag 'wrkdir'"),
+        (['extra'], "unexpected argument 'extra'"),
+        (['--config.num_epochs=0'], 'config.num_epochs: found 0; allowed: 1 or more'),
+        (['--config.batch_size=0'], 'config.batch_size: found 0'),
+        (
+            ['--config.batch_size=60001'],
+            'config.batch_size: found 60001; allowed: 1 to 60000',
+        ),
+        (['--config.seed=-1'], 'config.seed: found -1; allowed: 0 to'),
+        (
+            ['--config.optimizer.learning_rate=0'],
+            'learning_rate: found 0.0; allowed: a pos',
+        ),
+        (['--config.optimizer.learning_rate=nan'], 'learning_rate: found nan'),
+        (['--config.optimizer.name=adm'], "optimizer.name: found 'adm'; allowed: "),
+        (['--config.dataset.name=mnits'], "found 'mnits'"),
+        (
+            ['--config=configs/fashion_mnist.py', '--config.dataset.data_dir={tmp}'],
+            'tfds build',
+        ),
+        (['--config.dataset.train_split=tran'], "train_split: found 'tran'"),
+        (['--config.model.num_classes=9'], 'num_classes: found 9; allowed: 10'),
+        (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
+    ],
+)
+def test_bad_input_ends_in_one_line(command, tmp_path, arguments, message):
+    for name, content in BROKEN_CONFIGS.items():
+        (tmp_path / name).write_text(content)
+    workdir = tmp_path / 'outputs'
+    workdir.mkdir()
+    (workdir / 'metrics.txt').write_text('an earlier run')
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        f'--workdir={workdir}',
+        *(argument.format(tmp=tmp_path) for argument in arguments),
+    )
+    assert process.returncode in (1, 2)
+    assert process.stderr.startswith('error: ')
+    assert message in process.stderr
+    assert process.stderr.count('\n') == 1
+    assert process.stdout == ''
+    assert [path.name for path in workdir.iterdir()] == ['metrics.txt']
+    assert (workdir / 'metrics.txt').read_text() == 'an earlier run'
+
+
+def test_divergence_is_reported_and_nothing_overwritten(command, tmp_path):
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        *SHORT,
+        '--config.optimizer.name=sgd',
+        '--config.optimizer.learning_rate=1e30',
+        f'--workdir={tmp_path}',
+    )
+    assert process.returncode == 1
+    assert 'error: training diverged in epoch 1: found a loss of nan' in process.stderr
+    assert process.stderr.count('\n') == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize('moment', ['at the start', 'in training'])
+def test_ctrl_c_ends_at_once_and_overwrites_nothing(tmp_path, moment):
+    (tmp_path / 'metrics.txt').write_text('an earlier run')
+    process = subprocess.Popen(
+        [sys.executable, '-m', 'mnist_flax.main', f'--workdir={tmp_path}',
+         '--config.dataset.train_split=train[:4000]', '--config.num_epochs=50'],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    if moment == 'at the start':
+        time.sleep(1.5)
+    else:
+        assert any(line.startswith('epoch') for line in process.stdout)
+    process.send_signal(signal.SIGINT)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert stderr.startswith('error: interrupted')
+    assert stderr.count('\n') == 1
+    assert [path.name for path in tmp_path.iterdir()] == ['metrics.txt']
+    assert (tmp_path / 'metrics.txt').read_text() == 'an earlier run'
+
+
+def test_help_names_the_flags(command):
+    process = command('-m', 'mnist_flax.main', '--help')
+    assert '--config:' in process.stdout
+    assert '--workdir:' in process.stdout
+    assert 'num_epochs=3' in process.stdout
+
+
+def test_tensorflow_is_not_imported(command):
+    process = command(
+        '-c', "import sys, mnist_flax.train; assert 'tensorflow' not in sys.modules"
+    )
+    assert process.returncode == 0, process.stderr
