@@ -22,10 +22,10 @@ def get_config() -> ConfigDict:
     config.model.features = (32, 64)  # filters of each 3x3 convolution
     config.model.hidden_size = 128  # units of the dense layer before the logits
     config.model.num_classes = 10  # logits; must be the data set's number of classes
-    config.model.conv = 'auto'  # 'xla', 'patches', or 'auto': the backend's faster one
+    config.model.conv = 'auto'  # 'patches' (on CPUs), 'xla' (30x slower there), or 'auto'
 
     config.optimizer = ConfigDict()
-    config.optimizer.name = 'adam'  # an optax optimizer
+    config.optimizer.name = 'adam'  # or another of optax, such as 'adamw', 'sgd', 'lion'
     config.optimizer.learning_rate = 1e-3  # step size at the start
     config.optimizer.schedule = 'cosine'  # falls to 0 over the run; or 'constant'
     return config

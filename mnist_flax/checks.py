@@ -84,5 +84,5 @@ def _has_type(value: Any, annotation: Any) -> bool:
 def _describe(parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
     if get_origin(annotation) is Literal:
-        return ' or '.join(repr(value) for value in get_args(annotation))
+        return ', '.join(repr(value) for value in get_args(annotation))
     return str(annotation) if get_args(annotation) else annotation.__name__

@@ -3,9 +3,11 @@
 import contextlib
 import os
 import pathlib
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from types import FrameType
 from typing import Any, NoReturn
 
 import ml_collections
@@ -41,12 +43,12 @@ def run(main: Callable[[], None]) -> None:
     The exit status is 0; 1 after a `UserError`; 2 for flags or a config file that cannot
     be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C.
     """
+    # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
+    signal.signal(signal.SIGINT, _exit_on_ctrl_c)
     try:
         app.run(lambda argv: main(), flags_parser=_parse_flags)
     except UserError as error:
         _fail(str(error), 1)
-    except KeyboardInterrupt:
-        _fail('interrupted; the outputs are as they were', 130)
 
 
 def _parse_flags(argv: list[str]) -> list[str]:
@@ -95,10 +97,22 @@ def _explain_config_error(path: str, error: Exception) -> str:
     for frame in reversed(traceback.extract_tb(error.__traceback__)):
         if pathlib.Path(frame.filename).absolute() == pathlib.Path(path).absolute():
             return f'{path}, line {frame.lineno}: {type(error).__name__}: {error}'
-    if isinstance(error, AttributeError) and isinstance(error.args[0], KeyError):
+    cause = error.args[0] if error.args else None
+    if isinstance(error, AttributeError) and isinstance(cause, KeyError):
         # ml_collections wraps "'sed'\nDid you mean "seed" instead of "sed"?" in both.
-        return f'config has no field {error.args[0].args[0]}; see the fields in {path}'
+        return f'config has no field {cause.args[0]}; see the fields in {path}'
     return f'--config: {error}; see the fields in {path}'
+
+
+def _exit_on_ctrl_c(signal_number: int, frame: FrameType | None) -> NoReturn:
+    # On a terminal the line of the progress bar is ended first. Not by print, which
+    # cannot be entered again if it is what was interrupted.
+    start = '\n' if sys.stderr.isatty() else ''
+    message = f'{start}error: interrupted; files already written are whole\n'
+    with contextlib.suppress(OSError):
+        os.write(2, message.encode())
+    # An ordinary exit would wait for, or crash in, whatever XLA's threads are doing.
+    os._exit(130)
 
 
 def _fail(message: str, status: int) -> NoReturn:

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Array, Float, UInt8
 
 from mnist_flax.checks import UserError, require
-from mnist_flax.shards import Examples, read_shard
+from mnist_flax.shards import Examples, read_shard, verify
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -69,10 +69,14 @@ def load(
       UserError: The data set, its version or a split is absent, it is of another kind,
         or one of its files is damaged.
     """
-    builder = _find_builder(name, data_dir)
+    root = _find_root(name, data_dir)
+    builder = _find_builder(name, root)
     label = _check_features(builder)
-    train = _read_split(builder, 'train_split', train_split)
-    test = _read_split(builder, 'test_split', test_split)
+    checksums = _read_checksums(root)
+    for path in pathlib.Path(builder.data_path).glob('*.json'):
+        verify(path, checksums.get(path))
+    train = _read_split(builder, checksums, 'train_split', train_split)
+    test = _read_split(builder, checksums, 'test_split', test_split)
     for examples in (train, test):
         least, most = int(examples.labels.min()), int(examples.labels.max())
         require(
@@ -100,21 +104,26 @@ def load(
     )
 
 
-def _find_builder(name: str, data_dir: str) -> 'tfds.core.DatasetBuilder':
+def _find_root(name: str, data_dir: str) -> pathlib.Path:
     # TFDS is imported in functions: it takes 0.5 s that `--help` should not wait for.
-    from tensorflow_datasets.core import constants, read_only_builder, registered
+    from tensorflow_datasets.core import constants
 
     if data_dir:
-        root = pathlib.Path(data_dir).expanduser()
+        root = pathlib.Path(data_dir).expanduser().absolute()
         require(
             root.is_dir(),
             f'config.dataset.data_dir: found {data_dir!r}, which is no directory; '
             "allowed: a TFDS directory, or '' for the embedded MNIST",
         )
-    elif name.split(':')[0] == 'mnist':
-        root = EMBEDDED_DIR
-    else:
-        root = pathlib.Path(constants.DATA_DIR)
+        return root
+    if name.split(':')[0] == 'mnist':
+        return EMBEDDED_DIR
+    return pathlib.Path(constants.DATA_DIR)
+
+
+def _find_builder(name: str, root: pathlib.Path) -> 'tfds.core.DatasetBuilder':
+    from tensorflow_datasets.core import read_only_builder, registered
+
     try:
         builder = read_only_builder.builder_from_files(name, data_dir=root)
     except registered.DatasetNotFoundError as error:
@@ -174,8 +183,8 @@ def _check_features(
     ):
         raise UserError(
             f'config.dataset.name: {builder.name!r} has the features '
-            f"{', '.join(features)}; allowed: image classification, with an 'image' and a "
-            "class 'label'"
+            f'{", ".join(sorted(features))}; allowed: image classification, with an '
+            "'image' and a class 'label'"
         )
     require(
         image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
@@ -185,7 +194,12 @@ def _check_features(
     return label
 
 
-def _read_split(builder: 'tfds.core.DatasetBuilder', field: str, split: str) -> Examples:
+def _read_split(
+    builder: 'tfds.core.DatasetBuilder',
+    checksums: dict[pathlib.Path, str],
+    field: str,
+    split: str,
+) -> Examples:
     splits = builder.info.splits
     sizes = ', '.join(f'{name} ({info.num_examples})' for name, info in splits.items())
     try:
@@ -196,7 +210,6 @@ def _read_split(builder: 'tfds.core.DatasetBuilder', field: str, split: str) -> 
             f'config.dataset.{field}: found {split!r}; allowed: the splits {sizes} and '
             f'their slices ({_first_line(error)})'
         ) from error
-    checksums = _read_checksums(pathlib.Path(builder.data_path))
     parts = []
     for piece in pieces:
         path = pathlib.Path(piece.filename)
@@ -210,14 +223,18 @@ def _read_split(builder: 'tfds.core.DatasetBuilder', field: str, split: str) -> 
     )
 
 
-def _read_checksums(version_dir: pathlib.Path) -> dict[pathlib.Path, str]:
-    # <TFDS directory>/<name>[/<config>]/<version>: the list is two or three folders up.
-    for root in version_dir.parents[1:3]:
-        listing = root / 'SHA256SUMS'
-        if listing.is_file():
-            rows = [line.split() for line in listing.read_text().splitlines()]
-            return {root / name: digest for digest, name in rows}
-    return {}
+def _read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Reads ``SHA256SUMS``, in the form of `sha256sum`, if the directory has one."""
+    listing = root / 'SHA256SUMS'
+    if not listing.is_file():
+        return {}
+    try:
+        rows = [line.split(maxsplit=1) for line in listing.read_text().splitlines() if line]
+        return {root / name.removeprefix('*'): digest for digest, name in rows}
+    except ValueError as error:
+        raise UserError(
+            f'{listing}: found a line that is not a checksum and a file name'
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

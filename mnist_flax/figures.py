@@ -151,4 +151,6 @@ def confusion_matrix(
         xticklabels=class_names,
         yticklabels=class_names,
     )
+    if max(map(len, class_names)) > 3:
+        axes.tick_params('x', rotation=45)
     return figure

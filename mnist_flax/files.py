@@ -2,24 +2,29 @@
 
 import os
 import pathlib
+from collections.abc import Mapping
 
 
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file beside its final name, then renames it into place.
+def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
+    """Writes files beside their final names, then renames them all into place.
 
     Args:
-      path: The final name; an older file of that name is replaced.
-      content: The whole file.
+      files: Contents by final name; older files of those names are replaced.
 
     Raises:
-      OSError: The file cannot be written; what was there before is intact.
+      OSError: A file cannot be written; what was there before is intact.
     """
-    temporary = path.with_name(f'.{path.name}.{os.getpid()}.tmp')
+    temporaries = {
+        path: path.with_name(f'.{path.name}.{os.getpid()}.tmp') for path in files
+    }
     try:
-        with temporary.open('wb') as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        for path, content in files.items():
+            with temporaries[path].open('wb') as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, temporary in temporaries.items():
+            temporary.replace(path)
     finally:
-        temporary.unlink(missing_ok=True)
+        for temporary in temporaries.values():
+            temporary.unlink(missing_ok=True)

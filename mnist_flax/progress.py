@@ -5,6 +5,7 @@ import sys
 from tqdm import tqdm
 
 from mnist_flax.metrics import EpochMetrics
+from mnist_flax.run import Totals
 
 
 class Progress:
@@ -30,9 +31,11 @@ class Progress:
     def __exit__(self, *exception) -> None:
         self._bar.close()
 
-    def advance(self, num_steps: int) -> None:
-        """Moves the bar by some training steps."""
-        self._bar.update(num_steps)
+    def advance(self, num_steps: int, totals: Totals) -> None:
+        """Moves the bar by some training steps and shows the epoch's accuracy so far."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(f'accuracy {totals.means()[1]:.4f}', refresh=False)
+            self._bar.update(num_steps)
 
     def report(self, row: EpochMetrics, seconds: float) -> None:
         """Prints the numbers of a finished epoch.
@@ -54,4 +57,3 @@ class Progress:
         self._bar.set_description(
             f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}'
         )
-        self._bar.set_postfix_str(f'validation accuracy {row.validation_accuracy:.4f}')

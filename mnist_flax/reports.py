@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 import platform
+import statistics
+import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any
@@ -34,9 +36,8 @@ def prepare_workdir(workdir: str) -> pathlib.Path:
     path = pathlib.Path(workdir).expanduser().absolute()
     try:
         path.mkdir(parents=True, exist_ok=True)
-        probe = path / '.probe'
-        write_atomically(probe, b'')
-        probe.unlink()
+        with tempfile.TemporaryFile(dir=path):
+            pass
     except OSError as error:
         raise _not_writable(workdir, error) from error
     return path
@@ -46,7 +47,7 @@ def environment() -> dict[str, Any]:
     """Describes where a run takes place: the device and the versions."""
     device = jax.devices()[0].device_kind
     return {
-        'device': f'{device}, {os.cpu_count()} cores' if device == 'cpu' else device,
+        'device': f'{device}, {_num_cores()} cores' if device == 'cpu' else device,
         'versions': {
             'mnist_flax': mnist_flax.__version__,
             'python': platform.python_version(),
@@ -96,7 +97,7 @@ def write_report(
     numbers: dict[str, Any],
     figures: dict[str, bytes],
 ) -> list[str]:
-    """Writes the files of a finished run; each is complete or not there.
+    """Writes the files of a finished run, all or none.
 
     Args:
       workdir: Where to.
@@ -119,11 +120,41 @@ def write_report(
         'metrics.txt': _to_text(numbers).encode(),
     }
     try:
-        for name, content in files.items():
-            write_atomically(workdir / name, content)
+        write_atomically({workdir / name: content for name, content in files.items()})
     except OSError as error:
         raise _not_writable(str(workdir), error) from error
     return sorted(files)
+
+
+def seed_table(results: Sequence[dict[str, Any]]) -> str:
+    """Tabulates runs that differ in their seeds only, as Markdown.
+
+    Args:
+      results: The contents of ``metrics.json`` of each run, two or more.
+
+    Returns:
+      A row a seed, and one with means and standard deviations (of the sample, n - 1).
+    """
+    digits = {'test_accuracy': 2, 'test_loss': 4, 'train_seconds': 0}
+    columns = {
+        name: [100 * run[name] if name == 'test_accuracy' else run[name] for run in results]
+        for name in digits
+    }
+    lines = ['| seed | test accuracy, % | test loss | training, s |', '|---|---|---|---|']
+    for i, run in enumerate(results):
+        cells = [f'{columns[name][i]:.{digits[name]}f}' for name in digits]
+        lines.append(f'| {run["seed"]} | {" | ".join(cells)} |')
+    cells = [
+        f'{statistics.mean(values):.{digits[name]}f} ± '
+        f'{statistics.stdev(values):.{digits[name]}f}'
+        for name, values in columns.items()
+    ]
+    lines.append(f'| mean ± sd | {" | ".join(cells)} |')
+    versions = ', '.join(
+        f'{name} {version}' for name, version in results[0]['versions'].items()
+    )
+    lines += ['', f'{len(results)} runs; {results[0]["device"]}; {versions}.']
+    return '\n'.join(lines) + '\n'
 
 
 def _to_csv(rows: Sequence[EpochMetrics]) -> str:
@@ -150,6 +181,13 @@ def _to_text(numbers: dict[str, Any]) -> str:
         else:
             lines.append(f'{name}: {value}')
     return '\n'.join(lines) + '\n'
+
+
+def _num_cores() -> int:
+    # A container or a batch system may grant fewer cores than the machine has.
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _not_writable(workdir: str, error: OSError) -> UserError:

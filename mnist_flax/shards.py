@@ -4,7 +4,6 @@ import hashlib
 import io
 import logging
 import pathlib
-import zipfile
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -53,16 +52,10 @@ def read_shard(
     Raises:
       UserError: The file is missing or damaged, named by its path.
     """
-    try:
-        with path.open('rb') as file:
-            digest = hashlib.file_digest(file, 'sha256').hexdigest()
-    except OSError as error:
-        raise UserError(f'data file {path}: cannot be read ({error.strerror})') from error
-    require(
-        sha256 in (None, digest),
-        f'data file {path}: damaged; found sha256 {digest}; allowed: {sha256}',
-    )
-    cached = platformdirs.user_cache_path('mnist_flax') / f'{digest}.npz'
+    digest = verify(path, sha256)
+    # The version changes with `_decode`, so that arrays of an older one are not read.
+    shape = 'x'.join(map(str, features['image'].shape))
+    cached = platformdirs.user_cache_path('mnist_flax') / f'v1-{shape}-{digest}.npz'
     examples = _read_cache(cached)
     if examples is None:
         try:
@@ -77,6 +70,24 @@ def read_shard(
         f'data file {path}: damaged; found {found} examples; allowed: {num_examples}',
     )
     return examples
+
+
+def verify(path: pathlib.Path, sha256: str | None) -> str:
+    """Computes a file's SHA-256 and compares it with the one it should have, if known.
+
+    Raises:
+      UserError: The file cannot be read, or has another checksum.
+    """
+    try:
+        with path.open('rb') as file:
+            digest = hashlib.file_digest(file, 'sha256').hexdigest()
+    except OSError as error:
+        raise UserError(f'data file {path}: cannot be read ({error.strerror})') from error
+    require(
+        sha256 in (None, digest),
+        f'data file {path}: damaged; found sha256 {digest}; allowed: {sha256}',
+    )
+    return digest
 
 
 def _decode(path: pathlib.Path, features: 'tfds.features.FeaturesDict') -> Examples:
@@ -104,7 +115,7 @@ def _read_cache(path: pathlib.Path) -> Examples | None:
             return Examples(arrays['images'], arrays['labels'])
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except Exception as error:  # zipfile and NumPy raise a dozen types for a damaged file
         logging.warning('%s is damaged (%s); decoding the data anew', path, error)
         return None
 
@@ -114,6 +125,6 @@ def _write_cache(path: pathlib.Path, examples: Examples) -> None:
     np.savez(buffer, images=examples.images, labels=examples.labels)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(path, buffer.getvalue())
+        write_atomically({path: buffer.getvalue()})
     except OSError as error:
         logging.warning('cannot cache the decoded data: %s', error)

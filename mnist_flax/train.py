@@ -1,7 +1,6 @@
 """The story of a run: config, data, state, epochs, evaluation, report."""
 
 import dataclasses
-import math
 import time
 from typing import Any
 
@@ -167,18 +166,18 @@ def _train(
             state, totals = run.train_epoch(
                 state, images, labels, settings.batch_size, progress.advance
             )
-            train_loss, train_accuracy = totals.means()
+            train_means = totals.means()
             seconds = time.perf_counter() - start
             train_seconds += seconds
+            held_out = run.evaluate(state, validation_images, validation_labels)
+            row = EpochMetrics(epoch, *train_means, *held_out.means())
+            # A step too far shows in the validation loss, if it was the epoch's last one.
             require(
-                math.isfinite(train_loss),
-                f'training diverged in epoch {epoch}: found a loss of {train_loss}; a '
+                math.isfinite(row.train_loss) and math.isfinite(row.validation_loss),
+                f'training diverged in epoch {epoch}: found a loss that is not finite; a '
                 'config.optimizer.learning_rate below '
                 f'{settings.optimizer.learning_rate} may help',
             )
-            validation_totals = run.evaluate(state, validation_images, validation_labels)
-            history.append(
-                EpochMetrics(epoch, train_loss, train_accuracy, *validation_totals.means())
-            )
-            progress.report(history[-1], seconds)
+            history.append(row)
+            progress.report(row, seconds)
     return state, history, train_seconds

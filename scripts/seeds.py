@@ -1,8 +1,5 @@
 """Trains a config with several seeds and prints mean and standard deviation."""
 
-import pathlib
-import statistics
-
 from absl import flags
 
 from mnist_flax import cli
@@ -19,32 +16,25 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `train_and_evaluate` once a seed and writes the table."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax import reports
     from mnist_flax.checks import require
     from mnist_flax.files import write_atomically
     from mnist_flax.train import train_and_evaluate
 
     seeds = _SEEDS.value
     require(
-        len(set(seeds)) >= 2, f'--seeds: found {seeds}; allowed: 2 or more different ones'
+        len(seeds) == len(set(seeds)) >= 2 and min(seeds) >= 0,
+        f'--seeds: found {seeds}; allowed: two or more different ones, none negative',
     )
-    workdir = pathlib.Path(_WORKDIR.value)
-    table = ['| seed | test accuracy, % | test loss | training, s |', '|---|---|---|---|']
-    columns: list[tuple[float, float, float]] = []
+    workdir = reports.prepare_workdir(_WORKDIR.value)
+    results = []
     for seed in seeds:
         config = flags.FLAGS.config.copy_and_resolve_references()
         config.seed = seed
-        numbers = train_and_evaluate(config, str(workdir / str(seed))).metrics
-        row = 100 * numbers['test_accuracy'], numbers['test_loss'], numbers['train_seconds']
-        columns.append(row)
-        table.append('| {} | {:.2f} | {:.4f} | {:.0f} |'.format(seed, *row))
-    spreads = [
-        f'{statistics.mean(values):.{digits}f} ± {statistics.stdev(values):.{digits}f}'
-        for values, digits in zip(zip(*columns, strict=True), (3, 4, 0), strict=True)
-    ]
-    table.append(f'| mean ± sd | {" | ".join(spreads)} |')
-    text = '\n'.join(table) + '\n'
-    write_atomically(workdir / 'seeds.md', text.encode())
-    print(text, end='')
+        results.append(train_and_evaluate(config, str(workdir / str(seed))).metrics)
+    table = reports.seed_table(results)
+    write_atomically({workdir / 'seeds.md': table.encode()})
+    print(table, end='')
 
 
 if __name__ == '__main__':

@@ -5,11 +5,16 @@ import pathlib
 import subprocess
 import sys
 
+import jax
 import jaxtyping
 import pytest
 
 # Before the first import of the package: wrong shapes in a signature then fail a test.
 jaxtyping.install_import_hook('mnist_flax', 'beartype.beartype')
+
+# On a GPU: two processes share its memory, and products are not rounded to TF32.
+os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'
+jax.config.update('jax_default_matmul_precision', 'highest')
 
 ROOT = pathlib.Path(__file__).parent.parent
 

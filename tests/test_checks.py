@@ -33,7 +33,7 @@ def test_a_subtree_becomes_keyword_arguments():
         ({'size': True}, 'config.thing.size: found True; allowed: int'),
         ({'size': 1.5}, 'config.thing.size: found 1.5; allowed: int'),
         ({'rate': None}, 'config.thing.rate: found None; allowed: float'),
-        ({'kind': 'c'}, "config.thing.kind: found 'c'; allowed: 'a' or 'b'"),
+        ({'kind': 'c'}, "config.thing.kind: found 'c'; allowed: 'a', 'b'"),
         ({'widths': (1, 'x')}, r'config.thing.widths: found .* allowed: tuple\[int, ...\]'),
     ],
 )

@@ -28,10 +28,16 @@ def load(**changes):
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch):
-    def refuse(*arguments):
-        raise AssertionError('data.load touched the network')
+    attempts = []
+
+    def refuse(*arguments, **options):
+        attempts.append(arguments)
+        raise OSError('no network in this test')
 
     monkeypatch.setattr(socket.socket, 'connect', refuse)
+    monkeypatch.setattr(socket, 'getaddrinfo', refuse)
+    yield
+    assert attempts == []
 
 
 @pytest.fixture
@@ -168,6 +174,21 @@ def test_a_damaged_data_file_is_reported_by_name(tmp_path, cache, damage, with_c
     path.write_bytes(damaged(path.read_bytes(), damage))
     with pytest.raises(UserError, match=f'data file {path}: damaged'):
         load(data_dir=str(tmp_path / 'tfds'), train_split='test[:5]')
+
+
+def test_a_tampered_description_is_reported_by_name(tmp_path, cache):
+    shutil.copytree(data.EMBEDDED_DIR, tmp_path / 'tfds')
+    path = tmp_path / 'tfds/mnist/3.0.1/features.json'
+    path.write_text(path.read_text() + ' ')
+    with pytest.raises(UserError, match=f'data file {path}: damaged; found sha256'):
+        load(data_dir=str(tmp_path / 'tfds'))
+
+
+def test_a_broken_list_of_checksums_is_reported(tmp_path, cache, digits):
+    tfds_directory.write(tmp_path, 'my_digits', *digits)
+    (tmp_path / 'SHA256SUMS').write_text('\nabc\n')
+    with pytest.raises(UserError, match='SHA256SUMS: found a line that is not'):
+        load(name='my_digits', data_dir=str(tmp_path))
 
 
 def test_a_missing_data_file_is_reported_by_name(tmp_path, cache, digits):

@@ -9,13 +9,15 @@ from conftest import ROOT
 
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.progress import Progress
+from mnist_flax.run import Totals
 
 ROW = EpochMetrics(1, 0.5, 0.9, 0.25, 0.95)
+TOTALS = Totals(2.0, 3, 4)
 
 
 def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
     with Progress(num_epochs=10, steps_per_epoch=4) as progress:
-        progress.advance(4)
+        progress.advance(4, TOTALS)
         progress.report(ROW, seconds=1.26)
     out, err = capsys.readouterr()
     assert out == (
@@ -30,13 +32,15 @@ def test_a_terminal_has_a_live_bar():
         'import time\n'
         'from mnist_flax.metrics import EpochMetrics\n'
         'from mnist_flax.progress import Progress\n'
+        'from mnist_flax.run import Totals\n'
         f'row = {ROW}\n'
+        f'totals = {TOTALS}\n'
         'with Progress(2, 40) as progress:\n'
         '    for _ in range(3):\n'
-        '        progress.advance(10)\n'
+        '        progress.advance(10, totals)\n'
         '        time.sleep(0.2)\n'
         '    progress.report(row, 1.0)\n'
-        '    progress.advance(10)\n'
+        '    progress.advance(10, totals)\n'
     )
     terminal, stderr = pty.openpty()
     termios.tcsetwinsize(stderr, (24, 120))
@@ -53,5 +57,5 @@ def test_a_terminal_has_a_live_bar():
     assert 'epoch 1/2:' in text
     assert '/80 [' in text  # steps of both epochs, then elapsed time < time left
     assert 'epoch 2/2:' in text
-    assert 'validation accuracy 0.9500' in text
+    assert 'accuracy 0.7500' in text  # of the epoch so far
     assert 'epoch 1/2  train loss 0.5000' in text

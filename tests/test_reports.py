@@ -97,9 +97,27 @@ def test_a_workdir_that_cannot_be_one_is_refused(tmp_path):
 
 
 def test_a_full_disk_is_reported(tmp_path, monkeypatch):
-    def no_space_left(path, content):
+    def no_space_left(files):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(reports, 'write_atomically', no_space_left)
     with pytest.raises(UserError, match='No space left on device'):
         write(tmp_path)
+
+
+def test_the_seed_table_by_hand():
+    runs = [
+        {**NUMBERS, 'seed': seed, 'test_accuracy': accuracy, 'test_loss': loss,
+         'train_seconds': 10.0 * seed}
+        for seed, accuracy, loss in ((1, 0.98, 0.03), (2, 0.99, 0.04), (3, 1.0, 0.05))
+    ]  # fmt: skip
+    assert reports.seed_table(runs).splitlines() == [
+        '| seed | test accuracy, % | test loss | training, s |',
+        '|---|---|---|---|',
+        '| 1 | 98.00 | 0.0300 | 10 |',
+        '| 2 | 99.00 | 0.0400 | 20 |',
+        '| 3 | 100.00 | 0.0500 | 30 |',
+        '| mean ± sd | 99.00 ± 1.00 | 0.0400 ± 0.0100 | 20 ± 10 |',
+        '',
+        '3 runs; cpu, 2 cores; jax 1.2.3.',
+    ]

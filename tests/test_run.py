@@ -20,9 +20,12 @@ def model():
     return models.create_model((4, 8), hidden_size=16, num_classes=10, conv='auto')
 
 
+# One object for all tests: a new one, though equal, would compile everything anew.
+ADAM = optimizers.create_optimizer('adam', 1e-3, 'constant', num_steps=1)
+
+
 def create_state(model, seed=0):
-    optimizer = optimizers.create_optimizer('adam', 1e-3, 'constant', num_steps=1)
-    return run.create_train_state(model, optimizer, jax.random.key(seed))
+    return run.create_train_state(model, ADAM, jax.random.key(seed))
 
 
 @pytest.fixture(scope='module')
@@ -76,7 +79,7 @@ def test_a_step_equals_the_textbook_one(model, examples):
     )
 
 
-@pytest.mark.parametrize('batch_size', [1, 7, 32, 99, 100])
+@pytest.mark.parametrize('batch_size', [7, 99, 100])
 def test_an_epoch_sees_every_example_once(model, examples, batch_size):
     state = create_state(model)
     order = run.epoch_order(state, 100, batch_size)
@@ -119,11 +122,14 @@ def test_the_slices_of_an_epoch_do_not_change_its_result(model, examples, monkey
     states = []
     for slices in (1, 3, 20):
         monkeypatch.setattr(run, 'SLICES_PER_EPOCH', slices)
-        progress = []
+        steps = []
         state, totals = run.train_epoch(
-            create_state(model), *examples, batch_size=8, on_progress=progress.append
+            create_state(model),
+            *examples,
+            batch_size=8,
+            on_progress=lambda num_steps, totals, steps=steps: steps.append(num_steps),
         )
-        assert sum(progress) == 13
+        assert sum(steps) == 13
         states.append((state, totals))
     for state, totals in states[1:]:
         assert_same_params(state, states[0][0])
@@ -144,7 +150,7 @@ def test_an_epoch_compiles_once(model, examples):
     assert run.train_steps._cache_size() == compiled
 
 
-@pytest.mark.parametrize('num_examples', [1, 10, 99, 100])
+@pytest.mark.parametrize('num_examples', [1, 99, 100])
 def test_evaluation_counts_every_example_exactly(model, examples, num_examples):
     images, labels = (array[:num_examples] for array in examples)
     state = create_state(model)
@@ -160,12 +166,22 @@ def test_evaluation_counts_every_example_exactly(model, examples, num_examples):
 def test_runs_can_be_vmapped(model, examples):
     """A run knows of exactly one run: several are a `vmap` over their states."""
     images, labels = examples
-    optimizer = create_state(model).tx
     keys = jax.random.split(jax.random.key(0), 3)
-    states = jax.jit(jax.vmap(lambda key: run.create_train_state(model, optimizer, key)))(
-        keys
-    )
-    correct = jax.vmap(lambda state: run.evaluate(state, images, labels).correct)(states)
-    for key, found in zip(keys, correct, strict=True):
-        alone = run.create_train_state(model, optimizer, key)
-        assert int(found) == int(run.evaluate(alone, images, labels).correct)
+    states = jax.jit(jax.vmap(lambda key: run.create_train_state(model, ADAM, key)))(keys)
+
+    def train_and_evaluate(state):
+        order = run.epoch_order(state, len(labels), 25)
+        totals = run.Totals(jnp.zeros(()), jnp.asarray(0), jnp.asarray(0))
+        state, totals = run.train_steps(
+            state, totals, images, labels, order, 0, 4, batch_size=25
+        )
+        return totals, run.evaluate(state, images, labels)
+
+    together = jax.jit(jax.vmap(train_and_evaluate))(states)
+    for i, key in enumerate(keys):
+        alone = run.create_train_state(model, ADAM, key)
+        alone, trained = run.train_epoch(alone, images, labels, 25)
+        evaluated = run.evaluate(alone, images, labels)
+        for one, of_many in zip((trained, evaluated), together, strict=True):
+            np.testing.assert_allclose(of_many.loss[i], one.loss, rtol=1e-4)
+            assert int(of_many.correct[i]) == int(one.correct)

@@ -1,7 +1,10 @@
 """The scripts, as commands."""
 
 import json
-import statistics
+
+import pytest
+
+from mnist_flax import reports
 
 
 def test_seeds_prints_mean_and_standard_deviation(command, tmp_path):
@@ -15,22 +18,22 @@ def test_seeds_prints_mean_and_standard_deviation(command, tmp_path):
         f'--workdir={tmp_path}',
     )
     assert process.returncode == 0, process.stderr
-    accuracies = []
+    results = []
     for seed in (3, 5):
-        metrics = json.loads((tmp_path / str(seed) / 'metrics.json').read_text())
-        assert metrics['seed'] == seed
-        accuracies.append(100 * metrics['test_accuracy'])
+        results.append(json.loads((tmp_path / str(seed) / 'metrics.json').read_text()))
+        assert results[-1]['seed'] == seed
+    assert results[0]['test_loss'] != results[1]['test_loss']
     table = (tmp_path / 'seeds.md').read_text()
+    assert table == reports.seed_table(results)
     assert process.stdout.endswith(table)
-    assert [line.split('|')[1].strip() for line in table.splitlines()] == [
-        'seed', '---', '3', '5', 'mean ± sd',
-    ]  # fmt: skip
-    mean, deviation = statistics.mean(accuracies), statistics.stdev(accuracies)
-    assert f'{mean:.3f} ± {deviation:.3f}' in table
 
 
-def test_seeds_needs_two(command, tmp_path):
-    process = command('scripts/seeds.py', '--seeds=3', f'--workdir={tmp_path}')
+@pytest.mark.parametrize('seeds', [(3,), (0, 0, 1), (0, -1)])
+def test_seeds_must_be_two_or_more_and_distinct(command, tmp_path, seeds):
+    process = command(
+        'scripts/seeds.py', *(f'--seeds={seed}' for seed in seeds), f'--workdir={tmp_path}'
+    )
     assert process.returncode == 1
-    assert process.stderr.startswith('error: --seeds: found [3]; allowed: ')
+    assert process.stderr.startswith(f'error: --seeds: found {list(seeds)}; allowed: ')
     assert process.stderr.count('\n') == 1
+    assert list(tmp_path.iterdir()) == []
