@@ -1,6 +1,7 @@
 """The story of a run: config, data, state, epochs, evaluation, report."""
 
 import dataclasses
+import math
 import time
 from typing import Any
 
