@@ -19,6 +19,33 @@ class EpochMetrics(NamedTuple):
     validation_accuracy: float
 
 
+class Totals(NamedTuple):
+    """Sums over examples, from which the exact means follow."""
+
+    loss: Float[Array, '']  # nats
+    correct: Int[Array, '']
+    examples: Int[Array, '']
+
+    def means(self) -> tuple[float, float]:
+        """Returns the loss (nats an example) and the accuracy (a fraction)."""
+        examples = int(self.examples)
+        return float(self.loss) / examples, int(self.correct) / examples
+
+
+def totals(
+    logits: Float[Array, 'batch classes'],
+    labels: Int[Array, 'batch'],
+    mask: Bool[Array, 'batch'] | None = None,
+) -> Totals:
+    """Sums loss and correct predictions over the examples, or over those in ``mask``."""
+    mask = jnp.ones(len(labels), bool) if mask is None else mask
+    return Totals(
+        jnp.sum(losses(logits, labels), where=mask),
+        jnp.sum(is_correct(logits, labels), where=mask),
+        mask.sum(),
+    )
+
+
 def losses(
     logits: Float[Array, 'batch classes'], labels: Int[Array, 'batch']
 ) -> Float[Array, 'batch']:

@@ -4,8 +4,7 @@ import sys
 
 from tqdm import tqdm
 
-from mnist_flax.metrics import EpochMetrics
-from mnist_flax.run import Totals
+from mnist_flax.metrics import EpochMetrics, Totals
 
 
 class Progress:

@@ -135,21 +135,30 @@ def seed_table(results: Sequence[dict[str, Any]]) -> str:
     Returns:
       A row a seed, and one with means and standard deviations (of the sample, n - 1).
     """
-    digits = {'test_accuracy': 2, 'test_loss': 4, 'train_seconds': 0}
-    columns = {
-        name: [100 * run[name] if name == 'test_accuracy' else run[name] for run in results]
-        for name in digits
-    }
-    lines = ['| seed | test accuracy, % | test loss | training, s |', '|---|---|---|---|']
-    for i, run in enumerate(results):
-        cells = [f'{columns[name][i]:.{digits[name]}f}' for name in digits]
-        lines.append(f'| {run["seed"]} | {" | ".join(cells)} |')
-    cells = [
-        f'{statistics.mean(values):.{digits[name]}f} ± '
-        f'{statistics.stdev(values):.{digits[name]}f}'
-        for name, values in columns.items()
+    columns = [  # heading, values, decimals
+        ('test accuracy, %', [100 * run['test_accuracy'] for run in results], 2),
+        ('test loss', [run['test_loss'] for run in results], 4),
+        ('training, s', [run['train_seconds'] for run in results], 0),
     ]
-    lines.append(f'| mean ± sd | {" | ".join(cells)} |')
+    if results[0]['validation'] == 'holdout':
+        values = [100 * run['validation_accuracy'] for run in results]
+        columns.insert(0, ('held-out accuracy, %', values, 2))
+    rows = [
+        ['seed', *(heading for heading, _, _ in columns)],
+        ['---'] * (len(columns) + 1),
+        *(
+            [str(run['seed']), *(f'{values[i]:.{n}f}' for _, values, n in columns)]
+            for i, run in enumerate(results)
+        ),
+        [
+            'mean ± sd',
+            *(
+                f'{statistics.mean(values):.{n}f} ± {statistics.stdev(values):.{n}f}'
+                for _, values, n in columns
+            ),
+        ],
+    ]
+    lines = [f'| {" | ".join(cells)} |' for cells in rows]
     versions = ', '.join(
         f'{name} {version}' for name, version in results[0]['versions'].items()
     )

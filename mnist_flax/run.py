@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
 from mnist_flax import metrics
 from mnist_flax.data import IMAGE_SHAPE, normalize
+from mnist_flax.metrics import Totals
 
 # The compiled program of an epoch is called on this many slices of its steps, so that a
 # progress bar moves and Ctrl-C is answered within a second on a CPU.
@@ -26,19 +27,6 @@ class TrainState(train_state.TrainState):
 
     params: Any  # a dict of arrays; Flax's annotation still says FrozenDict
     key: Key[Array, '...']
-
-
-class Totals(NamedTuple):
-    """Sums over examples, from which the exact means follow."""
-
-    loss: Float[Array, '']  # nats
-    correct: Int[Array, '']
-    examples: Int[Array, '']
-
-    def means(self) -> tuple[float, float]:
-        """Returns the loss (nats an example) and the accuracy (a fraction)."""
-        examples = int(self.examples)
-        return float(self.loss) / examples, int(self.correct) / examples
 
 
 @functools.partial(jax.jit, static_argnames=('model', 'optimizer'))
@@ -96,13 +84,11 @@ def compile_epoch(
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     batch_size: int,
-) -> TrainState:
-    """Compiles `train_epoch` by training for no steps; returns the state unchanged."""
+) -> None:
+    """Compiles what `train_epoch` runs, by training for no steps."""
     order = epoch_order(state, len(labels), batch_size)
-    state, _ = train_steps(
-        state, _no_totals(), images, labels, order, 0, 0, batch_size=batch_size
-    )
-    return state
+    totals = _no_totals()
+    train_steps(state, totals, images, labels, order, 0, 0, batch_size=batch_size)
 
 
 @functools.partial(jax.jit, static_argnames=('num_examples', 'batch_size'))
@@ -166,15 +152,11 @@ def train_step(
 
     def mean_loss(params):
         logits = state.apply_fn({'params': params}, normalize(images))
-        loss = jnp.sum(metrics.losses(logits, labels), where=mask)
-        return loss / mask.sum(), (logits, loss)
+        batch = metrics.totals(logits, labels, mask)
+        return batch.loss / batch.examples, batch
 
-    grads, (logits, loss) = jax.grad(mean_loss, has_aux=True)(state.params)
-    correct = jnp.sum(metrics.is_correct(logits, labels), where=mask)
-    totals = Totals(
-        totals.loss + loss, totals.correct + correct, totals.examples + mask.sum()
-    )
-    return state.apply_gradients(grads=grads), totals
+    grads, batch = jax.grad(mean_loss, has_aux=True)(state.params)
+    return state.apply_gradients(grads=grads), jax.tree.map(jnp.add, totals, batch)
 
 
 @jax.jit
@@ -184,19 +166,7 @@ def evaluate(
     labels: Int[Array, 'examples'],
 ) -> Totals:
     """Sums the loss and the correct predictions over every example."""
-    return totals_of(predict_logits(state, images), labels)
-
-
-@jax.jit
-def totals_of(
-    logits: Float[Array, 'examples classes'], labels: Int[Array, 'examples']
-) -> Totals:
-    """Sums the loss and the correct predictions of logits already computed."""
-    return Totals(
-        metrics.losses(logits, labels).sum(),
-        metrics.is_correct(logits, labels).sum(),
-        jnp.asarray(len(labels)),
-    )
+    return metrics.totals(predict_logits(state, images), labels)
 
 
 @functools.partial(jax.jit, static_argnames='batch_size')

@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 from jaxtyping import Array, Int, UInt8
@@ -85,14 +86,14 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
 
     images, labels = map(jax.device_put, dataset.train)
     compile_start = time.perf_counter()
-    state = run.compile_epoch(state, images, labels, settings.batch_size)
+    run.compile_epoch(state, images, labels, settings.batch_size)
     compile_seconds = time.perf_counter() - compile_start
     state, history, train_seconds = _train(
         settings, state, images, labels, dataset.validation
     )
 
     logits = run.predict_logits(state, jax.device_put(dataset.test.images))
-    test = run.totals_of(logits, dataset.test.labels)
+    test = metrics.totals(logits, jnp.asarray(dataset.test.labels))
     test_loss, test_accuracy = test.means()
     figures = reports.render_figures(dataset, history, np.asarray(logits))
     numbers = {

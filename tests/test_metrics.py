@@ -20,6 +20,14 @@ def test_is_correct():
     assert metrics.is_correct(logits, jnp.array([1, 1, 1])).tolist() == [True, False, True]
 
 
+def test_totals_count_the_masked_examples_only():
+    logits = jnp.log(jnp.array([[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]]))
+    labels = jnp.array([0, 0, 1])
+    totals = metrics.totals(logits, labels, jnp.array([True, True, False]))
+    assert totals.means() == (pytest.approx(-math.log(0.7 * 0.4) / 2), 0.5)
+    assert metrics.totals(logits, labels).means()[1] == 1 / 3
+
+
 def test_confusion_matrix_has_true_classes_in_rows():
     counts = metrics.confusion_matrix(
         np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3

@@ -7,9 +7,8 @@ import termios
 
 from conftest import ROOT
 
-from mnist_flax.metrics import EpochMetrics
+from mnist_flax.metrics import EpochMetrics, Totals
 from mnist_flax.progress import Progress
-from mnist_flax.run import Totals
 
 ROW = EpochMetrics(1, 0.5, 0.9, 0.25, 0.95)
 TOTALS = Totals(2.0, 3, 4)
@@ -30,9 +29,8 @@ def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
 def test_a_terminal_has_a_live_bar():
     program = (
         'import time\n'
-        'from mnist_flax.metrics import EpochMetrics\n'
+        'from mnist_flax.metrics import EpochMetrics, Totals\n'
         'from mnist_flax.progress import Progress\n'
-        'from mnist_flax.run import Totals\n'
         f'row = {ROW}\n'
         f'totals = {TOTALS}\n'
         'with Progress(2, 40) as progress:\n'

@@ -19,6 +19,7 @@ NUMBERS = {
     'test_accuracy': 0.9912,
     'interval': (0.9892, 0.9929),
     'seed': 0,
+    'validation': 'test',
     'device': 'cpu, 2 cores',
     'versions': {'jax': '1.2.3'},
 }
@@ -63,6 +64,7 @@ def test_every_file_of_a_report(tmp_path):
         'test_accuracy: 0.9912',
         'interval: 0.9892 to 0.9929',
         'seed: 0',
+        'validation: test',
         'device: cpu, 2 cores',
         'versions.jax: 1.2.3',
     ]
@@ -113,7 +115,7 @@ def test_the_seed_table_by_hand():
     ]  # fmt: skip
     assert reports.seed_table(runs).splitlines() == [
         '| seed | test accuracy, % | test loss | training, s |',
-        '|---|---|---|---|',
+        '| --- | --- | --- | --- |',
         '| 1 | 98.00 | 0.0300 | 10 |',
         '| 2 | 99.00 | 0.0400 | 20 |',
         '| 3 | 100.00 | 0.0500 | 30 |',
@@ -121,3 +123,16 @@ def test_the_seed_table_by_hand():
         '',
         '3 runs; cpu, 2 cores; jax 1.2.3.',
     ]
+
+
+def test_the_seed_table_shows_what_was_held_out():
+    runs = [
+        {**NUMBERS, 'seed': seed, 'validation': 'holdout', 'validation_accuracy': 0.9,
+         'test_loss': 0.1, 'train_seconds': 1.0}
+        for seed in (0, 1)
+    ]  # fmt: skip
+    lines = reports.seed_table(runs).splitlines()
+    assert lines[0] == (
+        '| seed | held-out accuracy, % | test accuracy, % | test loss | training, s |'
+    )
+    assert lines[2] == '| 0 | 90.00 | 99.12 | 0.1000 | 1 |'
