@@ -138,7 +138,7 @@ def _find_builder(name: str, root: pathlib.Path) -> 'tfds.core.DatasetBuilder':
         file_format is not None and file_format.value == 'array_record',
         f'config.dataset: {builder.data_path} holds {name!r} as '
         f'{file_format.value if file_format else "an unknown format"}; allowed: '
-        f'array_record (tfds build {name} --file_format=array_record)',
+        f'array_record, as made by {_prepare_command(name, root)}',
     )
     return builder
 
@@ -163,11 +163,17 @@ def _explain_absence(name: str, root: pathlib.Path) -> str:
         )
     megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
     return (
-        f'config.dataset.name: {name!r} is not in {root}; `tfds build {name} '
-        f'--file_format=array_record --data_dir={root}` would download {megabytes:.0f} MB '
-        "and needs TensorFlow (pip install -e '.[tensorflow]'); or set "
-        'config.dataset.data_dir to a directory that holds it'
+        f'config.dataset.name: {name!r} is not in {root}; {_prepare_command(name, root)} '
+        f'would download {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
+        "'.[tensorflow]'); or set config.dataset.data_dir to a directory that holds it"
     )
+
+
+def _prepare_command(name: str, root: pathlib.Path) -> str:
+    # Not `tfds build`, which needs Apache Beam too.
+    options = f"{name!r}, data_dir={str(root)!r}, file_format='array_record'"
+    code = f'import tensorflow_datasets as t; t.builder({options}).download_and_prepare()'
+    return f'`python -c "{code}"`'
 
 
 def _check_features(

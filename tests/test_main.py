@@ -168,7 +168,7 @@ BROKEN_CONFIGS = {
         (['--config.dataset.name=mnits'], "found 'mnits'"),
         (
             ['--config=configs/fashion_mnist.py', '--config.dataset.data_dir={tmp}'],
-            'tfds build',
+            'download_and_prepare()',
         ),
         (['--config.dataset.train_split=tran'], "train_split: found 'tran'"),
         (['--config.model.num_classes=9'], 'num_classes: found 9; allowed: 10'),
