@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import tfds_directory
 from conftest import ROOT
 
 from configs import default
@@ -111,6 +112,24 @@ def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
     assert metrics['validation'] == 'holdout'
     assert metrics['seed'] == 3
     assert round(metrics['validation_accuracy'] * 100, 6) % 1 == 0
+
+
+def test_fashion_mnist_s_config_runs_the_same_pipeline(command, tmp_path, mnist):
+    # Digits under the other name, since its own images cannot be had offline.
+    images, labels = mnist.test.slice(0, 300)
+    tfds_directory.write(tmp_path / 'tfds', 'fashion_mnist', images, labels)
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        '--config=configs/fashion_mnist.py',
+        f'--config.dataset.data_dir={tmp_path / "tfds"}',
+        '--config.num_epochs=1',
+        f'--workdir={tmp_path / "outputs"}',
+    )
+    assert process.returncode == 0, process.stderr
+    metrics = json.loads((tmp_path / 'outputs/metrics.json').read_text())
+    assert metrics['dataset'] == 'fashion_mnist/1.0.0'
+    assert {path.name for path in (tmp_path / 'outputs').iterdir()} == OUTPUTS
 
 
 BROKEN_CONFIGS = {
