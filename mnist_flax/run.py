@@ -36,9 +36,7 @@ def create_train_state(
     """Initialises the parameters and the optimizer's state."""
     init_key, key = jax.random.split(key)
     params = model.init(init_key, jnp.zeros((1, *IMAGE_SHAPE)))['params']
-    state = TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=key)
-    # Flax begins with a Python int, for which the first call would compile separately.
-    return state.replace(step=jnp.zeros((), jnp.int32))
+    return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=key)
 
 
 def steps_per_epoch(num_examples: int, batch_size: int) -> int:

@@ -5,6 +5,7 @@ import pathlib
 import subprocess
 import sys
 
+import hypothesis
 import jax
 import jaxtyping
 import pytest
@@ -15,6 +16,12 @@ jaxtyping.install_import_hook('mnist_flax', 'beartype.beartype')
 # On a GPU: two processes share its memory, and products are not rounded to TF32.
 os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'
 jax.config.update('jax_default_matmul_precision', 'highest')
+
+# A busy machine is no failure.
+hypothesis.settings.register_profile(
+    'patient', deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile('patient')
 
 ROOT = pathlib.Path(__file__).parent.parent
 

@@ -2,7 +2,7 @@ from typing import Literal
 
 import ml_collections
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_flax import checks
@@ -66,7 +66,6 @@ def test_a_value_in_place_of_a_subtree_is_refused():
 ANYTHING = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(), st.text())
 
 
-@settings(suppress_health_check=[HealthCheck.too_slow], deadline=None)
 @given(st.dictionaries(st.sampled_from([*GOOD, 'other']), ANYTHING))
 def test_any_config_either_fits_or_ends_in_one_line(changes):
     try:

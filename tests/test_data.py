@@ -104,7 +104,7 @@ def test_the_holdout_is_the_last_part_of_the_training_split(mnist):
     np.testing.assert_array_equal(dataset.test.labels, mnist.test.labels)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.data())
 def test_splits_follow_tfds_syntax(mnist, draw):
     start = draw.draw(st.integers(0, 59_998))

@@ -11,6 +11,14 @@ def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_a_reader_sees_the_old_file_or_the_new_one(tmp_path):
+    path, link = tmp_path / 'a.txt', tmp_path / 'link.txt'
+    files.write_atomically({path: b'old'})
+    link.hardlink_to(path)  # what a reader has that opened the file before
+    files.write_atomically({path: b'new'})
+    assert (path.read_bytes(), link.read_bytes()) == (b'new', b'old')
+
+
 def test_the_old_file_survives_a_failed_write(tmp_path, monkeypatch):
     path = tmp_path / 'a.txt'
     files.write_atomically({path: b'old'})

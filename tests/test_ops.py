@@ -33,7 +33,7 @@ def assert_equal(actual, expected):
         np.testing.assert_allclose(a, e, rtol=1e-5, atol=1e-5 * scale)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(4, 12),

@@ -64,7 +64,7 @@ def test_one_epoch_reaches_97_5_per_cent(mnist):
 
 @pytest.mark.slow
 def test_the_default_run_reaches_what_the_readme_says(tmp_path):
-    """One seed of the README's table: 99.0 % less three standard deviations."""
+    """One seed of the README's table, 99.24 ± 0.05 %, less five standard deviations."""
     result = train_and_evaluate(default.get_config(), str(tmp_path))
-    assert result.metrics['test_accuracy'] >= 0.987
-    assert result.metrics['test_loss'] < 0.06
+    assert result.metrics['test_accuracy'] >= 0.99
+    assert result.metrics['test_loss'] < 0.035
