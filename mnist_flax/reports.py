@@ -78,8 +78,12 @@ def render_figures(
     counts = metrics.confusion_matrix(
         dataset.test.labels, logits.argmax(axis=-1), len(classes)
     )
+    on_test = dataset.validation is dataset.test
+    validated = 'the test set' if on_test else 'held-out training images'
     plots = {
-        'accuracy_plot.png': figures.accuracy_plot(history, f'{name}: accuracy'),
+        'accuracy_plot.png': figures.accuracy_plot(
+            history, f'{name}: accuracy, validated on {validated}'
+        ),
         'sample_predictions.png': figures.sample_predictions(
             dataset.test, np.asarray(jax.nn.softmax(logits)), classes, name
         ),
