@@ -55,16 +55,12 @@ def construct(
             f'{path} has no field {name!r}; its fields are {", ".join(parameters)}',
         )
     for name, parameter in parameters.items():
-        if name not in arguments:
-            require(
-                parameter.default is not inspect.Parameter.empty,
-                f'{path}.{name} is missing; allowed: {_describe(parameter)}',
-            )
-            continue
+        allowed = _describe(parameter)
+        require(name in arguments, f'{path}.{name} is missing; allowed: {allowed}')
         value = arguments[name]
         require(
             _has_type(value, parameter.annotation),
-            f'{path}.{name}: found {value!r}; allowed: {_describe(parameter)}',
+            f'{path}.{name}: found {value!r}; allowed: {allowed}',
         )
     return constructor(**arguments, **others)
 

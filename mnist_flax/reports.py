@@ -8,7 +8,7 @@ import pathlib
 import platform
 import statistics
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
 
@@ -101,7 +101,7 @@ def write_report(
     numbers: dict[str, Any],
     figures: dict[str, bytes],
 ) -> list[str]:
-    """Writes the files of a finished run, all or none.
+    """Writes the files of a finished run; none appears before all are complete.
 
     Args:
       workdir: Where to.
@@ -123,11 +123,20 @@ def write_report(
         'metrics.json': _to_json(numbers).encode(),
         'metrics.txt': _to_text(numbers).encode(),
     }
+    write_files(workdir, files)
+    return sorted(files)
+
+
+def write_files(workdir: pathlib.Path, files: Mapping[str, bytes]) -> None:
+    """Writes files by name into the folder; none appears before all are complete.
+
+    Raises:
+      UserError: A file cannot be written.
+    """
     try:
         write_atomically({workdir / name: content for name, content in files.items()})
     except OSError as error:
         raise _not_writable(str(workdir), error) from error
-    return sorted(files)
 
 
 def seed_table(results: Sequence[dict[str, Any]]) -> str:

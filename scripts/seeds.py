@@ -16,24 +16,27 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `train_and_evaluate` once a seed and writes the table."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import reports
-    from mnist_flax.checks import require
-    from mnist_flax.files import write_atomically
-    from mnist_flax.train import train_and_evaluate
+    from mnist_flax import checks, reports
+    from mnist_flax.train import Settings, train_and_evaluate
 
     seeds = _SEEDS.value
-    require(
-        len(seeds) == len(set(seeds)) >= 2 and min(seeds) >= 0,
-        f'--seeds: found {seeds}; allowed: two or more different ones, none negative',
+    checks.require(
+        len(seeds) == len(set(seeds)) >= 2,
+        f'--seeds: found {seeds}; allowed: two or more different ones',
     )
-    workdir = reports.prepare_workdir(_WORKDIR.value)
-    results = []
+    configs = []
     for seed in seeds:
         config = flags.FLAGS.config.copy_and_resolve_references()
         config.seed = seed
-        results.append(train_and_evaluate(config, str(workdir / str(seed))).metrics)
+        checks.construct(Settings, config, 'config')  # each before the first is trained
+        configs.append(config)
+    workdir = reports.prepare_workdir(_WORKDIR.value)
+    results = [
+        train_and_evaluate(config, str(workdir / str(config.seed))).metrics
+        for config in configs
+    ]
     table = reports.seed_table(results)
-    write_atomically({workdir / 'seeds.md': table.encode()})
+    reports.write_files(workdir, {'seeds.md': table.encode()})
     print(table, end='')
 
 
