@@ -5,6 +5,7 @@ from absl import flags
 from mnist_flax import cli
 
 cli.define_config(default='configs/default.py')
+cli.define_hosts()
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',
@@ -15,8 +16,12 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `train_and_evaluate` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax.devices import join_hosts
     from mnist_flax.train import train_and_evaluate
 
+    values = flags.FLAGS
+    if values.distributed or values.coordinator_address:
+        join_hosts(values.coordinator_address, values.num_processes, values.process_id)
     train_and_evaluate(flags.FLAGS.config, _WORKDIR.value)
 
 

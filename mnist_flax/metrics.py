@@ -32,6 +32,11 @@ class Totals(NamedTuple):
         return float(self.loss) / examples, int(self.correct) / examples
 
 
+def no_totals() -> Totals:
+    """Starts a sum."""
+    return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+
+
 def totals(
     logits: Float[Array, 'batch classes'],
     labels: Int[Array, 'batch'],

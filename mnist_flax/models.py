@@ -1,5 +1,7 @@
 """The network, built from ``config.model``."""
 
+from typing import Literal
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,9 +11,15 @@ from mnist_flax import ops
 from mnist_flax.checks import require
 from mnist_flax.data import IMAGE_SHAPE
 
+Dtype = Literal['float32', 'bfloat16']
+
 
 def create_model(
-    features: tuple[int, ...], hidden_size: int, num_classes: int, conv: ops.Formulation
+    features: tuple[int, ...],
+    hidden_size: int,
+    num_classes: int,
+    conv: ops.Formulation,
+    dtype: Dtype,
 ) -> 'CNN':
     """Makes a `CNN` for 28x28x1 images from the fields of ``config.model``.
 
@@ -28,7 +36,7 @@ def create_model(
         f'config.model.features: found {features}; allowed: 1 to {most} positive numbers, '
         'one for each convolution',
     )
-    return CNN(features, hidden_size, num_classes, conv)
+    return CNN(features, hidden_size, num_classes, conv, dtype)
 
 
 def summarize(model: 'CNN') -> str:
@@ -52,7 +60,8 @@ class CNN(nn.Module):
     features: tuple[int, ...]  # filters of each 3x3 convolution
     hidden_size: int  # units of the dense layer before the logits
     num_classes: int
-    conv: ops.Formulation  # 'xla', 'patches', or 'auto' for the backend's faster one
+    conv: ops.Formulation  # 'xla', 'winograd', or 'auto' for the backend's faster one
+    dtype: Dtype  # of activations; parameters, logits and loss are float32
 
     @nn.compact
     def __call__(
@@ -61,10 +70,11 @@ class CNN(nn.Module):
         """Maps images with pixels in [0, 1] to logits."""
         x = images
         for features in self.features:
-            x = ConvReluPool(features, self.conv)(x)
+            x = ConvReluPool(features, self.conv, self.dtype)(x)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(nn.Dense(self.hidden_size)(x))
-        return nn.Dense(self.num_classes)(x)
+        x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype)(x))
+        logits = nn.Dense(self.num_classes, dtype=self.dtype)(x)
+        return logits.astype(jnp.float32)
 
 
 class ConvReluPool(nn.Module):
@@ -72,6 +82,7 @@ class ConvReluPool(nn.Module):
 
     features: int
     formulation: ops.Formulation
+    dtype: Dtype
 
     @nn.compact
     def __call__(
@@ -88,4 +99,5 @@ class ConvReluPool(nn.Module):
             jnp.float32,
         )
         bias = self.param('bias', nn.initializers.zeros, (self.features,), jnp.float32)
+        x, kernel, bias = (array.astype(self.dtype) for array in (x, kernel, bias))
         return nn.relu(ops.conv_max_pool(x, kernel, self.formulation) + bias)

@@ -1,5 +1,6 @@
 """Convolution and max-pooling, formulated for the backend in use."""
 
+import functools
 from typing import Literal
 
 import jax
@@ -7,98 +8,84 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-Formulation = Literal['auto', 'xla', 'patches']
+from mnist_flax import cpu_conv
+
+Formulation = Literal['auto', 'xla', 'winograd']
+
+# With fewer input channels Winograd's transforms cost more than the products they save.
+_FEW_CHANNELS = 8
+
+# Winograd's outputs that differ by less than this part of what they can be at most are
+# equal numbers, differently rounded: even background, of which MNIST is full.
+_WINOGRAD_TIE = 5e-7
 
 
 def conv_max_pool(
     x: Float[Array, 'batch height width channels'],
-    kernel: Float[Array, 'rows columns channels features'],
+    kernel: Float[Array, '3 3 channels features'],
     formulation: Formulation = 'auto',
 ) -> Float[Array, 'batch pooled_height pooled_width features']:
     """Convolves (stride 1, no padding), then max-pools 2x2 windows with stride 2.
 
-    One epoch of the default model (60,000 images, batch size 128) on 2 CPU cores takes
-    12 s with patches, and 210 s with XLA's own operations, whose convolution falls back
-    to a naive kernel in a compiled loop (medians of 3, in turns in one process).
-
     Args:
-      x: Images or feature maps.
+      x: Images or feature maps, 4x4 or larger.
       kernel: The filters.
-      formulation: ``'xla'`` uses XLA's own operations, ``'patches'`` one matrix product
-        and strided slices, ``'auto'`` patches on a CPU and XLA elsewhere. The result is
-        the same up to rounding.
+      formulation: ``'xla'`` uses XLA's own operations, ``'winograd'`` those that a CPU
+        runs fastest (a sum of shifted images where there are few channels), ``'auto'``
+        the latter on a CPU and XLA's elsewhere. The result is the same up to rounding.
 
     Returns:
-      The pooled maps, ``(height - rows + 1) // 2`` high and likewise wide.
+      The pooled maps, ``(height - 2) // 2`` high and likewise wide.
     """
     if formulation == 'auto':
-        formulation = 'patches' if jax.default_backend() == 'cpu' else 'xla'
+        formulation = 'winograd' if jax.default_backend() == 'cpu' else 'xla'
     if formulation == 'xla':
         return xla_max_pool(xla_conv(x, kernel))
-    rows, columns = kernel.shape[:2]
-    # An odd last row or column of outputs reaches no window: 121 become 100 of the second
-    # convolution's.
-    height = (x.shape[1] - rows + 1) // 2 * 2 + rows - 1
-    width = (x.shape[2] - columns + 1) // 2 * 2 + columns - 1
-    return max_pool(patches_conv(x[:, :height, :width], kernel))
-
-
-def patches_conv(
-    x: Float[Array, 'batch height width channels'],
-    kernel: Float[Array, 'rows columns channels features'],
-) -> Float[Array, 'batch out_height out_width features']:
-    """Convolves (stride 1, no padding) as one product of patches and kernel."""
-    rows, columns, _, features = kernel.shape
-    height, width = x.shape[1] - rows + 1, x.shape[2] - columns + 1
-    patches = jnp.concatenate(
-        [x[:, i : i + height, j : j + width] for i in range(rows) for j in range(columns)],
-        axis=-1,
-    )
-    # Flattened first: a product of a 4-D operand takes XLA's CPU backend twice the time.
-    outputs = patches.reshape(-1, patches.shape[-1]) @ kernel.reshape(-1, features)
-    return outputs.reshape(*patches.shape[:-1], features)
+    # Narrower types would lose what the transforms cancel.
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
+    arguments = x.astype(dtype), kernel.astype(dtype)
+    if x.shape[-1] < _FEW_CHANNELS:
+        pooled = max_of_corners(cpu_conv.direct(*arguments))
+    else:
+        brightest = jnp.abs(x).max(axis=(1, 2, 3), keepdims=True)
+        most = (brightest * jnp.abs(kernel).sum(axis=(0, 1, 2))).astype(dtype)
+        tie = lax.stop_gradient(_WINOGRAD_TIE * most)
+        pooled = max_of_corners(cpu_conv.winograd(*arguments), tie)
+    return pooled.astype(x.dtype)
 
 
 @jax.custom_vjp
-def max_pool(
-    x: Float[Array, 'batch height width channels'],
-) -> Float[Array, 'batch pooled_height pooled_width channels']:
-    """Takes the maximum of 2x2 windows with stride 2; an odd last line is left out.
+def max_of_corners(
+    corners: cpu_conv.Corners, tie: Float[Array, '*#tie'] | float = 0.0
+) -> Float[Array, 'batch pooled_height pooled_width features']:
+    """Takes the maximum of each pooling window, given as its four corners.
 
-    The gradient goes to the first maximum of a window, as in XLA: the background of MNIST
-    is full of ties, and sharing the gradient among them would be another function. It is
-    our own because with XLA's (select-and-scatter) an epoch takes 18 s on 2 CPU cores,
-    not 12 (medians of 5, in turns in one process).
+    The gradient goes to the first maximum, as in XLA: the background of MNIST is full of
+    ties, and sharing the gradient among them would be another function.
+
+    Args:
+      corners: Top left, top right, bottom left and bottom right numbers of the windows.
+      tie: Numbers that differ by no more than this count as equal, for the gradient.
+
+    Returns:
+      The maxima.
     """
-    return _max_pool_forward(x)[0]
+    return _max_of_corners_forward(corners, tie)[0]
 
 
-def _max_pool_forward(x):
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    corners = [x[:, i:height:2, j:width:2] for i in (0, 1) for j in (0, 1)]
-    top, bottom = jnp.maximum(*corners[:2]), jnp.maximum(*corners[2:])
-    maximum = jnp.maximum(top, bottom)
-    winner = jnp.where(
-        top == maximum,
-        jnp.where(corners[0] == maximum, 0, 1),
-        jnp.where(corners[2] == maximum, 2, 3),
-    )
-    # One byte an output is all that the gradient needs, besides the shape.
-    return maximum, (winner.astype(jnp.uint8), x.shape)
+def _max_of_corners_forward(corners, tie):
+    maximum = functools.reduce(jnp.maximum, corners)
+    first, second, third = (corner >= maximum - tie for corner in corners[:3])
+    winner = jnp.where(first, 0, jnp.where(second, 1, jnp.where(third, 2, 3)))
+    # One byte an output is all that the gradient needs.
+    return lax.optimization_barrier((maximum, winner.astype(jnp.uint8)))
 
 
-def _max_pool_backward(residuals, gradient):
-    winner, (batch, height, width, channels) = residuals
-    corners = [jnp.where(winner == corner, gradient, 0) for corner in range(4)]
-    # (batch, row, 2, column, 2, channels): the corners of a window side by side again.
-    windows = jnp.stack(
-        [jnp.stack(corners[:2], axis=3), jnp.stack(corners[2:], axis=3)], axis=2
-    )
-    even = windows.reshape(batch, height // 2 * 2, width // 2 * 2, channels)
-    return (jnp.pad(even, [(0, 0), (0, height % 2), (0, width % 2), (0, 0)]),)
+def _max_of_corners_backward(winner, gradient):
+    return [jnp.where(winner == corner, gradient, 0) for corner in range(4)], None
 
 
-max_pool.defvjp(_max_pool_forward, _max_pool_backward)
+max_of_corners.defvjp(_max_of_corners_forward, _max_of_corners_backward)
 
 
 def xla_conv(

@@ -2,6 +2,7 @@
 
 import sys
 
+import jax
 from tqdm import tqdm
 
 from mnist_flax.metrics import EpochMetrics, Totals
@@ -10,16 +11,18 @@ from mnist_flax.metrics import EpochMetrics, Totals
 class Progress:
     """Context manager that shows steps, accuracy and time left.
 
-    The bar goes to stderr and only if that is a terminal; the lines go to stdout.
+    The bar goes to stderr and only if that is a terminal; the lines go to stdout. Of
+    several hosts, one shows them.
     """
 
     def __init__(self, num_epochs: int, steps_per_epoch: int):
         self._num_epochs = num_epochs
+        self._shown = jax.process_index() == 0
         self._bar = tqdm(
             total=num_epochs * steps_per_epoch,
             desc=f'epoch 1/{num_epochs}',
             unit='step',
-            disable=not sys.stderr.isatty(),
+            disable=not (self._shown and sys.stderr.isatty()),
             dynamic_ncols=True,
             leave=False,
         )
@@ -43,6 +46,8 @@ class Progress:
           row: The numbers.
           seconds: Its training time.
         """
+        if not self._shown:
+            return
         epoch = row.epoch
         width = len(str(self._num_epochs))
         with self._bar.external_write_mode(file=sys.stdout):

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 import pathlib
 import platform
 import statistics
@@ -15,12 +14,14 @@ from typing import Any
 import jax
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Float
 
 import mnist_flax
 from mnist_flax import metrics
 from mnist_flax.checks import UserError
 from mnist_flax.data import Dataset
+from mnist_flax.devices import count_cores
 from mnist_flax.files import write_atomically
 from mnist_flax.metrics import EpochMetrics
 
@@ -43,11 +44,12 @@ def prepare_workdir(workdir: str) -> pathlib.Path:
     return path
 
 
-def environment() -> dict[str, Any]:
-    """Describes where a run takes place: the device and the versions."""
-    device = jax.devices()[0].device_kind
+def environment(mesh: Mesh) -> dict[str, Any]:
+    """Describes where a run takes place: the devices and the versions."""
+    device = mesh.devices.flat[0].device_kind
     return {
-        'device': f'{device}, {_num_cores()} cores' if device == 'cpu' else device,
+        'device': f'{device}, {count_cores()} cores' if device == 'cpu' else device,
+        'num_devices': mesh.size,
         'versions': {
             'mnist_flax': mnist_flax.__version__,
             'python': platform.python_version(),
@@ -203,13 +205,6 @@ def _to_text(numbers: dict[str, Any]) -> str:
         else:
             lines.append(f'{name}: {value}')
     return '\n'.join(lines) + '\n'
-
-
-def _num_cores() -> int:
-    # A container or a batch system may grant fewer cores than the machine has.
-    if hasattr(os, 'sched_getaffinity'):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _not_writable(workdir: str, error: OSError) -> UserError:

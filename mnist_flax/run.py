@@ -1,27 +1,35 @@
-"""One run as pure functions: initial state, an epoch of training, evaluation."""
+"""One run as pure functions: initial state, an epoch of training, evaluation.
 
-import functools
+They know of one run on one device; `devices.on_mesh` compiles them for several, of which
+each takes its share of every batch.
+"""
+
+import itertools
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, no_type_check
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax.training import train_state
 from jax import lax
+from jax.sharding import Mesh
 from jaxtyping import Array, Bool, Float, Int, Key, PRNGKeyArray, UInt8
 
-from mnist_flax import metrics
+from mnist_flax import devices, metrics
 from mnist_flax.data import IMAGE_SHAPE, normalize
+from mnist_flax.devices import DATA, on_mesh, replicate
 from mnist_flax.metrics import Totals
 
-# The compiled program of an epoch is called on this many slices of its steps, so that a
-# progress bar moves and Ctrl-C is answered within a second on a CPU.
+# On a CPU an epoch is run in so many slices of its steps, so that a progress bar moves and
+# Ctrl-C is answered within a second. On an accelerator it is one.
 SLICES_PER_EPOCH = 20
 
 
+@no_type_check  # compiling fills it with descriptions of arrays
 class TrainState(train_state.TrainState):
     """Flax's training state with the key from which a run draws all its randomness."""
 
@@ -29,11 +37,18 @@ class TrainState(train_state.TrainState):
     key: Key[Array, '...']
 
 
-@functools.partial(jax.jit, static_argnames=('model', 'optimizer'))
 def create_train_state(
-    model: nn.Module, optimizer: optax.GradientTransformation, key: PRNGKeyArray
+    mesh: Mesh, model: nn.Module, optimizer: optax.GradientTransformation, seed: int
 ) -> TrainState:
-    """Initialises the parameters and the optimizer's state."""
+    """Initialises the parameters and the optimizer's state, on every device."""
+    key = on_mesh(jax.random.key, mesh)(np.uint32(seed))
+    return on_mesh(init, mesh, model=model, optimizer=optimizer)(key)
+
+
+def init(
+    key: PRNGKeyArray, *, model: nn.Module, optimizer: optax.GradientTransformation
+) -> TrainState:
+    """Draws a run's initial state; for `devices.on_mesh`."""
     init_key, key = jax.random.split(key)
     params = model.init(init_key, jnp.zeros((1, *IMAGE_SHAPE)))['params']
     return TrainState.create(apply_fn=model.apply, params=params, tx=optimizer, key=key)
@@ -45,6 +60,7 @@ def steps_per_epoch(num_examples: int, batch_size: int) -> int:
 
 
 def train_epoch(
+    mesh: Mesh,
     state: TrainState,
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
@@ -54,23 +70,25 @@ def train_epoch(
     """Trains on every example once, in a new random order.
 
     Args:
-      state: The state after a whole number of epochs.
-      images: The training set.
+      mesh: The devices, which divide ``batch_size`` evenly.
+      state: The state after a whole number of epochs; its arrays are donated to the new
+        state, and cannot be used afterwards.
+      images: The training set, on every device.
       labels: Its labels.
-      batch_size: Examples a step.
+      batch_size: Examples a step, over all devices.
       on_progress: Called now and then with the number of steps done since the last call
         and the totals of the epoch so far.
 
     Returns:
       The new state, and the totals of the predictions made just before each step.
     """
+    order = _order(mesh, state, labels, batch_size)
+    totals = replicate(mesh, metrics.no_totals())
+    program = _program(mesh, batch_size)
     num_steps = steps_per_epoch(len(labels), batch_size)
-    order = epoch_order(state, len(labels), batch_size)
-    totals = _no_totals()
-    for i in range(SLICES_PER_EPOCH):
-        first, last = (num_steps * j // SLICES_PER_EPOCH for j in (i, i + 1))
-        state, totals = train_steps(
-            state, totals, images, labels, order, first, last, batch_size=batch_size
+    for first, last in _slices(mesh, num_steps):
+        state, totals = program(
+            state, totals, images, labels, order, _bounds(mesh, first, last)
         )
         jax.block_until_ready(totals)
         on_progress(last - first, totals)
@@ -78,39 +96,59 @@ def train_epoch(
 
 
 def compile_epoch(
+    mesh: Mesh,
     state: TrainState,
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     batch_size: int,
 ) -> None:
-    """Compiles what `train_epoch` runs, by training for no steps."""
-    order = epoch_order(state, len(labels), batch_size)
-    totals = _no_totals()
-    train_steps(state, totals, images, labels, order, 0, 0, batch_size=batch_size)
+    """Compiles what `train_epoch` runs with the same arguments."""
+    order = _order(mesh, state, labels, batch_size)
+    totals = replicate(mesh, metrics.no_totals())
+    program = _program(mesh, batch_size)
+    program.lower(state, totals, images, labels, order, _bounds(mesh, 0, 0)).compile()
 
 
-@functools.partial(jax.jit, static_argnames=('num_examples', 'batch_size'))
+def _order(mesh, state, labels, batch_size):
+    sizes = {'num_examples': len(labels), 'batch_size': batch_size}
+    return on_mesh(epoch_order, mesh, **sizes)(state)
+
+
+def _program(mesh, batch_size):
+    return on_mesh(train_steps, mesh, donate=(0, 1), batch_size=batch_size)
+
+
+def _slices(mesh, num_steps):
+    count = SLICES_PER_EPOCH if devices.returns_to_host(mesh) else 1
+    ends = [num_steps * i // count for i in range(count + 1)]
+    return list(itertools.pairwise(ends))
+
+
+def _bounds(mesh, first, last):
+    # None is the whole epoch: with a number of steps that the compiler knows, an
+    # accelerator need not ask the host after each step whether to go on.
+    return np.array([first, last], np.int32) if devices.returns_to_host(mesh) else None
+
+
 def epoch_order(
-    state: TrainState, num_examples: int, batch_size: int
+    state: TrainState, *, num_examples: int, batch_size: int
 ) -> Int[Array, 'examples']:
     """Draws the random order of the epoch that ``state`` is about to begin."""
     epoch = state.step // steps_per_epoch(num_examples, batch_size)
     return jax.random.permutation(jax.random.fold_in(state.key, epoch), num_examples)
 
 
-@functools.partial(jax.jit, static_argnames='batch_size')
 def train_steps(
     state: TrainState,
     totals: Totals,
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     order: Int[Array, 'examples'],
-    first: int | Int[Array, ''],
-    last: int | Int[Array, ''],
+    bounds: Int[Array, '2'] | None = None,
     *,
     batch_size: int,
 ) -> tuple[TrainState, Totals]:
-    """Trains on the batches ``first`` to ``last - 1`` of an epoch, as one program.
+    """Trains on consecutive batches of an epoch; for `devices.on_mesh`.
 
     Args:
       state: Parameters and optimizer state.
@@ -118,70 +156,90 @@ def train_steps(
       images: The training set.
       labels: Its labels.
       order: Permutation of the examples.
-      first: First batch; traced, so that all slices of an epoch share one compilation.
-      last: One past the last batch.
-      batch_size: Examples a step.
+      bounds: First batch and one past the last; all of the epoch if None.
+      batch_size: Examples a step, over all devices.
 
     Returns:
       The new state and sums.
     """
-    # The last batch is filled up to the common shape with examples that do not count.
     num_examples = len(labels)
-    num_steps = steps_per_epoch(num_examples, batch_size)
-    positions = jnp.arange(num_steps * batch_size)
-    batches = order[positions % num_examples].reshape(num_steps, batch_size)
-    mask = (positions < num_examples).reshape(num_steps, batch_size)
+    share = batch_size // lax.axis_size(DATA)
 
     def step(i: Int[Array, ''], carry: tuple[TrainState, Totals]):
         state, totals = carry
-        return train_step(state, totals, images[batches[i]], labels[batches[i]], mask[i])
+        positions = i * batch_size + lax.axis_index(DATA) * share + jnp.arange(share)
+        # The last batch is filled up to the common shape with examples that do not count.
+        chosen = order[positions % num_examples]
+        mask = positions < num_examples
+        state, batch = train_step(state, images[chosen], labels[chosen], mask)
+        return state, jax.tree.map(jnp.add, totals, batch)
 
-    return lax.fori_loop(first, last, step, (state, totals))
+    if bounds is None:
+        first, last = 0, steps_per_epoch(num_examples, batch_size)
+    else:
+        first, last = bounds
+    state, own = lax.fori_loop(first, last, step, (state, metrics.no_totals()))
+    return state, jax.tree.map(jnp.add, totals, lax.psum(own, DATA))
 
 
 def train_step(
     state: TrainState,
-    totals: Totals,
     images: UInt8[Array, 'batch 28 28 1'],
     labels: Int[Array, 'batch'],
     mask: Bool[Array, 'batch'],
 ) -> tuple[TrainState, Totals]:
-    """Takes one step of the optimizer on the mean loss of the examples in ``mask``."""
+    """Takes one step of the optimizer on the mean loss of the examples in ``mask``.
 
-    def mean_loss(params):
+    The mean is over all devices, each of which has a part of the batch; the totals
+    returned are the device's own.
+    """
+
+    def summed_loss(params):
         logits = state.apply_fn({'params': params}, normalize(images))
         batch = metrics.totals(logits, labels, mask)
-        return batch.loss / batch.examples, batch
+        return batch.loss, batch
 
-    grads, batch = jax.grad(mean_loss, has_aux=True)(state.params)
-    return state.apply_gradients(grads=grads), jax.tree.map(jnp.add, totals, batch)
+    grads, batch = jax.grad(summed_loss, has_aux=True)(state.params)
+    num_examples = batch.examples.astype(batch.loss.dtype)
+    grads, num_examples = lax.psum((grads, num_examples), DATA)
+    grads = jax.tree.map(lambda grad: grad / num_examples, grads)
+    return state.apply_gradients(grads=grads), batch
 
 
-@jax.jit
 def evaluate(
+    mesh: Mesh,
     state: TrainState,
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
 ) -> Totals:
     """Sums the loss and the correct predictions over every example."""
-    return metrics.totals(predict_logits(state, images), labels)
+    # Two programs, so that one compilation of the network serves all who want its logits.
+    return jax.jit(metrics.totals)(on_mesh(predict_logits, mesh)(state, images), labels)
 
 
-@functools.partial(jax.jit, static_argnames='batch_size')
 def predict_logits(
-    state: TrainState, images: UInt8[Array, 'examples 28 28 1'], batch_size: int = 100
+    state: TrainState, images: UInt8[Array, 'examples 28 28 1'], *, batch_size: int = 50
 ) -> Float[Array, 'examples classes']:
-    """Computes the logits of any number of images, ``batch_size`` at a time."""
+    """Computes the logits of any number of images; for `on_mesh`.
+
+    Args:
+      state: The parameters.
+      images: The images.
+      batch_size: Images at a time on each device. With 50, what two cores work on stays
+        in their caches: 10,000 images take 0.20 s, with 200 0.23 and with 500 0.39.
+
+    Returns:
+      The logits, on every device.
+    """
     num_examples = len(images)
-    num_batches = math.ceil(num_examples / batch_size)
-    missing = num_batches * batch_size - num_examples
-    padded = jnp.pad(images, [(0, missing), (0, 0), (0, 0), (0, 0)])
+    num_batches = math.ceil(num_examples / (batch_size * lax.axis_size(DATA)))
+    share = num_batches * batch_size
+    # Filled up to the common shape with images whose logits are dropped.
+    positions = lax.axis_index(DATA) * share + jnp.arange(share)
+    batches = (positions % num_examples).reshape(num_batches, batch_size)
     logits = lax.map(
-        lambda batch: state.apply_fn({'params': state.params}, normalize(batch)),
-        padded.reshape(num_batches, batch_size, *IMAGE_SHAPE),
+        lambda batch: state.apply_fn({'params': state.params}, normalize(images[batch])),
+        batches,
     )
-    return logits.reshape(num_batches * batch_size, -1)[:num_examples]
-
-
-def _no_totals() -> Totals:
-    return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    logits = lax.all_gather(logits.reshape(share, -1), DATA, tiled=True)
+    return logits[:num_examples]

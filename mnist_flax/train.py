@@ -3,16 +3,18 @@
 import dataclasses
 import math
 import time
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import ml_collections
 import numpy as np
+from jax.sharding import Mesh
 from jaxtyping import Array, Int, UInt8
 
-from mnist_flax import checks, data, metrics, models, optimizers, reports, run
+from mnist_flax import checks, data, devices, metrics, models, optimizers, reports, run
 from mnist_flax.checks import require
+from mnist_flax.devices import on_mesh
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.progress import Progress
 from mnist_flax.shards import Examples
@@ -25,6 +27,8 @@ class Settings:
     seed: int
     num_epochs: int
     batch_size: int
+    num_devices: int
+    matmul_precision: Literal['float32', 'tensorfloat32']
     dataset: ml_collections.ConfigDict
     model: ml_collections.ConfigDict
     optimizer: ml_collections.ConfigDict
@@ -69,6 +73,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     """
     start = time.perf_counter()
     settings = checks.construct(Settings, config, 'config')
+    mesh = devices.make_mesh(settings.num_devices, settings.batch_size)
     dataset = checks.construct(data.load, settings.dataset, 'config.dataset')
     model = checks.construct(models.create_model, settings.model, 'config.model')
     _check_fit(settings, model, dataset)
@@ -79,23 +84,29 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         'config.optimizer',
         num_steps=settings.num_epochs * num_steps,
     )
-    output_dir = reports.prepare_workdir(workdir)
-    state = run.create_train_state(model, optimizer, jax.random.key(settings.seed))
-    environment = reports.environment()
-    _print_summary(environment['device'], model, dataset)
+    # Of several hosts one reports; all compute the same numbers.
+    reporting = jax.process_index() == 0
+    environment = reports.environment(mesh)
+    if reporting:
+        output_dir = reports.prepare_workdir(workdir)
+        _print_summary(environment['device'], model, dataset)
 
-    images, labels = map(jax.device_put, dataset.train)
-    compile_start = time.perf_counter()
-    run.compile_epoch(state, images, labels, settings.batch_size)
-    compile_seconds = time.perf_counter() - compile_start
-    state, history, train_seconds = _train(
-        settings, state, images, labels, dataset.validation
-    )
+    with jax.default_matmul_precision(settings.matmul_precision):
+        state = run.create_train_state(mesh, model, optimizer, settings.seed)
+        images, labels = devices.replicate(mesh, dataset.train)
+        compile_start = time.perf_counter()
+        run.compile_epoch(mesh, state, images, labels, settings.batch_size)
+        compile_seconds = time.perf_counter() - compile_start
+        if reporting:
+            print(f'compiled in {compile_seconds:.1f} s', flush=True)
+        state, history, train_seconds = _train(
+            settings, mesh, state, images, labels, dataset.validation
+        )
+        test_images = devices.replicate(mesh, dataset.test.images)
+        logits = np.asarray(on_mesh(run.predict_logits, mesh)(state, test_images))
 
-    logits = run.predict_logits(state, jax.device_put(dataset.test.images))
-    test = metrics.totals(logits, jnp.asarray(dataset.test.labels))
+    test = metrics.totals(jnp.asarray(logits), jnp.asarray(dataset.test.labels))
     test_loss, test_accuracy = test.means()
-    figures = reports.render_figures(dataset, history, np.asarray(logits))
     numbers = {
         'test_accuracy': test_accuracy,
         'test_accuracy_95_percent_interval': metrics.wilson_interval(
@@ -114,15 +125,17 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         'validation': settings.dataset.validation,
         'compile_seconds': compile_seconds,
         'train_seconds': train_seconds,
-        'total_seconds': time.perf_counter() - start,
         **environment,
     }
-    written = reports.write_report(output_dir, config, history, numbers, figures)
-    print(
-        f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
-        f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
-        f'written to {output_dir}: {", ".join(written)}'
-    )
+    if reporting:
+        figures = reports.render_figures(dataset, history, logits)
+        numbers['total_seconds'] = time.perf_counter() - start
+        written = reports.write_report(output_dir, config, history, numbers, figures)
+        print(
+            f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
+            f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
+            f'written to {output_dir}: {", ".join(written)}'
+        )
     return Result(state, history, numbers)
 
 
@@ -152,13 +165,14 @@ def _print_summary(device: str, model: models.CNN, dataset: data.Dataset) -> Non
 
 def _train(
     settings: Settings,
+    mesh: Mesh,
     state: run.TrainState,
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     validation: Examples,
 ) -> tuple[run.TrainState, list[EpochMetrics], float]:
     """Trains for all epochs; returns the state, the history and the seconds it took."""
-    validation_images, validation_labels = map(jax.device_put, validation)
+    validation_images, validation_labels = devices.replicate(mesh, validation)
     history: list[EpochMetrics] = []
     train_seconds = 0.0
     num_steps = run.steps_per_epoch(len(labels), settings.batch_size)
@@ -166,12 +180,12 @@ def _train(
         for epoch in range(1, settings.num_epochs + 1):
             start = time.perf_counter()
             state, totals = run.train_epoch(
-                state, images, labels, settings.batch_size, progress.advance
+                mesh, state, images, labels, settings.batch_size, progress.advance
             )
             train_means = totals.means()
             seconds = time.perf_counter() - start
             train_seconds += seconds
-            held_out = run.evaluate(state, validation_images, validation_labels)
+            held_out = run.evaluate(mesh, state, validation_images, validation_labels)
             row = EpochMetrics(epoch, *train_means, *held_out.means())
             # A step too far shows in the validation loss, if it was the epoch's last one.
             require(

@@ -8,10 +8,20 @@ import sys
 import hypothesis
 import jax
 import jaxtyping
+import platformdirs
 import pytest
 
 # Before the first import of the package: wrong shapes in a signature then fail a test.
 jaxtyping.install_import_hook('mnist_flax', 'beartype.beartype')
+
+# What an earlier test, or run of the tests, has compiled is loaded, as by the commands.
+cache = str(platformdirs.user_cache_path('mnist_flax') / 'compiled')
+os.environ.setdefault('JAX_COMPILATION_CACHE_DIR', cache)
+jax.config.update('jax_compilation_cache_dir', os.environ['JAX_COMPILATION_CACHE_DIR'])
+jax.config.update('jax_persistent_cache_min_compile_time_secs', 0.1)
+
+# Simulated devices, for tests of several in one process.
+jax.config.update('jax_num_cpu_devices', 8)
 
 # On a GPU: two processes share its memory, and products are not rounded to TF32.
 os.environ['XLA_PYTHON_CLIENT_PREALLOCATE'] = 'false'

@@ -160,7 +160,7 @@ BROKEN_CONFIGS = {
         (['--config.dataset.nam=mnist'], 'Did you mean "name"'),
         (['--config.seed=abc'], 'flag --config.seed=abc: invalid literal for int()'),
         (['--config.model.features=(3,"a")'], 'allowed: tuple[int, ...]'),
-        (['--config.model.conv=fast'], "allowed: 'auto', 'xla', 'patches'"),
+        (['--config.model.conv=fast'], "allowed: 'auto', 'xla', 'winograd'"),
         (['--config.dataset.validation=none'], "allowed: 'test', 'holdout'"),
         (['--config=no/such.py'], "found 'no/such.py', which is no file"),
         (['--config=no/such.py', '--config.seed=1'], "found 'no/such.py'"),

@@ -7,7 +7,8 @@ from flax import linen as nn
 from mnist_flax import models
 from mnist_flax.checks import UserError
 
-DEFAULT = {'features': (32, 64), 'hidden_size': 128, 'num_classes': 10, 'conv': 'auto'}
+DEFAULT = {'features': (32, 64), 'hidden_size': 128, 'num_classes': 10}
+DEFAULT |= {'conv': 'auto', 'dtype': 'float32'}
 
 
 def test_the_brief_s_network_has_225034_parameters():
@@ -41,7 +42,7 @@ class Textbook(nn.Module):
         return nn.Dense(10)(x)
 
 
-@pytest.mark.parametrize('conv', ['patches', 'xla'])
+@pytest.mark.parametrize('conv', ['winograd', 'xla'])
 def test_logits_and_gradients_are_those_of_the_textbook_network(mnist, conv):
     # Real digits: their background is full of ties between the outputs of a window.
     images = jnp.asarray(mnist.test.images[:4]) / 255.0
@@ -71,7 +72,8 @@ def test_logits_and_gradients_are_those_of_the_textbook_network(mnist, conv):
 
 
 def test_width_and_depth_follow_the_config():
-    model = models.create_model((4, 5, 6), hidden_size=7, num_classes=47, conv='auto')
+    sizes = {'features': (4, 5, 6), 'hidden_size': 7, 'num_classes': 47}
+    model = models.create_model(**{**DEFAULT, **sizes})
     logits, variables = model.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
     assert logits.shape == (2, 47)
     assert variables['params']['Dense_0']['kernel'].shape == (1 * 1 * 6, 7)

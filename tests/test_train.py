@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from configs import default, fashion_mnist
-from mnist_flax import models, optimizers, run
+from mnist_flax import devices, models, optimizers, run
 from mnist_flax.train import train_and_evaluate
 
 
@@ -53,12 +53,13 @@ def test_one_epoch_reaches_97_5_per_cent(mnist):
     model = models.create_model(**config.model)
     num_steps = run.steps_per_epoch(60_000, config.batch_size)
     optimizer = optimizers.create_optimizer(**config.optimizer, num_steps=num_steps)
-    images, labels = map(jax.device_put, mnist.train)
+    mesh = devices.make_mesh(2, config.batch_size)
+    images, labels, *test = devices.replicate(mesh, (*mnist.train, *mnist.test))
     accuracies = []
     for seed in range(3):
-        state = run.create_train_state(model, optimizer, jax.random.key(seed))
-        state, _ = run.train_epoch(state, images, labels, config.batch_size)
-        accuracies.append(run.evaluate(state, *map(jax.device_put, mnist.test)).means()[1])
+        state = run.create_train_state(mesh, model, optimizer, seed)
+        state, _ = run.train_epoch(mesh, state, images, labels, config.batch_size)
+        accuracies.append(run.evaluate(mesh, state, *test).means()[1])
     assert np.mean(accuracies) >= 0.975, accuracies
 
 

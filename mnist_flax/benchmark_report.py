@@ -1,0 +1,358 @@
+"""Numbers of `scripts/benchmark.py` to tables and figures."""
+
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullLocator
+
+OURS = 'mnist_flax'
+TARGET_ACCURACY = 0.99
+_COLORS = {
+    OURS: '#1b6ca8',
+    'pytorch': '#e67e22',
+    'pytorch_compile': '#b9770e',
+    'keras': '#c0392b',
+}
+
+
+def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
+    """Computes the median over rounds of ours / theirs, both of the same round.
+
+    The contenders of a round run one after another, so a machine that is slower for a
+    while is so for both.
+    """
+    return statistics.median(a / b for a, b in zip(ours, theirs, strict=True))
+
+
+def to_markdown(results: Mapping[str, Any]) -> str:
+    """Tabulates the parts that were run.
+
+    Args:
+      results: The contents of ``benchmark.json``.
+
+    Returns:
+      The contents of ``benchmark.md``.
+    """
+    environment = results['environment']
+    versions = '; '.join(
+        ', '.join([name, *(f'{package} {version}' for package, version in found.items())])
+        for name, found in environment['versions'].items()
+    )
+    tables = {'epoch': _epoch_table, 'scaling': _scaling_table, 'time_to_99': _time_table}
+    sections = [table(results) for part, table in tables.items() if part in results]
+    where = f'{environment["cpu"]}, {environment["cores"]} cores; {versions}.'
+    return '\n'.join([*sections, where, '', f'`{results["command"]}`']) + '\n'
+
+
+def to_figures(results: Mapping[str, Any]) -> dict[str, Figure]:
+    """Draws the parts that were run.
+
+    Args:
+      results: The contents of ``benchmark.json``.
+
+    Returns:
+      Figures by file name.
+    """
+    figures = {}
+    if 'epoch' in results or 'time_to_99' in results:
+        figures['benchmark.png'] = _bar_charts(results)
+    if 'scaling' in results:
+        figures['benchmark_scaling.png'] = _scaling_plot(results)
+    return figures
+
+
+def _epoch_table(results: Mapping[str, Any]) -> str:
+    part = results['epoch']
+    rounds = results['rounds']
+    rows = [
+        [
+            'contender',
+            'set-up and compilation, s',
+            'epoch, s: median (min–max)',
+            'ours/theirs',
+            f'evaluation of {results["num_test_examples"]:,} images, s: median',
+            'ours/theirs',
+            f'test accuracy after {rounds} epochs, %',
+        ]
+    ]
+    for name, numbers in part.items():
+        epochs = numbers['epoch_seconds']
+        rows.append(
+            [
+                name,
+                f'{numbers["setup_seconds"]:.1f}',
+                _median_and_range(epochs),
+                _compare(part, name, lambda contender: contender['epoch_seconds']),
+                _seconds(statistics.median(_all_evaluations(numbers))),
+                _compare(part, name, _evaluation_of_each_round),
+                f'{100 * numbers["test_accuracy"][-1]:.2f}',
+            ]
+        )
+    return (
+        f'An epoch of {results["num_examples"]:,} images in batches of 128, and the '
+        f'evaluation; {rounds} rounds, in turns; the ratio is the median of the rounds:\n\n'
+    ) + _to_table(rows)
+
+
+def _scaling_table(results: Mapping[str, Any]) -> str:
+    by_batch_size, by_examples = _scaling_series(results)
+    texts = []
+    for caption, unit, series, to_text in (
+        (
+            f'Training on {results["num_examples"] // 4:,} images, images/s by batch size',
+            'batch size',
+            by_batch_size,
+            lambda speed: f'{speed:,.0f}',
+        ),
+        (
+            'An epoch, s, by number of images, batches of 128',
+            'images',
+            by_examples,
+            _seconds,
+        ),
+    ):
+        sizes = next(iter(series.values()))
+        rows = [
+            [f'contender \\ {unit}', *(f'{size:,}' for size in sizes)],
+            *(
+                [name, *(to_text(statistics.median(values)) for values in row.values())]
+                for name, row in series.items()
+            ),
+        ]
+        texts.append(f'{caption}; median of the passes:\n\n{_to_table(rows)}')
+    return '\n'.join(texts)
+
+
+def _time_table(results: Mapping[str, Any]) -> str:
+    part = results['time_to_99']
+    rows = [
+        [
+            'contender',
+            'mean, s',
+            'each run, s',
+            'ours/theirs',
+            'test accuracy, %',
+            'epochs',
+            'until compiled, s',
+        ]
+    ]
+    means = {name: _mean_time(runs) for name, runs in part.items()}
+    for name, runs in part.items():
+        ours, theirs = means.get(OURS), means[name]
+        rows.append(
+            [
+                name,
+                '–' if theirs is None else f'{theirs:.1f}',
+                ', '.join(
+                    f'{run["seconds"]:.1f}' if _reached(run) else '–' for run in runs
+                ),
+                f'{ours / theirs:.2f}' if ours and theirs else '–',
+                ', '.join(f'{100 * run["test_accuracy"]:.2f}' for run in runs),
+                ', '.join(str(run['epochs']) for run in runs),
+                ', '.join(
+                    f'{run["start_up_seconds"]:.1f}'
+                    for run in runs
+                    if run.get('start_up_seconds')
+                )
+                or '–',
+            ]
+        )
+    return (
+        f'From the start of the process to {TARGET_ACCURACY:.0%} test accuracy, a run a '
+        f'seed; {OURS} is its whole command, report and all, and compiles in its first '
+        f'run only; the others end with the first epoch after which they are there:\n\n'
+    ) + _to_table(rows)
+
+
+def _bar_charts(results: Mapping[str, Any]) -> Figure:
+    panels: list[tuple[str, Callable[..., float], dict[str, list[float]]]] = []
+    if 'epoch' in results:
+        part = results['epoch']
+        panels += [
+            (
+                f'training: an epoch of {results["num_examples"]:,} images, s',
+                statistics.median,
+                {name: numbers['epoch_seconds'] for name, numbers in part.items()},
+            ),
+            (
+                f'evaluation of {results["num_test_examples"]:,} images, s',
+                statistics.median,
+                {name: _all_evaluations(numbers) for name, numbers in part.items()},
+            ),
+        ]
+    if 'time_to_99' in results:
+        part = results['time_to_99']
+        times = {
+            name: [run['seconds'] for run in runs]
+            for name, runs in part.items()
+            if _mean_time(runs) is not None
+        }
+        title = f'from start to {TARGET_ACCURACY:.0%} test accuracy, s'
+        panels.append((title, statistics.mean, times))
+    num_bars = max(len(values) for _, _, values in panels)
+    figure = Figure(
+        figsize=(max(4.4 * len(panels), 6), 1.3 + 0.55 * num_bars), layout='constrained'
+    )
+    for axes, panel in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        _draw_bars(axes, *panel)
+    environment = results['environment']
+    figure.suptitle(
+        f'The same network on {environment["cpu"]}, {environment["cores"]} cores; '
+        'whiskers: least to most'
+    )
+    return figure
+
+
+def _draw_bars(
+    axes: Axes,
+    title: str,
+    average: Callable[..., float],
+    values: Mapping[str, Sequence[float]],
+) -> None:
+    names = list(values)
+    heights = [average(values[name]) for name in names]
+    most = max(max(row) for row in values.values()) if names else 1
+    axes.barh(names, heights, height=0.6, color=[_COLORS[name] for name in names])
+    for row, (name, height) in enumerate(zip(names, heights, strict=True)):
+        least, greatest = min(values[name]), max(values[name])
+        axes.errorbar(
+            height,
+            row,
+            xerr=[[height - least], [greatest - height]],
+            color='black',
+            linewidth=1.2,
+            capsize=4,
+        )
+        axes.annotate(
+            _seconds(height),
+            (greatest, row),
+            xytext=(7, 0),
+            textcoords='offset points',
+            va='center',
+            fontweight='bold' if name == OURS else 'normal',
+        )
+    axes.set_title(title, fontsize='medium')
+    axes.set_xlim(0, 1.22 * most)  # room for the numbers
+    axes.invert_yaxis()  # the first contender at the top, as in the table
+    axes.grid(axis='x', alpha=0.3)
+    axes.set_axisbelow(True)
+    axes.tick_params('y', length=0)
+    axes.spines[['top', 'right']].set_visible(False)
+
+
+def _scaling_plot(results: Mapping[str, Any]) -> Figure:
+    by_batch_size, by_examples = _scaling_series(results)
+    figure = Figure(figsize=(11, 4.2), layout='constrained')
+    left, right = figure.subplots(1, 2)
+    for axes, series in ((left, by_batch_size), (right, by_examples)):
+        for name, row in series.items():
+            axes.plot(
+                list(row),
+                [statistics.median(values) for values in row.values()],
+                marker='o',
+                color=_COLORS[name],
+                linewidth=2.5 if name == OURS else 1.5,
+                label=name,
+            )
+            axes.fill_between(
+                list(row),
+                [min(values) for values in row.values()],
+                [max(values) for values in row.values()],
+                color=_COLORS[name],
+                alpha=0.15,
+                linewidth=0,
+            )
+        sizes = list(next(iter(series.values())))
+        axes.set_ylim(bottom=0)
+        axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
+        axes.grid(alpha=0.3)
+        axes.spines[['top', 'right']].set_visible(False)
+    left.set_xscale('log')
+    left.xaxis.set_minor_locator(NullLocator())
+    sizes = list(next(iter(by_batch_size.values())))
+    left.set_xticks(sizes, [f'{size:,}' for size in sizes])
+    left.yaxis.set_major_formatter('{x:,.0f}')
+    left.set(
+        title=f'training speed, {results["num_examples"] // 4:,} images',
+        xlabel='batch size (logarithmic)',
+        ylabel='images/s',
+    )
+    right.set(title='an epoch, batches of 128', xlabel='number of images', ylabel='seconds')
+    right.set_xlim(left=0)
+    right.legend(loc='upper left', frameon=False)
+    return figure
+
+
+def _scaling_series(
+    results: Mapping[str, Any],
+) -> tuple[dict[str, dict[int, list[float]]], dict[str, dict[int, list[float]]]]:
+    """Picks images/s by batch size, and seconds by examples, of each contender."""
+    quarter = results['num_examples'] // 4
+    by_batch_size = {
+        name: {
+            run['batch_size']: [quarter / seconds for seconds in run['seconds']]
+            for run in runs
+            if run['num_examples'] == quarter
+        }
+        for name, runs in results['scaling'].items()
+    }
+    by_examples = {
+        name: {
+            run['num_examples']: run['seconds']
+            for run in sorted(runs, key=lambda run: run['num_examples'])
+            if run['batch_size'] == 128
+        }
+        for name, runs in results['scaling'].items()
+    }
+    return by_batch_size, by_examples
+
+
+def _all_evaluations(numbers: Mapping[str, Any]) -> list[float]:
+    return [seconds for row in numbers['evaluation_seconds'] for seconds in row]
+
+
+def _evaluation_of_each_round(numbers: Mapping[str, Any]) -> list[float]:
+    return [statistics.median(row) for row in numbers['evaluation_seconds']]
+
+
+def _compare(
+    part: Mapping[str, Any], name: str, values: Callable[[Any], Sequence[float]]
+) -> str:
+    if OURS not in part:
+        return '–'
+    return f'{median_ratio(values(part[OURS]), values(part[name])):.2f}'
+
+
+def _reached(run: Mapping[str, Any]) -> bool:
+    return run['test_accuracy'] >= TARGET_ACCURACY
+
+
+def _mean_time(runs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Averages the seconds, if every run reached the accuracy."""
+    if not all(map(_reached, runs)):
+        return None
+    return statistics.mean(run['seconds'] for run in runs)
+
+
+def _decimals(value: float) -> int:
+    return 1 if value >= 10 else 2 if value >= 1 else 3
+
+
+def _seconds(value: float) -> str:
+    return f'{value:.{_decimals(value)}f}'
+
+
+def _median_and_range(values: Sequence[float]) -> str:
+    median = statistics.median(values)
+    n = _decimals(median)
+    return f'{median:.{n}f} ({min(values):.{n}f}–{max(values):.{n}f})'
+
+
+def _to_table(rows: Sequence[Sequence[str]]) -> str:
+    lines = [rows[0], ['---'] * len(rows[0]), *rows[1:]]
+    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'

@@ -1,0 +1,164 @@
+"""The devices that share a run, on one host or several."""
+
+import contextlib
+import functools
+import os
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from mnist_flax import cpu_conv
+from mnist_flax.checks import UserError, require
+
+DATA = 'data'  # the axis of the mesh along which batches are divided
+
+# With fewer examples a step, a core of a CPU is better used by sharing every operation.
+_EXAMPLES_PER_CORE = 32
+
+
+def make_mesh(num_devices: int, batch_size: int) -> Mesh:
+    """Makes the mesh of devices that divide the batches of a run among them.
+
+    On a CPU the cores can count as a device each. JAX settles how many do when it first
+    looks for devices, so that only the first call of a process, before any other work
+    with JAX, can ask for more than one.
+
+    Args:
+      num_devices: How many; 0 stands for all devices of all hosts, and on a single host's
+        CPU for as many as divide a batch evenly into 32 examples or more.
+      batch_size: Examples a step, over all devices.
+
+    Returns:
+      A mesh with the axis ``DATA``.
+
+    Raises:
+      UserError: There are fewer devices, a host would be left without one, or they cannot
+        divide a batch evenly.
+    """
+    already_set = (
+        jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+        or 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
+    )
+    if not already_set and not jax.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # JAX has already looked for devices
+            jax.config.update('jax_num_cpu_devices', max(count_cores(), num_devices))
+    devices = jax.devices()
+    require(
+        0 <= num_devices <= len(devices),
+        f'config.num_devices: found {num_devices}; allowed: 0 to {len(devices)}, the '
+        f'number of {devices[0].platform} devices',
+    )
+    if num_devices == 0:
+        num_devices = len(devices)
+        if devices[0].platform == 'cpu' and jax.process_count() == 1:
+            most = min(num_devices, max(1, batch_size // _EXAMPLES_PER_CORE))
+            num_devices = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+    require(
+        jax.process_count() == 1 or num_devices == len(devices),
+        f'config.num_devices: found {num_devices}; allowed: 0 or {len(devices)}, all '
+        f'devices of the {jax.process_count()} processes',
+    )
+    require(
+        batch_size % num_devices == 0,
+        f'config.batch_size: found {batch_size}; allowed: a multiple of {num_devices}, the '
+        'number of devices that share it (see config.num_devices)',
+    )
+    return jax.make_mesh(
+        (num_devices,),
+        (DATA,),
+        axis_types=(jax.sharding.AxisType.Auto,),
+        devices=devices[:num_devices],
+    )
+
+
+def join_hosts(
+    coordinator_address: str | None, num_processes: int | None, process_id: int | None
+) -> None:
+    """Joins the processes of a run, on one or several hosts, before JAX is used.
+
+    Each then sees the devices of all, and has to run the same program.
+
+    Args:
+      coordinator_address: ``host:port`` of process 0; None if the cluster knows, as Slurm,
+        Open MPI, Kubernetes and TPU pods do.
+      num_processes: How many processes there are, or None likewise.
+      process_id: Number of this one, or None likewise.
+
+    Raises:
+      UserError: The others cannot be found or reached.
+    """
+    try:
+        jax.distributed.initialize(coordinator_address, num_processes, process_id)
+    except (RuntimeError, ValueError) as error:
+        found = f'{coordinator_address!r}' if coordinator_address else 'no cluster'
+        raise UserError(
+            f'--coordinator_address: found {found} ({error}); allowed: host:port at which '
+            'process 0 of this run can be reached, or --distributed in a job of Slurm, '
+            'Open MPI, Kubernetes or a TPU pod'
+        ) from error
+
+
+def count_cores() -> int:
+    """Counts the cores that this process may use.
+
+    A container or a batch system may grant fewer than the machine has.
+    """
+    if hasattr(os, 'sched_getaffinity'):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def platform(mesh: Mesh) -> str:
+    """Names the kind of the mesh's devices: ``'cpu'``, ``'gpu'`` or ``'tpu'``."""
+    return mesh.devices.flat[0].platform
+
+
+def returns_to_host(mesh: Mesh) -> bool:
+    """Tells whether a program may return to the host for free, as on a CPU.
+
+    An accelerator would wait meanwhile.
+    """
+    return platform(mesh) == 'cpu'
+
+
+def replicate(mesh: Mesh, tree: Any) -> Any:
+    """Copies arrays of the host, the same on every host, to every device of the mesh."""
+    sharding = NamedSharding(mesh, PartitionSpec())
+    # As NumPy's: JAX does not copy from one host's device to another's.
+    return jax.device_put(jax.tree.map(np.asarray, tree), sharding)
+
+
+@functools.cache
+def on_mesh(
+    function: Callable[..., Any], mesh: Mesh, donate: tuple[int, ...] = (), **static: Any
+) -> Callable[..., Any]:
+    """Compiles a function so that every device of the mesh runs it, on the same arrays.
+
+    Which part of the work is a device's own, the function finds from its index on the axis
+    ``DATA``; what it returns must be the same on every device.
+
+    Args:
+      function: Function of arrays, and of ``static`` by name.
+      mesh: The devices.
+      donate: Positions of the arguments whose memory the results may take; they are gone
+        after the call.
+      **static: Settings that are compiled in.
+
+    Returns:
+      The compiled function of arrays; the same one whenever the arguments are the same.
+    """
+    replicated = PartitionSpec()
+    return jax.jit(
+        jax.shard_map(
+            functools.wraps(function)(functools.partial(function, **static)),
+            mesh=mesh,
+            in_specs=replicated,
+            out_specs=replicated,
+            check_vma=False,  # custom gradients of `ops` state no axes
+        ),
+        donate_argnums=donate,
+        compiler_options=cpu_conv.COMPILER_OPTIONS if platform(mesh) == 'cpu' else None,
+    )

@@ -1,0 +1,81 @@
+"""The benchmark's contender `keras`: Keras on TensorFlow."""
+
+import os
+from collections.abc import Mapping
+
+os.environ['KERAS_BACKEND'] = 'tensorflow'
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import layers
+
+from scripts.contenders import protocol
+
+# The fastest of 32 (Keras's default) to 1,000 where this was written.
+_TEST_BATCH_SIZE = 1000
+
+
+class Keras:
+    """A `protocol.Contender`: the classic recipe with `fit` and `evaluate`."""
+
+    def __init__(self, arrays: Mapping[str, np.ndarray]):
+        self.versions = {
+            'keras': keras.__version__,
+            'tensorflow': tf.__version__,
+            'numpy': np.__version__,
+        }
+        self._train_images = arrays['train_images'].astype(np.float32) / 255
+        self._train_labels = arrays['train_labels']
+        self._test_images = arrays['test_images'].astype(np.float32) / 255
+        self._test_labels = arrays['test_labels']
+
+    def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
+        """Makes a new network and takes its first step, before which Keras compiles."""
+        keras.backend.clear_session()
+        keras.utils.set_random_seed(seed)
+        self._model = keras.Sequential(
+            [
+                keras.Input((28, 28, 1)),
+                layers.Conv2D(32, 3, activation='relu'),
+                layers.MaxPooling2D(2),
+                layers.Conv2D(64, 3, activation='relu'),
+                layers.MaxPooling2D(2),
+                layers.Flatten(),
+                layers.Dense(128, activation='relu'),
+                layers.Dense(10),
+            ]
+        )
+        # Neither `jit_compile=True` nor `steps_per_execution` made it faster on a CPU.
+        self._model.compile(
+            optimizer=keras.optimizers.Adam(1e-3),
+            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+            metrics=['accuracy'],
+        )
+        self._batch_size = batch_size
+        self._num_examples = num_examples
+        self._fit(min(batch_size, num_examples))
+
+    def train(self) -> None:
+        """Trains for an epoch."""
+        self._fit(self._num_examples)
+
+    def evaluate(self) -> int:
+        """Counts the correct predictions among all test images."""
+        _, accuracy = self._model.evaluate(
+            self._test_images, self._test_labels, batch_size=_TEST_BATCH_SIZE, verbose=0
+        )
+        return round(accuracy * len(self._test_labels))
+
+    def _fit(self, num_examples: int) -> None:
+        self._model.fit(
+            self._train_images[:num_examples],
+            self._train_labels[:num_examples],
+            batch_size=self._batch_size,
+            shuffle=True,
+            verbose=0,
+        )
+
+
+if __name__ == '__main__':
+    protocol.serve(Keras)

@@ -1,0 +1,98 @@
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from mnist_flax import devices
+from mnist_flax.checks import UserError
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ('num_devices', 'batch_size', 'expected'),
+    [
+        (1, 128, 1),
+        (2, 128, 2),
+        (8, 128, 8),
+        (0, 256, 8),
+        (0, 128, 4),  # of the 8 here, each with 32 examples or more
+        (0, 100, 2),  # 3 do not divide it
+        (0, 67, 1),
+        (0, 5, 1),
+    ],
+)
+def test_number_of_devices(num_devices, batch_size, expected):
+    mesh = devices.make_mesh(num_devices, batch_size)
+    assert dict(mesh.shape) == {'data': expected}
+
+
+@pytest.mark.parametrize(
+    ('num_devices', 'batch_size', 'message'),
+    [
+        (
+            -1,
+            128,
+            'config.num_devices: found -1; allowed: 0 to 8, the number of cpu devices',
+        ),
+        (9, 128, 'config.num_devices: found 9; allowed: 0 to 8, the number of cpu devices'),
+        (
+            8,
+            100,
+            'config.batch_size: found 100; allowed: a multiple of 8, the number of devices '
+            'that share it (see config.num_devices)',
+        ),
+    ],
+)
+def test_devices_that_cannot_share_a_batch_are_refused(num_devices, batch_size, message):
+    with pytest.raises(UserError) as caught:
+        devices.make_mesh(num_devices, batch_size)
+    assert str(caught.value) == message
+
+
+def test_a_function_compiles_once_for_a_mesh():
+    mesh = devices.make_mesh(2, 2)
+    assert devices.on_mesh(np.sin, mesh) is devices.on_mesh(np.sin, mesh)
+    assert devices.on_mesh(np.sin, mesh) is not devices.on_mesh(np.cos, mesh)
+
+
+def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
+    """Two processes over loopback: the same parameters, and only the first one writes."""
+    with socket.socket() as free:
+        free.bind(('127.0.0.1', 0))
+        coordinator = f'127.0.0.1:{free.getsockname()[1]}'
+
+    def start(name, num_devices, *hosts):
+        return subprocess.Popen(
+            [sys.executable, ROOT / 'tests/train_on_hosts.py', tmp_path / name, *hosts],
+            env={
+                **os.environ,
+                'PYTHONPATH': str(ROOT),
+                'JAX_NUM_CPU_DEVICES': str(num_devices),
+            },
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    processes = [
+        start('first', 2, coordinator, '2', '0'),
+        start('second', 2, coordinator, '2', '1'),
+        start('one', 4),
+    ]
+    for process in processes:
+        _, errors = process.communicate(timeout=240)
+        assert process.returncode == 0, errors
+    first, second, one = (
+        dict(np.load(tmp_path / name / 'params.npz')) for name in ('first', 'second', 'one')
+    )
+    for name, expected in one.items():
+        np.testing.assert_array_equal(second[name], first[name])
+        np.testing.assert_allclose(first[name], expected, rtol=1e-4, atol=1e-6)
+    assert [path.name for path in (tmp_path / 'second').iterdir()] == ['params.npz']
+    numbers = json.loads((tmp_path / 'first' / 'metrics.json').read_text())
+    assert numbers['num_devices'] == 4

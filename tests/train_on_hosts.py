@@ -1,0 +1,32 @@
+"""A short run for `test_devices`, alone or as one of several hosts; saves its parameters.
+
+Usage: train_on_hosts.py WORKDIR [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID]
+"""
+
+import pathlib
+import sys
+
+import jax
+import numpy as np
+
+from configs import default
+from mnist_flax import devices
+from mnist_flax.train import train_and_evaluate
+
+
+def main(workdir, coordinator_address=None, num_processes=None, process_id=None):
+    if coordinator_address:
+        devices.join_hosts(coordinator_address, int(num_processes), int(process_id))
+    config = default.get_config()
+    config.update({'num_epochs': 1, 'batch_size': 64, 'num_devices': 4})
+    config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:300]'})
+    config.model.update({'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'})
+    result = train_and_evaluate(config, workdir)
+    pathlib.Path(workdir).mkdir(exist_ok=True)
+    leaves = jax.tree.leaves_with_path(result.state.params)
+    arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
+    np.savez(pathlib.Path(workdir) / 'params.npz', **arrays)
+
+
+if __name__ == '__main__':
+    main(*sys.argv[1:])
