@@ -6,7 +6,7 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the settings; any field can be set as ``--config.field=value``."""
     config = ConfigDict()
-    config.seed = 0  # source of all randomness; the same seed gives the same bits
+    config.seed = 0  # of all randomness; gives the same bits on the same number of devices
     config.num_epochs = 10  # passes over the training set
     config.batch_size = 128  # examples a step, over all devices
     config.num_devices = 0  # that share each batch; 0 = all accelerators, or CPU cores

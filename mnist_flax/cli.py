@@ -79,6 +79,10 @@ def run(main: Callable[[], None]) -> None:
     try:
         app.run(lambda argv: main(), flags_parser=_parse_flags)
     except UserError as error:
+        if 'jax' in sys.modules and sys.modules['jax'].distributed.is_initialized():
+            # An ordinary exit would wait for the other processes, which wait for this one.
+            print(f'error: {error}', file=sys.stderr, flush=True)
+            os._exit(1)
         _fail(str(error), 1)
 
 

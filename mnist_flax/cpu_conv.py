@@ -205,7 +205,10 @@ def _polynomial(roots: Sequence[Fraction]) -> list[Fraction]:
     return coefficients
 
 
-def _transform(vertical: Matrix, horizontal: Matrix, grid: Sequence[Sequence[Array]]):
+def _transform(
+    vertical: Matrix, horizontal: Matrix, grid: Sequence[Sequence[Array]]
+) -> Grid:
+    """Multiplies the grid's columns with one matrix, then its rows with the other."""
     halfway = _store([_combine(vertical, column) for column in zip(*grid, strict=True)])
     return [_combine(horizontal, row) for row in zip(*halfway, strict=True)]
 

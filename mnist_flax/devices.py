@@ -44,7 +44,7 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
     )
     if not already_set and not jax.distributed.is_initialized():
         with contextlib.suppress(RuntimeError):  # JAX has already looked for devices
-            jax.config.update('jax_num_cpu_devices', max(count_cores(), num_devices))
+            jax.config.update('jax_num_cpu_devices', count_cores())
     devices = jax.devices()
     require(
         0 <= num_devices <= len(devices),
@@ -102,33 +102,28 @@ def join_hosts(
 
 
 def count_cores() -> int:
-    """Counts the cores that this process may use.
-
-    A container or a batch system may grant fewer than the machine has.
-    """
+    """Counts the cores that this process may run on, which can be fewer than there are."""
     if hasattr(os, 'sched_getaffinity'):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
 
 
-def platform(mesh: Mesh) -> str:
-    """Names the kind of the mesh's devices: ``'cpu'``, ``'gpu'`` or ``'tpu'``."""
-    return mesh.devices.flat[0].platform
-
-
-def returns_to_host(mesh: Mesh) -> bool:
-    """Tells whether a program may return to the host for free, as on a CPU.
-
-    An accelerator would wait meanwhile.
-    """
-    return platform(mesh) == 'cpu'
+def is_cpu(mesh: Mesh) -> bool:
+    """Tells whether the devices are cores of a CPU, where returning to Python is cheap."""
+    return mesh.devices.flat[0].platform == 'cpu'
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Copies arrays of the host, the same on every host, to every device of the mesh."""
     sharding = NamedSharding(mesh, PartitionSpec())
-    # As NumPy's: JAX does not copy from one host's device to another's.
-    return jax.device_put(jax.tree.map(np.asarray, tree), sharding)
+
+    def copy(array: Any) -> jax.Array:
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
+
+    if jax.process_count() == 1:
+        return jax.device_put(tree, sharding)
+    return jax.tree.map(copy, tree)  # each host its own; device_put would send them round
 
 
 @functools.cache
@@ -160,5 +155,5 @@ def on_mesh(
             check_vma=False,  # custom gradients of `ops` state no axes
         ),
         donate_argnums=donate,
-        compiler_options=cpu_conv.COMPILER_OPTIONS if platform(mesh) == 'cpu' else None,
+        compiler_options=cpu_conv.COMPILER_OPTIONS if is_cpu(mesh) else None,
     )

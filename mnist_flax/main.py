@@ -20,9 +20,9 @@ def main() -> None:
     from mnist_flax.train import train_and_evaluate
 
     values = flags.FLAGS
-    if values.distributed or values.coordinator_address:
+    if values.distributed or values.coordinator_address is not None:
         join_hosts(values.coordinator_address, values.num_processes, values.process_id)
-    train_and_evaluate(flags.FLAGS.config, _WORKDIR.value)
+    train_and_evaluate(values.config, _WORKDIR.value)
 
 
 if __name__ == '__main__':

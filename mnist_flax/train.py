@@ -134,7 +134,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         print(
             f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
             f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
-            f'written to {output_dir}: {", ".join(written)}'
+            f'written to {output_dir}: {", ".join(written)}',
+            flush=True,
         )
     return Result(state, history, numbers)
 

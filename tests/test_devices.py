@@ -5,11 +5,16 @@ import socket
 import subprocess
 import sys
 
+import jax
 import numpy as np
 import pytest
 
 from mnist_flax import devices
 from mnist_flax.checks import UserError
+
+pytestmark = pytest.mark.skipif(
+    jax.default_backend() != 'cpu', reason='simulates devices by the cores of a CPU'
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -84,9 +89,13 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
         start('second', 2, coordinator, '2', '1'),
         start('one', 4),
     ]
-    for process in processes:
-        _, errors = process.communicate(timeout=240)
-        assert process.returncode == 0, errors
+    try:
+        for process in processes:
+            _, errors = process.communicate(timeout=240)
+            assert process.returncode == 0, errors
+    finally:
+        for process in processes:
+            process.kill()
     first, second, one = (
         dict(np.load(tmp_path / name / 'params.npz')) for name in ('first', 'second', 'one')
     )

@@ -11,6 +11,7 @@ import tfds_directory
 from conftest import ROOT
 
 from configs import default
+from mnist_flax.devices import count_cores
 
 OUTPUTS = {
     'accuracy_plot.png',
@@ -58,6 +59,8 @@ def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
     assert metrics['dataset'] == 'mnist/3.0.1'
     assert metrics['validation'] == 'test'
     assert metrics['versions']['jax']
+    # 128 examples are divided among two cores, or among four where there are more.
+    assert metrics['num_devices'] == min(2 ** (count_cores().bit_length() - 1), 4)
     assert metrics['total_seconds'] > metrics['train_seconds'] > 0
     # 250 test images: the accuracy is a whole number of them, well above chance.
     assert metrics['test_accuracy'] * 250 == pytest.approx(
@@ -192,6 +195,16 @@ BROKEN_CONFIGS = {
         (['--config.dataset.train_split=tran'], "train_split: found 'tran'"),
         (['--config.model.num_classes=9'], 'num_classes: found 9; allowed: 10'),
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
+        (['--config.num_devices=-1'], 'config.num_devices: found -1; allowed: 0 to '),
+        (['--config.num_devices=1000'], 'config.num_devices: found 1000; allowed: 0 to '),
+        (['--config.model.dtype=float16'], "allowed: 'float32', 'bfloat16'"),
+        (['--config.matmul_precision=low'], "allowed: 'float32', 'tensorfloat32'"),
+        (['--num_processes=2', '--process_id=0'], '--coordinator_address: missing'),
+        (
+            ['--coordinator_address=a:1', '--num_processes=2', '--process_id=2'],
+            '--process_id: found 2; allowed: 0 to 1',
+        ),
+        (['--distributed'], '--coordinator_address: found no cluster'),
     ],
 )
 def test_bad_input_ends_in_one_line(command, tmp_path, arguments, message):
