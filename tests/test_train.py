@@ -81,7 +81,7 @@ def test_the_default_run_reaches_what_the_readme_says(tmp_path):
 
 @pytest.mark.slow
 def test_the_fast_config_reaches_99_per_cent(tmp_path):
-    """Three of the README's ten seeds, whose mean is there with a standard error of 0.03."""
+    """Three of the ten seeds of the README: 99.11 ± 0.09 %."""
     accuracies = []
     for seed in range(3):
         config = fast.get_config()
