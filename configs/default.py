@@ -7,10 +7,15 @@ def get_config() -> ConfigDict:
     """Returns the settings; any field can be set as ``--config.field=value``."""
     config = ConfigDict()
     config.seed = 0  # of all randomness; gives the same bits on the same number of devices
+    config.runs = 1  # networks to train, with the seeds seed, seed + 1, ...
+    config.runs_at_once = 0  # of these; 0 = one on each CPU core, or all that a GPU holds
     config.num_epochs = 10  # passes over the training set
     config.batch_size = 128  # examples a step, over all devices
     config.num_devices = 0  # that share each batch; 0 = all accelerators, or CPU cores
     config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
+
+    config.label_smoothing = 0.0  # part of a label's probability spread over all classes
+    config.ema_decay = 0.0  # of the parameters' moving average, which is tested; 0 = none
 
     config.dataset = ConfigDict()
     config.dataset.name = 'mnist'  # TFDS data set of 28x28x1 images, such as 'kmnist'
@@ -21,14 +26,37 @@ def get_config() -> ConfigDict:
     config.dataset.holdout_size = 5000  # examples; used by 'holdout' only
 
     config.model = ConfigDict()
+    config.model.constructor = 'mnist_flax.models.create_model'  # gets the fields below
     config.model.features = (32, 64)  # filters of each 3x3 convolution
     config.model.hidden_size = 128  # units of the dense layer before the logits
     config.model.num_classes = 10  # logits; must be the data set's number of classes
     config.model.conv = 'auto'  # 'winograd' (on CPUs), 'xla' (elsewhere), or 'auto'
     config.model.dtype = 'float32'  # of activations; or 'bfloat16', for GPUs and TPUs
+    config.model.dropout_rate = 0.0  # of the dense layer; half of it for feature maps
+    config.model.batch_norm = False  # before each ReLU of the convolutions
 
     config.optimizer = ConfigDict()
     config.optimizer.name = 'adam'  # or another of optax, such as 'adamw', 'sgd', 'lion'
-    config.optimizer.learning_rate = 1e-3  # step size at the start
-    config.optimizer.schedule = 'cosine'  # falls to 0 over the run; or 'constant'
+    config.optimizer.learning_rate = 1e-3  # the highest one of the run
+    config.optimizer.schedule = 'cosine'  # falls to 0; or 'constant', or 'onecycle'
+    config.optimizer.warmup = 0.0  # part of the run in which the learning rate rises
+    config.optimizer.weight_decay = 0.0  # decoupled; for 'adamw', 'lion' and the like
+    config.optimizer.clip_norm = 0.0  # largest norm of a gradient; 0 = any
+
+    config.augment = ConfigDict()  # of training images; each amount is drawn up to the most
+    config.augment.constructor = 'mnist_flax.augment.create_augment'  # gets those below
+    config.augment.strength = 1.0  # multiplies all of them
+    config.augment.rotation = 0.0  # degrees, either way
+    config.augment.scale = 0.0  # part of the height, and of the width
+    config.augment.shear = 0.0  # pixels that a row slides for each from the middle
+    config.augment.shift = 0.0  # pixels
+    config.augment.elastic = 0.0  # standard deviation of a smooth deformation, in pixels
+    config.augment.erase = 0.0  # part of the height, and of the width, that is blackened
+
+    config.sweep = ConfigDict()  # values to compare, such as (1e-3, 3e-3), with all seeds
+    config.sweep.learning_rate = ()  # of config.optimizer.learning_rate
+    config.sweep.weight_decay = ()  # of config.optimizer.weight_decay
+    config.sweep.label_smoothing = ()  # of config.label_smoothing
+    config.sweep.dropout_rate = ()  # of config.model.dropout_rate
+    config.sweep.augment_strength = ()  # of config.augment.strength
     return config

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from mnist_flax import tables
+
 OURS = 'mnist_flax'
 TARGET_ACCURACY = 0.99
 _COLORS = {
@@ -41,8 +43,8 @@ def to_markdown(results: Mapping[str, Any]) -> str:
         ', '.join([name, *(f'{package} {version}' for package, version in found.items())])
         for name, found in environment['versions'].items()
     )
-    tables = {'epoch': _epoch_table, 'scaling': _scaling_table, 'time_to_99': _time_table}
-    sections = [table(results) for part, table in tables.items() if part in results]
+    parts = {'epoch': _epoch_table, 'scaling': _scaling_table, 'time_to_99': _time_table}
+    sections = [table(results) for part, table in parts.items() if part in results]
     where = f'{environment["cpu"]}, {environment["cores"]} cores; {versions}.'
     return '\n'.join([*sections, where, '', f'`{results["command"]}`']) + '\n'
 
@@ -94,7 +96,7 @@ def _epoch_table(results: Mapping[str, Any]) -> str:
     return (
         f'An epoch of {results["num_examples"]:,} images in batches of 128, and the '
         f'evaluation; {rounds} rounds, in turns; the ratio is the median of the rounds:\n\n'
-    ) + _to_table(rows)
+    ) + tables.to_markdown(rows)
 
 
 def _scaling_table(results: Mapping[str, Any]) -> str:
@@ -122,7 +124,7 @@ def _scaling_table(results: Mapping[str, Any]) -> str:
                 for name, row in series.items()
             ),
         ]
-        texts.append(f'{caption}; median of the passes:\n\n{_to_table(rows)}')
+        texts.append(f'{caption}; median of the passes:\n\n{tables.to_markdown(rows)}')
     return '\n'.join(texts)
 
 
@@ -166,7 +168,7 @@ def _time_table(results: Mapping[str, Any]) -> str:
         + (f', after a first run that compiled and took {first:.1f} s' if first else '')
         + '; the others are the classic recipe (a constant 1e-3), and end with the first '
         'epoch after which they are there. The ratio is of recipe and speed:\n\n'
-    ) + _to_table(rows)
+    ) + tables.to_markdown(rows)
 
 
 def _bar_charts(results: Mapping[str, Any]) -> Figure:
@@ -348,8 +350,3 @@ def _median_and_range(values: Sequence[float]) -> str:
     median = statistics.median(values)
     n = _decimals(median)
     return f'{median:.{n}f} ({min(values):.{n}f}–{max(values):.{n}f})'
-
-
-def _to_table(rows: Sequence[Sequence[str]]) -> str:
-    lines = [rows[0], ['---'] * len(rows[0]), *rows[1:]]
-    return '\n'.join(f'| {" | ".join(cells)} |' for cells in lines) + '\n'

@@ -1,8 +1,9 @@
 """What a user can get wrong, found early and said in one line."""
 
+import importlib
 import inspect
 from collections.abc import Callable
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import ml_collections
 import typeguard
@@ -65,10 +66,47 @@ def construct(
     return constructor(**arguments, **others)
 
 
+def construct_named(settings: ml_collections.ConfigDict, path: str) -> Any:
+    """Calls the function that ``settings.constructor`` names with the other fields.
+
+    So a model or an augmentation can come from a file of one's own.
+
+    Args:
+      settings: The subtree; its ``constructor`` is ``'module.function'``.
+      path: Its place in the config, for messages.
+
+    Returns:
+      What the function returns.
+
+    Raises:
+      UserError: There is no such function, or as in `construct`.
+    """
+    fields = dict(settings.items())
+    name = fields.pop('constructor', None)
+    module, _, function = name.rpartition('.') if isinstance(name, str) else ('', '', '')
+    problem = 'no module and function'
+    constructor = None
+    if module:
+        try:
+            constructor = getattr(importlib.import_module(module), function)
+        except (ImportError, AttributeError) as error:
+            problem = str(error)
+    require(
+        callable(constructor),
+        f'{path}.constructor: found {name!r} ({problem}); allowed: a function that can be '
+        "imported from here, as 'module.function'",
+    )
+    return construct(
+        cast(Callable[..., Any], constructor), ml_collections.ConfigDict(fields), path
+    )
+
+
 def _has_type(value: Any, annotation: Any) -> bool:
     # isinstance(True, int) holds, yet True is no sensible seed or size.
     if isinstance(value, bool) and annotation in (int, float):
         return False
+    if annotation is inspect.Parameter.empty:  # in a function of a user's own
+        return True
     every_item = typeguard.CollectionCheckStrategy.ALL_ITEMS
     try:
         typeguard.check_type(value, annotation, collection_check_strategy=every_item)
@@ -79,6 +117,8 @@ def _has_type(value: Any, annotation: Any) -> bool:
 
 def _describe(parameter: inspect.Parameter) -> str:
     annotation = parameter.annotation
+    if annotation is inspect.Parameter.empty:
+        return 'any value'
     if get_origin(annotation) is Literal:
         return ', '.join(repr(value) for value in get_args(annotation))
     return str(annotation) if get_args(annotation) else annotation.__name__

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import math
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,14 +14,19 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from mnist_flax import cpu_conv
 from mnist_flax.checks import UserError, require
 
-DATA = 'data'  # the axis of the mesh along which batches are divided
+# The axes of the mesh along which runs, and the batches of a run, are divided.
+RUN = 'run'
+DATA = 'data'
 
 # With fewer examples a step, a core of a CPU is better used by sharing every operation.
 _EXAMPLES_PER_CORE = 32
 
 
-def make_mesh(num_devices: int, batch_size: int) -> Mesh:
-    """Makes the mesh of devices that divide the batches of a run among them.
+def make_mesh(num_devices: int, batch_size: int, num_runs: int = 1) -> Mesh:
+    """Makes the mesh of devices that divide runs, and their batches, among them.
+
+    As many devices as possible have runs of their own, which then need not wait for each
+    other; those left over share the batches of a run.
 
     On a CPU the cores can count as a device each. JAX settles how many do when it first
     looks for devices, so that only the first call of a process, before any other work
@@ -28,11 +34,12 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
 
     Args:
       num_devices: How many; 0 stands for all devices of all hosts, and on a single host's
-        CPU for as many as divide a batch evenly into 32 examples or more.
-      batch_size: Examples a step, over all devices.
+        CPU for as many as divide the runs, or a batch evenly into 32 examples or more.
+      batch_size: Examples a step, over all devices of a run.
+      num_runs: Runs side by side.
 
     Returns:
-      A mesh with the axis ``DATA``.
+      A mesh with the axes ``RUN`` and ``DATA``.
 
     Raises:
       UserError: There are fewer devices, a host would be left without one, or they cannot
@@ -51,26 +58,32 @@ def make_mesh(num_devices: int, batch_size: int) -> Mesh:
         f'config.num_devices: found {num_devices}; allowed: 0 to {len(devices)}, the '
         f'number of {devices[0].platform} devices',
     )
-    if num_devices == 0:
-        num_devices = len(devices)
-        if devices[0].platform == 'cpu' and jax.process_count() == 1:
-            most = min(num_devices, max(1, batch_size // _EXAMPLES_PER_CORE))
-            num_devices = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+    one_host = jax.process_count() == 1
     require(
-        jax.process_count() == 1 or num_devices == len(devices),
+        one_host or num_devices in (0, len(devices)),
         f'config.num_devices: found {num_devices}; allowed: 0 or {len(devices)}, all '
         f'devices of the {jax.process_count()} processes',
     )
+    if num_devices == 0 and one_host and devices[0].platform == 'cpu':
+        runs = min(num_runs, len(devices))
+        most = min(len(devices) // runs, max(1, batch_size // _EXAMPLES_PER_CORE))
+        shares = next(n for n in range(most, 0, -1) if batch_size % n == 0)
+    else:
+        num_devices = num_devices or len(devices)
+        # Several hosts share every run, so that each host has all the results.
+        most = min(num_runs, num_devices) if one_host else 1
+        runs = next(n for n in range(most, 0, -1) if num_devices % n == 0)
+        shares = num_devices // runs
     require(
-        batch_size % num_devices == 0,
-        f'config.batch_size: found {batch_size}; allowed: a multiple of {num_devices}, the '
+        batch_size % shares == 0,
+        f'config.batch_size: found {batch_size}; allowed: a multiple of {shares}, the '
         'number of devices that share it (see config.num_devices)',
     )
     return jax.make_mesh(
-        (num_devices,),
-        (DATA,),
-        axis_types=(jax.sharding.AxisType.Auto,),
-        devices=devices[:num_devices],
+        (runs, shares),
+        (RUN, DATA),
+        axis_types=(jax.sharding.AxisType.Auto,) * 2,
+        devices=devices[: runs * shares],
     )
 
 
@@ -113,10 +126,23 @@ def is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == 'cpu'
 
 
+def memory(mesh: Mesh) -> float:
+    """Finds how many bytes JAX may use on each device; infinite where it does not say."""
+    statistics = mesh.local_devices[0].memory_stats() or {}
+    return statistics.get('bytes_limit', math.inf)
+
+
 def replicate(mesh: Mesh, tree: Any) -> Any:
     """Copies arrays of the host, the same on every host, to every device of the mesh."""
-    sharding = NamedSharding(mesh, PartitionSpec())
+    return _place(tree, NamedSharding(mesh, PartitionSpec()))
 
+
+def split_runs(mesh: Mesh, tree: Any) -> Any:
+    """Copies arrays of the host to the devices, each the part of its runs (first axis)."""
+    return _place(tree, NamedSharding(mesh, PartitionSpec(RUN)))
+
+
+def _place(tree: Any, sharding: NamedSharding) -> Any:
     def copy(array: Any) -> jax.Array:
         array = np.asarray(array)
         return jax.make_array_from_callback(array.shape, sharding, array.__getitem__)
@@ -128,16 +154,22 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 
 @functools.cache
 def on_mesh(
-    function: Callable[..., Any], mesh: Mesh, donate: tuple[int, ...] = (), **static: Any
+    function: Callable[..., Any],
+    mesh: Mesh,
+    num_by_run: int,
+    donate: tuple[int, ...] = (),
+    **static: Any,
 ) -> Callable[..., Any]:
-    """Compiles a function so that every device of the mesh runs it, on the same arrays.
+    """Compiles a function of one run for all runs and devices of the mesh.
 
     Which part of the work is a device's own, the function finds from its index on the axis
-    ``DATA``; what it returns must be the same on every device.
+    ``DATA``; what it returns must be the same on every device along it.
 
     Args:
       function: Function of arrays, and of ``static`` by name.
       mesh: The devices.
+      num_by_run: How many of the first arguments have an axis of runs in front; the
+        others are the same for all runs, and on all devices. Results have that axis too.
       donate: Positions of the arguments whose memory the results may take; they are gone
         after the call.
       **static: Settings that are compiled in.
@@ -145,15 +177,31 @@ def on_mesh(
     Returns:
       The compiled function of arrays; the same one whenever the arguments are the same.
     """
-    replicated = PartitionSpec()
-    return jax.jit(
-        jax.shard_map(
-            functools.wraps(function)(functools.partial(function, **static)),
+
+    @functools.wraps(function)
+    def on_device(by_run: tuple[Any, ...], shared: tuple[Any, ...]) -> Any:
+        def one_run(*own: Any) -> Any:
+            return function(*own, *shared, **static)
+
+        if len(jax.tree.leaves(by_run)[0]) > 1:
+            return jax.vmap(one_run)(*by_run)
+        # A device with one run computes just what it would for a single one.
+        result = one_run(*jax.tree.map(lambda array: array[0], by_run))
+        return jax.tree.map(lambda array: array[None], result)
+
+    runs, replicated = PartitionSpec(RUN), PartitionSpec()
+
+    def on_all(*arguments: Any) -> Any:
+        return jax.shard_map(
+            on_device,
             mesh=mesh,
-            in_specs=replicated,
-            out_specs=replicated,
+            in_specs=(runs, replicated),
+            out_specs=runs,
             check_vma=False,  # custom gradients of `ops` state no axes
-        ),
+        )(arguments[:num_by_run], arguments[num_by_run:])
+
+    return jax.jit(
+        functools.wraps(function)(on_all),
         donate_argnums=donate,
         compiler_options=cpu_conv.COMPILER_OPTIONS if is_cpu(mesh) else None,
     )

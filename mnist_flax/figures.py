@@ -1,7 +1,7 @@
 """The figures of a report, as PNG."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -22,36 +22,64 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def accuracy_plot(history: Sequence[EpochMetrics], title: str) -> Figure:
+def accuracy_plot(
+    histories: Mapping[str, Sequence[Sequence[EpochMetrics]]], title: str
+) -> Figure:
     """Draws training and validation accuracy by epoch.
 
+    Of several runs, each is a faint line, their mean a strong one, and the band is a
+    standard deviation either side of it. Of the combinations of a sweep, each has a colour,
+    and validation accuracy alone is drawn.
+
     Args:
-      history: The numbers of each epoch.
+      histories: The numbers of each epoch of each run, by the name of their combination;
+        without a sweep there is one, and its name does not matter.
       title: Title of the figure.
     """
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
-    epochs = [row.epoch for row in history]
-    for name, marker, color, label in (
-        ('train', 'o', '#7f8c8d', 'training (mean over the epoch, as it learns)'),
-        ('validation', 's', _RIGHT, 'validation (after the epoch)'),
-    ):
-        accuracy = [getattr(row, f'{name}_accuracy') for row in history]
-        axes.plot(epochs, accuracy, marker=marker, color=color, label=label)
-    axes.annotate(
-        f'{history[-1].validation_accuracy:.2%}',
-        (epochs[-1], history[-1].validation_accuracy),
-        xytext=(0, -16),
-        textcoords='offset points',
-        ha='right',
-        color=_RIGHT,
-    )
+    if len(histories) > 1:
+        for i, (name, runs) in enumerate(histories.items()):
+            _draw_runs(axes, runs, 'validation', f'C{i % 10}', None, name)
+    else:
+        (runs,) = histories.values()
+        means = f', mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
+        label = f'training (over the epoch, as it learns){means}'
+        _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
+        label = f'validation (after the epoch){means}'
+        last = _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
+        axes.annotate(
+            f'{last:.2%}',
+            (max(len(history) for history in runs), last),
+            xytext=(0, -16),
+            textcoords='offset points',
+            ha='right',
+            color=_RIGHT,
+        )
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
     axes.grid(alpha=0.3)
-    axes.legend(loc='lower right')
+    axes.legend(loc='lower right', fontsize='small' if len(histories) > 4 else None)
     return figure
+
+
+def _draw_runs(axes, runs, role, color, marker, label):
+    """Draws the runs of one colour; returns the last mean accuracy."""
+    num_epochs = max(len(history) for history in runs)
+    accuracy = np.full((len(runs), num_epochs), np.nan)  # a run may have ended early
+    for row, history in zip(accuracy, runs, strict=True):
+        row[: len(history)] = [getattr(epoch, f'{role}_accuracy') for epoch in history]
+    epochs = np.arange(1, num_epochs + 1)
+    mean = np.nanmean(accuracy, axis=0)
+    # Dots on a long line would hide it.
+    marker = marker if num_epochs <= 30 else None
+    axes.plot(epochs, mean, marker=marker, color=color, label=label)
+    if len(runs) > 1:
+        axes.plot(epochs, accuracy.T, color=color, alpha=0.25, linewidth=0.8)
+        sd = np.nanstd(accuracy, axis=0, ddof=1)
+        axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
+    return mean[-1]
 
 
 def sample_predictions(

@@ -3,6 +3,7 @@
 import math
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -22,14 +23,18 @@ class EpochMetrics(NamedTuple):
 class Totals(NamedTuple):
     """Sums over examples, from which the exact means follow."""
 
-    loss: Float[Array, '']  # nats
-    correct: Int[Array, '']
-    examples: Int[Array, '']
+    loss: Float[Array, '...']  # nats
+    correct: Int[Array, '...']
+    examples: Int[Array, '...']
 
     def means(self) -> tuple[float, float]:
         """Returns the loss (nats an example) and the accuracy (a fraction)."""
         examples = int(self.examples)
         return float(self.loss) / examples, int(self.correct) / examples
+
+    def by_run(self) -> list['Totals']:
+        """Splits totals with an axis of runs, which must be on this host, by run."""
+        return [Totals(*numbers) for numbers in zip(*jax.device_get(self), strict=True)]
 
 
 def no_totals() -> Totals:
@@ -52,10 +57,22 @@ def totals(
 
 
 def losses(
-    logits: Float[Array, 'batch classes'], labels: Int[Array, 'batch']
+    logits: Float[Array, 'batch classes'],
+    labels: Int[Array, 'batch'],
+    smoothing: Float[Array, ''] | None = None,
 ) -> Float[Array, 'batch']:
-    """Sparse categorical cross-entropy of each example, in nats."""
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    """Sparse categorical cross-entropy of each example, in nats.
+
+    Args:
+      logits: The network's answers.
+      labels: The right ones.
+      smoothing: Part of a label's probability that is spread over all classes (Szegedy et
+        al. 2016, arXiv 1512.00567).
+    """
+    if smoothing is None:
+        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
 
 
 def is_correct(
@@ -63,6 +80,29 @@ def is_correct(
 ) -> Bool[Array, 'batch']:
     """Tells for each example whether its largest logit is that of its label."""
     return jnp.argmax(logits, axis=-1) == labels
+
+
+def calibration_error(
+    probabilities: Float[np.ndarray, 'examples classes'],
+    labels: Int[np.ndarray, 'examples'],
+    num_bins: int = 15,
+) -> float:
+    """Measures how far confidence is from accuracy, as a fraction.
+
+    The expected calibration error of Guo et al. 2017, arXiv 1706.04599: the predictions are
+    put in bins of equal width by their confidence, and the absolute differences of mean
+    confidence and accuracy are averaged over the bins, each by its number of examples.
+
+    Args:
+      probabilities: What the network says of each example.
+      labels: The right classes.
+      num_bins: How many bins; theirs is 15.
+    """
+    confidence = probabilities.max(axis=1)
+    correct = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
+    gaps = np.bincount(bins, weights=confidence - correct, minlength=num_bins)
+    return float(np.abs(gaps).sum() / len(labels))
 
 
 def confusion_matrix(
@@ -76,14 +116,14 @@ def confusion_matrix(
     return counts
 
 
-def wilson_interval(correct: int, total: int) -> tuple[float, float]:
+def wilson_interval(correct: float, total: int) -> tuple[float, float]:
     """Gives the 95 % interval of an accuracy measured on a sample of images.
 
     The score interval of Wilson (1927), "Probable inference, the law of succession, and
     statistical inference": unlike the normal one it stays within [0, 1] and holds near 1.
 
     Args:
-      correct: Number of images recognised.
+      correct: Number of images recognised; of several networks, their mean.
       total: Number of images, at least 1.
 
     Returns:

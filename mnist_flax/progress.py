@@ -1,8 +1,11 @@
 """What a user sees while a run trains: a live bar on a terminal, a line an epoch."""
 
+import math
 import sys
+from collections.abc import Iterable, Sequence
 
 import jax
+import numpy as np
 from tqdm import tqdm
 
 from mnist_flax.metrics import EpochMetrics, Totals
@@ -15,11 +18,20 @@ class Progress:
     several hosts, one shows them.
     """
 
-    def __init__(self, num_epochs: int, steps_per_epoch: int):
+    def __init__(
+        self,
+        num_runs: int,
+        at_once: int,
+        num_epochs: int,
+        steps_per_epoch: int,
+        shown: bool = True,
+    ):
+        self._num_runs = num_runs
         self._num_epochs = num_epochs
-        self._shown = jax.process_index() == 0
+        self._shown = shown and jax.process_index() == 0
+        self._begun = 0
         self._bar = tqdm(
-            total=num_epochs * steps_per_epoch,
+            total=math.ceil(num_runs / at_once) * num_epochs * steps_per_epoch,
             desc=f'epoch 1/{num_epochs}',
             unit='step',
             disable=not (self._shown and sys.stderr.isatty()),
@@ -33,31 +45,45 @@ class Progress:
     def __exit__(self, *exception) -> None:
         self._bar.close()
 
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Announces the next runs side by side, by their seeds."""
+        first, self._begun = self._begun + 1, self._begun + len(seeds)
+        if self._num_runs > 1:
+            which = f'run {first}' if len(seeds) == 1 else f'runs {first} to {self._begun}'
+            listed = ', '.join(map(str, seeds))
+            self._print(f'{which} of {self._num_runs}: seed {listed}')
+
     def advance(self, num_steps: int, totals: Totals) -> None:
         """Moves the bar by some training steps and shows the epoch's accuracy so far."""
         if not self._bar.disable:
-            self._bar.set_postfix_str(f'accuracy {totals.means()[1]:.4f}', refresh=False)
+            accuracy = _mean(part.means()[1] for part in totals.by_run())
+            self._bar.set_postfix_str(f'accuracy {accuracy:.4f}', refresh=False)
             self._bar.update(num_steps)
 
-    def report(self, row: EpochMetrics, seconds: float) -> None:
+    def report(self, rows: Sequence[EpochMetrics], seconds: float) -> None:
         """Prints the numbers of a finished epoch.
 
         Args:
-          row: The numbers.
-          seconds: Its training time.
+          rows: The numbers of each run; of several their mean is shown.
+          seconds: The training time of the epoch.
         """
-        if not self._shown:
-            return
-        epoch = row.epoch
+        epoch = rows[0].epoch
+        _, train_loss, train_accuracy, loss, accuracy = map(_mean, zip(*rows, strict=True))
         width = len(str(self._num_epochs))
-        with self._bar.external_write_mode(file=sys.stdout):
-            print(
-                f'epoch {epoch:{width}}/{self._num_epochs}'
-                f'  train loss {row.train_loss:.4f} accuracy {row.train_accuracy:.4f}'
-                f'  validation loss {row.validation_loss:.4f}'
-                f' accuracy {row.validation_accuracy:.4f}  ({seconds:.1f} s)',
-                flush=True,
-            )
-        self._bar.set_description(
-            f'epoch {min(epoch + 1, self._num_epochs)}/{self._num_epochs}'
+        means = '' if len(rows) == 1 else f'  mean of {len(rows)}'
+        self._print(
+            f'epoch {epoch:{width}}/{self._num_epochs}{means}'
+            f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
+            f'  validation loss {loss:.4f} accuracy {accuracy:.4f}  ({seconds:.1f} s)'
         )
+        following = epoch % self._num_epochs + 1
+        self._bar.set_description(f'epoch {following}/{self._num_epochs}')
+
+    def _print(self, line: str) -> None:
+        if self._shown:
+            with self._bar.external_write_mode(file=sys.stdout):
+                print(line, flush=True)
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean(list(values)))

@@ -1,11 +1,9 @@
 """Numbers to the files of a report: metrics, history, config and figures."""
 
-import csv
-import io
+import collections
 import json
 import pathlib
 import platform
-import statistics
 import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
@@ -15,15 +13,17 @@ import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Float
+from jaxtyping import Int
 
 import mnist_flax
-from mnist_flax import metrics
+from mnist_flax import metrics, tables
 from mnist_flax.checks import UserError
 from mnist_flax.data import Dataset
 from mnist_flax.devices import count_cores
 from mnist_flax.files import write_atomically
 from mnist_flax.metrics import EpochMetrics
+from mnist_flax.results import RunResult, count_parameters, summarize_population
+from mnist_flax.settings import SWEPT, Plan
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -58,17 +58,65 @@ def environment(mesh: Mesh) -> dict[str, Any]:
     }
 
 
-def render_figures(
-    dataset: Dataset,
-    history: Sequence[EpochMetrics],
-    logits: Float[np.ndarray, 'examples classes'],
-) -> dict[str, bytes]:
+def describe(environment: Mapping[str, Any]) -> str:
+    """Says in one line what `environment` found."""
+    versions = ', '.join(f'{name} {of}' for name, of in environment['versions'].items())
+    return f'{environment["device"]}; {versions}.'
+
+
+def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
+    """Measures the runs of a plan, for ``metrics.json``.
+
+    Of a single run these are its numbers. Of several they are means and spreads: under
+    their names, or for each combination of a sweep in the list ``points``.
+    """
+    settings, labels = plan.settings, plan.dataset.test.labels
+    numbers: dict[str, Any]
+    if len(results) == 1:
+        numbers = results[0].numbers(labels)
+        correct = round(numbers['test_accuracy'] * len(labels))
+        interval = metrics.wilson_interval(correct, len(labels))
+        numbers = {
+            'test_accuracy': numbers.pop('test_accuracy'),
+            'test_accuracy_95_percent_interval': interval,
+            **numbers,
+            'seed': results[0].plan.seed,
+        }
+    else:
+        points = summarize_population(results, labels)
+        numbers = points[0] if len(points) == 1 else {'points': points}
+        numbers['seeds'] = sorted({result.plan.seed for result in results})
+    return {
+        **numbers,
+        'num_parameters': count_parameters(results[0]),
+        'num_epochs': settings.num_epochs,
+        'batch_size': settings.batch_size,
+        'dataset': plan.dataset.full_name,
+        'validation': settings.dataset.validation,
+    }
+
+
+def conclude(numbers: dict[str, Any]) -> str:
+    """Says in a few words what the runs came to, from the contents of ``metrics.json``."""
+    if 'points' in numbers:
+        return f'{len(numbers["points"])} combinations, see runs.md'
+    accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
+    if isinstance(accuracy, float):
+        return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
+    spread = f' ± {100 * accuracy["sd"]:.2f}' if 'sd' in accuracy else ''
+    return (
+        f'test accuracy {100 * accuracy["mean"]:.2f}{spread} % (mean ± sd), ensemble '
+        f'{numbers["ensemble"]["test_accuracy"]:.2%}, {numbers["num_diverged"]} of '
+        f'{numbers["num_runs"]} runs diverged'
+    )
+
+
+def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, bytes]:
     """Draws the figures of a report.
 
     Args:
       dataset: Names the data and holds the test set.
-      history: The numbers of each epoch.
-      logits: The network's answers to the test images.
+      results: The runs; of several, the first well one gives the predictions.
 
     Returns:
       PNG files by name.
@@ -77,20 +125,26 @@ def render_figures(
     from mnist_flax import figures
 
     name, classes = dataset.full_name, dataset.class_names
+    shown = next(result for result in results if result.diverged is None)
     counts = metrics.confusion_matrix(
-        dataset.test.labels, logits.argmax(axis=-1), len(classes)
+        dataset.test.labels, shown.logits.argmax(axis=-1), len(classes)
     )
     on_test = dataset.validation is dataset.test
     validated = 'the test set' if on_test else 'held-out training images'
+    histories = collections.defaultdict(list)
+    for result in results:
+        swept = ', '.join(f'{key} {value:g}' for key, value in result.plan.swept.items())
+        histories[swept].append(result.history)
+    of_seed = f'{name}, seed {shown.plan.seed}' if len(results) > 1 else name
     plots = {
         'accuracy_plot.png': figures.accuracy_plot(
-            history, f'{name}: accuracy, validated on {validated}'
+            histories, f'{name}: accuracy, validated on {validated}'
         ),
         'sample_predictions.png': figures.sample_predictions(
-            dataset.test, np.asarray(jax.nn.softmax(logits)), classes, name
+            dataset.test, np.asarray(jax.nn.softmax(shown.logits)), classes, of_seed
         ),
         'confusion_matrix.png': figures.confusion_matrix(
-            counts, classes, f'{name}: {counts.sum():,} test images'
+            counts, classes, f'{of_seed}: {counts.sum():,} test images'
         ),
     }
     return {file_name: figures.to_png(plot) for file_name, plot in plots.items()}
@@ -99,16 +153,18 @@ def render_figures(
 def write_report(
     workdir: pathlib.Path,
     config: ml_collections.ConfigDict,
-    history: Sequence[EpochMetrics],
+    dataset: Dataset,
+    results: Sequence[RunResult],
     numbers: dict[str, Any],
     figures: dict[str, bytes],
 ) -> list[str]:
-    """Writes the files of a finished run; none appears before all are complete.
+    """Writes the files of finished runs; none appears before all are complete.
 
     Args:
       workdir: Where to.
-      config: The settings of the run.
-      history: The numbers of each epoch.
+      config: The settings.
+      dataset: Holds the test set.
+      results: The runs.
       numbers: The contents of ``metrics.json``.
       figures: PNG files by name.
 
@@ -119,14 +175,20 @@ def write_report(
       UserError: A file cannot be written.
     """
     files = {
-        **figures,
-        'history.csv': _to_csv(history).encode(),
-        'config.json': _to_json(json.loads(config.to_json())).encode(),
-        'metrics.json': _to_json(numbers).encode(),
-        'metrics.txt': _to_text(numbers).encode(),
+        'history.csv': _history_csv(results),
+        'config.json': tables.to_json(json.loads(config.to_json())),
+        'metrics.json': tables.to_json(numbers),
+        'metrics.txt': tables.to_text(numbers),
     }
-    write_files(workdir, files)
-    return sorted(files)
+    if len(results) > 1:
+        rows = [_run_row(result, dataset.test.labels) for result in results]
+        files['runs.csv'] = tables.to_csv(
+            list(rows[0]), [list(row.values()) for row in rows]
+        )
+        files['runs.md'] = runs_table(rows, numbers)
+    contents = {name: text.encode() for name, text in files.items()} | figures
+    write_files(workdir, contents)
+    return sorted(contents)
 
 
 def write_files(workdir: pathlib.Path, files: Mapping[str, bytes]) -> None:
@@ -141,70 +203,85 @@ def write_files(workdir: pathlib.Path, files: Mapping[str, bytes]) -> None:
         raise _not_writable(str(workdir), error) from error
 
 
-def seed_table(results: Sequence[dict[str, Any]]) -> str:
-    """Tabulates runs that differ in their seeds only, as Markdown.
+def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
+    """Tabulates the runs of a population as Markdown.
 
     Args:
-      results: The contents of ``metrics.json`` of each run, two or more.
+      rows: The rows of ``runs.csv``.
+      numbers: The contents of ``metrics.json``.
 
     Returns:
-      A row a seed, and one with means and standard deviations (of the sample, n - 1).
+      A row a run, and for each combination of a sweep the means and standard deviations
+      over seeds, the confidence interval of the means, and the ensemble.
     """
-    columns = [  # heading, values, decimals
-        ('test accuracy, %', [100 * run['test_accuracy'] for run in results], 2),
-        ('test loss', [run['test_loss'] for run in results], 4),
-        ('training, s', [run['train_seconds'] for run in results], 0),
+    points = numbers.get('points', [numbers])
+    swept = [name for name in SWEPT if name in rows[0]]
+    columns = [  # name, heading, factor, decimals
+        ('test_accuracy', 'test accuracy, %', 100, 2),
+        ('test_loss', 'test loss', 1, 4),
+        ('test_calibration_error', 'calibration error, %', 100, 2),
     ]
-    if results[0]['validation'] == 'holdout':
-        values = [100 * run['validation_accuracy'] for run in results]
-        columns.insert(0, ('held-out accuracy, %', values, 2))
-    rows = [
-        ['seed', *(heading for heading, _, _ in columns)],
-        ['---'] * (len(columns) + 1),
-        *(
-            [str(run['seed']), *(f'{values[i]:.{n}f}' for _, values, n in columns)]
-            for i, run in enumerate(results)
-        ),
+    if numbers['validation'] == 'holdout':
+        columns.insert(0, ('validation_accuracy', 'held-out accuracy, %', 100, 2))
+    lines = [[*swept, 'seed', *(heading for _, heading, *_ in columns), 'training, s']]
+
+    def add(point: dict[str, Any], label: str, cells: list[str], seconds: str) -> None:
+        lines.append([*(f'{point[name]:g}' for name in swept), label, *cells, seconds])
+
+    for point in points:
+        members = [row for row in rows if all(row[key] == point[key] for key in swept)]
+        for row in members:
+            well = row['diverged_in_epoch'] is None
+            cells = [f'{k * row[name]:.{n}f}' if well else '–' for name, _, k, n in columns]
+            seed = str(row['seed'])
+            if not well:
+                seed += f' (diverged in epoch {row["diverged_in_epoch"]})'
+            add(point, seed, cells, f'{row["train_seconds"]:.0f}')
+        if 'sd' not in point.get('test_accuracy', {}):
+            continue
+        spreads = [(point[name], k, n) for name, _, k, n in columns]
+        cells = [f'{k * of["mean"]:.{n}f} ± {k * of["sd"]:.{n}f}' for of, k, n in spreads]
+        seconds = [row['train_seconds'] for row in members]
+        add(point, 'mean ± sd', cells, f'{np.mean(seconds):.0f}')
+        cells = [
+            '{:.{n}f} to {:.{n}f}'.format(
+                *(k * end for end in of['mean_95_percent_interval']), n=n
+            )
+            for of, k, n in spreads
+        ]
+        add(point, '95 % interval of the mean', cells, '')
+        ensemble = point['ensemble']
+        cells = [
+            f'{k * ensemble[name]:.{n}f}' if name in ensemble else '–'
+            for name, _, k, n in columns
+        ]
+        add(point, f'ensemble of {ensemble["size"]}', cells, '')
+    where = describe(numbers)
+    return f'{tables.to_markdown(lines)}\n{len(rows)} runs; {where}\n'
+
+
+def _history_csv(results: Sequence[RunResult]) -> str:
+    if len(results) == 1:
+        return tables.to_csv(EpochMetrics._fields, results[0].history)
+    swept = list(results[0].plan.swept)
+    return tables.to_csv(
+        [*swept, 'seed', *EpochMetrics._fields],
         [
-            'mean ± sd',
-            *(
-                f'{statistics.mean(values):.{n}f} ± {statistics.stdev(values):.{n}f}'
-                for _, values, n in columns
-            ),
+            [*result.plan.swept.values(), result.plan.seed, *row]
+            for result in results
+            for row in result.history
         ],
-    ]
-    lines = [f'| {" | ".join(cells)} |' for cells in rows]
-    versions = ', '.join(
-        f'{name} {version}' for name, version in results[0]['versions'].items()
     )
-    lines += ['', f'{len(results)} runs; {results[0]["device"]}; {versions}.']
-    return '\n'.join(lines) + '\n'
 
 
-def _to_csv(rows: Sequence[EpochMetrics]) -> str:
-    buffer = io.StringIO()
-    writer = csv.writer(buffer, lineterminator='\n')
-    writer.writerow(EpochMetrics._fields)
-    writer.writerows(rows)
-    return buffer.getvalue()
-
-
-def _to_json(tree: Any) -> str:
-    return json.dumps(tree, indent=2, allow_nan=False) + '\n'
-
-
-def _to_text(numbers: dict[str, Any]) -> str:
-    lines = []
-    for name, value in numbers.items():
-        if isinstance(value, dict):
-            lines += [f'{name}.{key}: {item}' for key, item in value.items()]
-        elif isinstance(value, float):
-            lines.append(f'{name}: {value:.6g}')
-        elif isinstance(value, tuple):
-            lines.append(f'{name}: {" to ".join(f"{item:.6g}" for item in value)}')
-        else:
-            lines.append(f'{name}: {value}')
-    return '\n'.join(lines) + '\n'
+def _run_row(result: RunResult, labels: Int[np.ndarray, 'examples']) -> dict[str, Any]:
+    return {
+        **result.plan.swept,
+        'seed': result.plan.seed,
+        **result.numbers(labels),
+        'train_seconds': result.train_seconds,
+        'diverged_in_epoch': result.diverged,
+    }
 
 
 def _not_writable(workdir: str, error: OSError) -> UserError:

@@ -1,64 +1,33 @@
-"""The story of a run: config, data, state, epochs, evaluation, report."""
+"""The story of the runs of a config: plan, state, epochs, evaluation, report."""
 
 import dataclasses
 import math
 import time
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 import jax
-import jax.numpy as jnp
 import ml_collections
 import numpy as np
-from jax.sharding import Mesh
-from jaxtyping import Array, Int, UInt8
 
-from mnist_flax import checks, data, devices, metrics, models, optimizers, reports, run
+from mnist_flax import devices, models, population, reports, run
 from mnist_flax.checks import require
-from mnist_flax.devices import on_mesh
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.progress import Progress
-from mnist_flax.shards import Examples
-
-
-@dataclasses.dataclass(frozen=True)
-class Settings:
-    """The fields of a config; ``dataset``, ``model`` and ``optimizer`` are subtrees."""
-
-    seed: int
-    num_epochs: int
-    batch_size: int
-    num_devices: int
-    matmul_precision: Literal['float32', 'tensorfloat32']
-    dataset: ml_collections.ConfigDict
-    model: ml_collections.ConfigDict
-    optimizer: ml_collections.ConfigDict
-
-    def __post_init__(self) -> None:
-        require(
-            0 <= self.seed < 2**32,
-            f'config.seed: found {self.seed}; allowed: 0 to {2**32 - 1}',
-        )
-        require(
-            self.num_epochs >= 1,
-            f'config.num_epochs: found {self.num_epochs}; allowed: 1 or more',
-        )
-        require(
-            self.batch_size >= 1,
-            f'config.batch_size: found {self.batch_size}; allowed: 1 or more',
-        )
+from mnist_flax.results import RunResult
+from mnist_flax.settings import Plan, RunPlan, make_plan
 
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a run leaves in memory; the same numbers are in its workdir."""
+    """What the runs leave in memory; the same numbers are in their workdir."""
 
-    state: run.TrainState
-    history: list[EpochMetrics]  # the rows of history.csv
+    runs: list[RunResult]
     metrics: dict[str, Any]  # the contents of metrics.json
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Result:
-    """Trains and tests one network and writes the report.
+    """Trains and tests the networks of a config and writes the report.
 
     Args:
       config: The settings, such as those of ``configs/default.py``.
@@ -66,135 +35,180 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         are replaced when this one has finished.
 
     Returns:
-      The final state and numbers.
+      The final networks and numbers.
 
     Raises:
       UserError: The config, the data or the workdir is not usable, or training diverged.
     """
     start = time.perf_counter()
-    settings = checks.construct(Settings, config, 'config')
-    mesh = devices.make_mesh(settings.num_devices, settings.batch_size)
-    dataset = checks.construct(data.load, settings.dataset, 'config.dataset')
-    model = checks.construct(models.create_model, settings.model, 'config.model')
-    _check_fit(settings, model, dataset)
-    num_steps = run.steps_per_epoch(len(dataset.train.labels), settings.batch_size)
-    optimizer = checks.construct(
-        optimizers.create_optimizer,
-        settings.optimizer,
-        'config.optimizer',
-        num_steps=settings.num_epochs * num_steps,
-    )
+    plan = make_plan(config)
     # Of several hosts one reports; all compute the same numbers.
     reporting = jax.process_index() == 0
-    environment = reports.environment(mesh)
+    environment = reports.environment(plan.mesh)
     if reporting:
         output_dir = reports.prepare_workdir(workdir)
-        _print_summary(environment['device'], model, dataset)
-
-    with jax.default_matmul_precision(settings.matmul_precision):
-        state = run.create_train_state(mesh, model, optimizer, settings.seed)
-        images, labels = devices.replicate(mesh, dataset.train)
-        compile_start = time.perf_counter()
-        run.compile_epoch(mesh, state, images, labels, settings.batch_size)
-        compile_seconds = time.perf_counter() - compile_start
-        if reporting:
-            print(f'compiled in {compile_seconds:.1f} s', flush=True)
-        state, history, train_seconds = _train(
-            settings, mesh, state, images, labels, dataset.validation
-        )
-        test_images = devices.replicate(mesh, dataset.test.images)
-        logits = np.asarray(on_mesh(run.predict_logits, mesh)(state, test_images))
-
-    test = metrics.totals(jnp.asarray(logits), jnp.asarray(dataset.test.labels))
-    test_loss, test_accuracy = test.means()
+        _print_summary(environment['device'], plan)
+    trainer = Trainer(plan)
+    results = [result for side_by_side in trainer.train() for result in side_by_side]
+    if all(result.diverged for result in results):
+        require(False, _explain_divergence(plan, results[0]))
     numbers = {
-        'test_accuracy': test_accuracy,
-        'test_accuracy_95_percent_interval': metrics.wilson_interval(
-            int(test.correct), int(test.examples)
-        ),
-        'test_loss': test_loss,
-        'validation_loss': history[-1].validation_loss,
-        'validation_accuracy': history[-1].validation_accuracy,
-        'train_loss': history[-1].train_loss,
-        'train_accuracy': history[-1].train_accuracy,
-        'num_parameters': sum(leaf.size for leaf in jax.tree.leaves(state.params)),
-        'num_epochs': settings.num_epochs,
-        'batch_size': settings.batch_size,
-        'seed': settings.seed,
-        'dataset': dataset.full_name,
-        'validation': settings.dataset.validation,
-        'compile_seconds': compile_seconds,
-        'train_seconds': train_seconds,
+        **reports.measure(plan, results),
+        'compile_seconds': trainer.compile_seconds,
+        'train_seconds': sum(result.train_seconds for result in results),
         **environment,
     }
     if reporting:
-        figures = reports.render_figures(dataset, history, logits)
+        figures = reports.render_figures(plan.dataset, results)
         numbers['total_seconds'] = time.perf_counter() - start
-        written = reports.write_report(output_dir, config, history, numbers, figures)
+        written = reports.write_report(
+            output_dir, config, plan.dataset, results, numbers, figures
+        )
         print(
-            f'test accuracy {test_accuracy:.2%}, test loss {test_loss:.4f}; '
-            f'{numbers["total_seconds"]:.0f} s, {train_seconds:.0f} s of them training\n'
+            f'{reports.conclude(numbers)}; {numbers["total_seconds"]:.0f} s, '
+            f'{numbers["train_seconds"]:.0f} s of them training\n'
             f'written to {output_dir}: {", ".join(written)}',
             flush=True,
         )
-    return Result(state, history, numbers)
+    return Result(results, numbers)
 
 
-def _check_fit(settings: Settings, model: models.CNN, dataset: data.Dataset) -> None:
-    num_classes = len(dataset.class_names)
-    require(
-        model.num_classes == num_classes,
-        f'config.model.num_classes: found {model.num_classes}; allowed: {num_classes}, the '
-        f'number of classes of {dataset.full_name}',
-    )
-    num_examples = len(dataset.train.labels)
-    require(
-        settings.batch_size <= num_examples,
-        f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
-        'the number of training examples',
-    )
-
-
-def _print_summary(device: str, model: models.CNN, dataset: data.Dataset) -> None:
+def _print_summary(device: str, plan: Plan) -> None:
+    dataset = plan.dataset
     sizes = ', '.join(
         f'{len(getattr(dataset, role).labels):,} {role}'
         for role in ('train', 'validation', 'test')
     )
-    print(models.summarize(model))
+    print(models.summarize(plan.recipe.model))
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 
-def _train(
-    settings: Settings,
-    mesh: Mesh,
-    state: run.TrainState,
-    images: UInt8[Array, 'examples 28 28 1'],
-    labels: Int[Array, 'examples'],
-    validation: Examples,
-) -> tuple[run.TrainState, list[EpochMetrics], float]:
-    """Trains for all epochs; returns the state, the history and the seconds it took."""
-    validation_images, validation_labels = devices.replicate(mesh, validation)
-    history: list[EpochMetrics] = []
-    train_seconds = 0.0
-    num_steps = run.steps_per_epoch(len(labels), settings.batch_size)
-    with Progress(settings.num_epochs, num_steps) as progress:
+def _explain_divergence(plan: Plan, result: RunResult) -> str:
+    return (
+        f'training diverged in epoch {result.diverged}: found a loss that is not finite; '
+        'a config.optimizer.learning_rate below '
+        f'{result.plan.hyperparameters["learning_rate"]} may help'
+    )
+
+
+class Trainer:
+    """Trains the runs of a plan, as many side by side as the devices hold."""
+
+    def __init__(self, plan: Plan, show: bool = True):
+        self.compile_seconds = 0.0
+        self._plan = plan
+        self._show = show
+        self._mesh = plan.mesh
+        self._at_once = population.num_at_once(
+            plan.mesh, len(plan.runs), plan.settings.runs_at_once
+        )
+
+    def train(self) -> Iterator[list[RunResult]]:
+        """Yields the results of runs that were trained side by side, group by group."""
+        plan = self._plan
+        with jax.default_matmul_precision(plan.settings.matmul_precision):
+            self._compile()
+            num_steps = run.steps_per_epoch(
+                len(plan.dataset.train.labels), plan.settings.batch_size
+            )
+            progress = Progress(
+                len(plan.runs),
+                self._at_once,
+                plan.settings.num_epochs,
+                num_steps,
+                self._show,
+            )
+            with progress:
+                for first in range(0, len(plan.runs), self._at_once):
+                    group = plan.runs[first : first + self._at_once]
+                    progress.begin([planned.seed for planned in group])
+                    yield self._train_group(group, progress)
+
+    def _compile(self) -> None:
+        """Loads the data and compiles, for fewer runs at once if all do not fit."""
+        plan, dataset = self._plan, self._plan.dataset
+        start = time.perf_counter()
+        while True:
+            self._arrays = devices.replicate(
+                self._mesh, (*dataset.train, *dataset.validation, dataset.test.images)
+            )
+            images, labels, *_ = self._arrays
+            state = self._init(plan.runs[: self._at_once])
+            needed = population.compile_epoch(
+                self._mesh, plan.recipe, state, images, labels, plan.settings.batch_size
+            )
+            free = devices.memory(self._mesh)
+            if needed <= free or self._at_once == 1:
+                break
+            require(
+                plan.settings.runs_at_once == 0,
+                f'config.runs_at_once: found {self._at_once}, which need '
+                f'{needed / 2**30:.1f} GiB on each device; allowed: what '
+                f'{free / 2**30:.1f} GiB hold, or 0 to find it',
+            )
+            half = math.ceil(self._at_once / 2)
+            self._mesh = devices.make_mesh(
+                plan.settings.num_devices, plan.settings.batch_size, num_runs=half
+            )
+            self._at_once = population.num_at_once(self._mesh, half, half)
+        self.compile_seconds = time.perf_counter() - start
+        if self._show and jax.process_index() == 0:
+            print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
+
+    def _init(self, group: Sequence[RunPlan]) -> run.TrainState:
+        # Filled up to the common shape with runs whose results are dropped.
+        filled = [group[i % len(group)] for i in range(self._at_once)]
+        hyperparameters = {
+            name: [planned.hyperparameters[name] for planned in filled]
+            for name in filled[0].hyperparameters
+        }
+        seeds = [planned.seed for planned in filled]
+        return population.init(self._mesh, self._plan.recipe, seeds, hyperparameters)
+
+    def _train_group(self, group: Sequence[RunPlan], progress: Progress) -> list[RunResult]:
+        settings, recipe, mesh = self._plan.settings, self._plan.recipe, self._mesh
+        images, labels, validation_images, validation_labels, test_images = self._arrays
+        state = self._init(group)
+        histories: list[list[EpochMetrics]] = [[] for _ in group]
+        diverged: list[int | None] = [None] * len(group)
+        train_seconds = 0.0
         for epoch in range(1, settings.num_epochs + 1):
             start = time.perf_counter()
-            state, totals = run.train_epoch(
-                mesh, state, images, labels, settings.batch_size, progress.advance
+            state, totals = population.train_epoch(
+                mesh, recipe, state, images, labels, settings.batch_size, progress.advance
             )
-            train_means = totals.means()
             seconds = time.perf_counter() - start
             train_seconds += seconds
-            held_out = run.evaluate(mesh, state, validation_images, validation_labels)
-            row = EpochMetrics(epoch, *train_means, *held_out.means())
-            # A step too far shows in the validation loss, if it was the epoch's last one.
-            require(
-                math.isfinite(row.train_loss) and math.isfinite(row.validation_loss),
-                f'training diverged in epoch {epoch}: found a loss that is not finite; a '
-                'config.optimizer.learning_rate below '
-                f'{settings.optimizer.learning_rate} may help',
+            validated = population.evaluate(
+                mesh, recipe, state, validation_images, validation_labels
             )
-            history.append(row)
-            progress.report(row, seconds)
-    return state, history, train_seconds
+            # Runs that fill the group up have no history, and end the zip.
+            for i, (history, trained, tested) in enumerate(
+                zip(histories, totals.by_run(), validated.by_run(), strict=False)
+            ):
+                row = EpochMetrics(epoch, *trained.means(), *tested.means())
+                history.append(row)
+                # A step too far shows in the validation loss, if it was the epoch's last.
+                well = math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)
+                if not well and diverged[i] is None:
+                    diverged[i] = epoch
+            progress.report([history[-1] for history in histories], seconds)
+            if all(diverged):
+                break
+        logits, variables = jax.device_get(
+            (
+                population.predict_logits(mesh, recipe, state, test_images),
+                population.variables_to_test(mesh, recipe, state),
+            )
+        )
+        return [
+            RunResult(
+                plan=planned,
+                history=histories[i],
+                logits=np.asarray(logits[i]),
+                variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),
+                train_seconds=train_seconds / len(group),
+                diverged=diverged[i],
+            )
+            for i, planned in enumerate(group)
+        ]

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 
 from configs import default
-from mnist_flax import devices, models, optimizers, run
+from mnist_flax import devices, population, settings
 from scripts.contenders import protocol
 
 
@@ -23,28 +23,33 @@ class Ours:
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
         """Makes a new network and compiles its training."""
         config = default.get_config()
-        self._mesh = devices.make_mesh(config.num_devices, batch_size)
-        num_steps = run.steps_per_epoch(num_examples, batch_size)
-        model = models.create_model(**config.model.to_dict())
-        optimizer = optimizers.create_optimizer('adam', 1e-3, 'constant', num_steps)
-        self._state = run.create_train_state(self._mesh, model, optimizer, seed)
+        config.batch_size = batch_size
+        config.optimizer.schedule = 'constant'
+        config.dataset.train_split = f'train[:{num_examples}]'
+        plan = settings.make_plan(config)
         arrays = [*(array[:num_examples] for array in self._arrays[:2]), *self._arrays[2:]]
-        self._images, self._labels, *self._test = devices.replicate(self._mesh, arrays)
+        images, labels, *self._test = devices.replicate(plan.mesh, arrays)
+        self._program = plan.mesh, plan.recipe
+        self._train_on = images, labels
         self._batch_size = batch_size
-        run.compile_epoch(self._mesh, self._state, self._images, self._labels, batch_size)
-        jax.block_until_ready((self._state, self._images, self._test))
+        numbers = {name: [x] for name, x in plan.runs[0].hyperparameters.items()}
+        self._state = population.init(*self._program, [seed], numbers)
+        population.compile_epoch(
+            *self._program, self._state, *self._train_on, self._batch_size
+        )
+        jax.block_until_ready((self._state, images, self._test))
 
     def train(self) -> None:
         """Trains for an epoch."""
-        self._state, _ = run.train_epoch(
-            self._mesh, self._state, self._images, self._labels, self._batch_size
+        self._state, _ = population.train_epoch(
+            *self._program, self._state, *self._train_on, self._batch_size
         )
         jax.block_until_ready(self._state)
 
     def evaluate(self) -> int:
         """Counts the correct predictions among all test images."""
-        images, labels = self._test
-        return int(run.evaluate(self._mesh, self._state, images, labels).correct)
+        totals = population.evaluate(*self._program, self._state, *self._test)
+        return int(totals.correct[0])
 
 
 if __name__ == '__main__':

@@ -1,0 +1,31 @@
+"""Which ingredients of `accurate` help: each is taken away, or exchanged, by itself."""
+
+from ml_collections import ConfigDict
+
+from configs import accurate
+
+
+def get_config() -> ConfigDict:
+    """Returns the recipe, and what each variant changes in it."""
+    config = ConfigDict()
+    config.recipe = accurate.get_config()
+    config.recipe.num_epochs = 8  # shortened, so that a night is enough
+    config.recipe.dataset.validation = 'holdout'
+    config.recipe.dataset.holdout_size = 10000
+
+    config.variants = ConfigDict()
+    config.variants.no_augmentation = {'augment': {'strength': 0.0}}
+    config.variants.no_rotation = {'augment': {'rotation': 0.0}}
+    config.variants.no_scale = {'augment': {'scale': 0.0}}
+    config.variants.no_shear = {'augment': {'shear': 0.0}}
+    config.variants.no_shift = {'augment': {'shift': 0.0}}
+    config.variants.no_dropout = {'model': {'dropout_rate': 0.0}}
+    config.variants.no_average = {'ema_decay': 0.0}
+    config.variants.constant_rate = {
+        'optimizer': {'schedule': 'constant', 'warmup': 0.0, 'learning_rate': 1e-3}
+    }
+    config.variants.batch_norm = {'model': {'batch_norm': True}}
+    config.variants.label_smoothing = {'label_smoothing': 0.1}
+    config.variants.elastic = {'augment': {'elastic': 0.5}}
+    config.variants.erase = {'augment': {'erase': 0.3}}
+    return config

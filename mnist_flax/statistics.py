@@ -1,0 +1,86 @@
+"""Several runs to what they say: means with intervals, differences with p-values."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import scipy.stats
+
+CONFIDENCE = 0.95
+
+
+class Summary(NamedTuple):
+    """What a sample of runs says of the runs that could have been."""
+
+    n: int
+    mean: float
+    sd: float  # of the sample (n - 1), as all below; not a number if n is 1
+    min: float
+    max: float
+    low: float  # 95 % confidence interval of the mean
+    high: float
+
+
+def summarize(values: Sequence[float]) -> Summary:
+    """Describes a sample of one number a run.
+
+    The interval is Student's: runs with different seeds are independent, and a mean of a
+    handful is near enough to normal.
+
+    Args:
+      values: One or more numbers; from one there is no spread and no interval.
+    """
+    n, mean = len(values), float(np.mean(values))
+    if n == 1:
+        return Summary(1, mean, math.nan, mean, mean, math.nan, math.nan)
+    sd = float(np.std(values, ddof=1))
+    half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
+    return Summary(n, mean, sd, min(values), max(values), mean - half, mean + half)
+
+
+class Difference(NamedTuple):
+    """The mean of paired differences, its 95 % confidence interval, and its p-value."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    p_value: float  # two-sided, of no difference; 1 if all pairs are equal
+
+
+def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Difference:
+    """Compares two samples whose runs are pairs, by Student's paired t-test.
+
+    Runs with the same seed share their initial parameters and the order of their data; what
+    of the spread comes from these drops out of the differences. The signed-rank test, which
+    assumes no normality, cannot find p < 0.05 with five pairs or fewer.
+
+    Args:
+      values: A number a run; two or more.
+      reference: Those of their partners, in the same order.
+    """
+    differences = np.subtract(values, reference)
+    n, mean, sd, *_, low, high = summarize(differences.tolist())
+    # Of equal pairs the test would divide by 0.
+    if sd > 0:
+        p_value = float(scipy.stats.ttest_1samp(differences, 0).pvalue)
+    else:
+        p_value = 1.0 if mean == 0 else 0.0
+    return Difference(n, mean, low, high, p_value)
+
+
+def adjust_p_values(p_values: Sequence[float]) -> list[float]:
+    """Corrects the p-values of several comparisons, by Holm's method.
+
+    The chance of one false finding among all of them stays below the level at which the
+    adjusted values are judged, however they depend on each other.
+
+    Source: Holm 1979, "A simple sequentially rejective multiple test procedure".
+    """
+    adjusted = [0.0] * len(p_values)
+    largest = 0.0
+    for rank, i in enumerate(np.argsort(p_values, kind='stable')):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
+        adjusted[i] = largest
+    return adjusted
