@@ -122,7 +122,7 @@ def make_configs(
     for name in known:
         if names and name not in (RECIPE, *names):
             continue
-        variant = config.recipe.copy_and_resolve_references()
+        variant = config.recipe.copy_and_resolve_references().lock()
         if name != RECIPE:
             try:
                 variant.update(config.variants[name])

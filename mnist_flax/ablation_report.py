@@ -62,7 +62,7 @@ def compare(cells: Sequence[Cell], variants: Sequence[str]) -> list[Comparison]:
       The comparisons, those of variants without any run included.
     """
     by_variant: dict[str, dict[int, Cell]] = {name: {} for name in variants}
-    for cell in cells:
+    for cell in sorted(cells, key=lambda cell: cell.seed):
         if cell.variant in by_variant:
             by_variant[cell.variant][cell.seed] = cell
     well = {

@@ -37,7 +37,8 @@ def create_augment(
 
     Args:
       rotation: Most degrees, either way.
-      scale: Most change of height and of width, each by itself, as a fraction.
+      scale: Most change of height and of width, each by itself, as a fraction of what
+        they become.
       shear: Most pixels that a row moves sideways for each that it is away from the middle.
       shift: Most pixels, down and sideways.
       elastic: Standard deviation of the displacement of a smooth random field, in pixels.

@@ -67,17 +67,17 @@ def accuracy_plot(
 def _draw_runs(axes, runs, role, color, marker, label):
     """Draws the runs of one colour; returns the last mean accuracy."""
     num_epochs = max(len(history) for history in runs)
-    accuracy = np.full((len(runs), num_epochs), np.nan)  # a run may have ended early
+    accuracy = np.ma.masked_all((len(runs), num_epochs))  # a run may have ended early
     for row, history in zip(accuracy, runs, strict=True):
         row[: len(history)] = [getattr(epoch, f'{role}_accuracy') for epoch in history]
     epochs = np.arange(1, num_epochs + 1)
-    mean = np.nanmean(accuracy, axis=0)
+    mean = accuracy.mean(axis=0)
     # Dots on a long line would hide it.
     marker = marker if num_epochs <= 30 else None
     axes.plot(epochs, mean, marker=marker, color=color, label=label)
     if len(runs) > 1:
         axes.plot(epochs, accuracy.T, color=color, alpha=0.25, linewidth=0.8)
-        sd = np.nanstd(accuracy, axis=0, ddof=1)
+        sd = accuracy.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
     return mean[-1]
 

@@ -59,7 +59,7 @@ def totals(
 def losses(
     logits: Float[Array, 'batch classes'],
     labels: Int[Array, 'batch'],
-    smoothing: Float[Array, ''] | None = None,
+    smoothing: Float[Array, ''] | float | None = None,
 ) -> Float[Array, 'batch']:
     """Sparse categorical cross-entropy of each example, in nats.
 
@@ -116,7 +116,7 @@ def confusion_matrix(
     return counts
 
 
-def wilson_interval(correct: float, total: int) -> tuple[float, float]:
+def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
     """Gives the 95 % interval of an accuracy measured on a sample of images.
 
     The score interval of Wilson (1927), "Probable inference, the law of succession, and

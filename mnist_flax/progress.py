@@ -49,9 +49,11 @@ class Progress:
         """Announces the next runs side by side, by their seeds."""
         first, self._begun = self._begun + 1, self._begun + len(seeds)
         if self._num_runs > 1:
-            which = f'run {first}' if len(seeds) == 1 else f'runs {first} to {self._begun}'
+            which, what = f'run {first}', 'seed'
+            if len(seeds) > 1:
+                which, what = f'runs {first} to {self._begun}', 'seeds'
             listed = ', '.join(map(str, seeds))
-            self._print(f'{which} of {self._num_runs}: seed {listed}')
+            self._print(f'{which} of {self._num_runs}: {what} {listed}')
 
     def advance(self, num_steps: int, totals: Totals) -> None:
         """Moves the bar by some training steps and shows the epoch's accuracy so far."""
@@ -85,5 +87,5 @@ class Progress:
                 print(line, flush=True)
 
 
-def _mean(values: Iterable[float]) -> float:
+def _mean(values: Iterable[float | int]) -> float:
     return float(np.mean(list(values)))

@@ -99,7 +99,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
 def conclude(numbers: dict[str, Any]) -> str:
     """Says in a few words what the runs came to, from the contents of ``metrics.json``."""
     if 'points' in numbers:
-        return f'{len(numbers["points"])} combinations, see runs.md'
+        return f'test accuracy of {len(numbers["points"])} combinations: see runs.md'
     accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
     if isinstance(accuracy, float):
         return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
@@ -188,6 +188,9 @@ def write_report(
         files['runs.md'] = runs_table(rows, numbers)
     contents = {name: text.encode() for name, text in files.items()} | figures
     write_files(workdir, contents)
+    # Those of an earlier population would belong to nothing.
+    for name in {'runs.csv', 'runs.md'} - contents.keys():
+        (workdir / name).unlink(missing_ok=True)
     return sorted(contents)
 
 

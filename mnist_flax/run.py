@@ -169,7 +169,7 @@ def train_step(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     augment_keys, dropout_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     inputs = normalize(images)
-    if recipe.augment and 'augment_strength' in numbers:
+    if 'augment_strength' in numbers and recipe.augment:
         augment = jax.vmap(recipe.augment, (0, 0, None))
         inputs = augment(augment_keys, inputs, numbers['augment_strength'])
         inputs = lax.optimization_barrier(inputs)

@@ -154,6 +154,8 @@ def make_plan(
     numbers = [_read_numbers(point) for _, point in points]
     # What is 0 in all runs is left out of the program; the default has the rate alone.
     used = [name for name in SWEPT if any(point[name] for point in numbers)]
+    if recipes[0].augment is None and 'augment_strength' in used:
+        used.remove('augment_strength')
     _check_fit(recipes[0].model, dataset)
     return Plan(
         settings,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -34,7 +35,24 @@ ROOT = pathlib.Path(__file__).parent.parent
 )
 def test_number_of_devices(num_devices, batch_size, expected):
     mesh = devices.make_mesh(num_devices, batch_size)
-    assert dict(mesh.shape) == {'data': expected}
+    assert dict(mesh.shape) == {'run': 1, 'data': expected}
+
+
+@pytest.mark.parametrize(
+    ('num_devices', 'num_runs', 'shape'),
+    [
+        (0, 3, (3, 2)),  # of the 8 here: two cores for each run
+        (0, 8, (8, 1)),
+        (0, 100, (8, 1)),
+        (8, 3, (2, 4)),  # all that were asked for
+        (8, 4, (4, 2)),
+        (6, 32, (6, 1)),
+        (1, 32, (1, 1)),
+    ],
+)
+def test_devices_are_divided_among_runs_first(num_devices, num_runs, shape):
+    mesh = devices.make_mesh(num_devices, batch_size=128, num_runs=num_runs)
+    assert tuple(mesh.shape.values()) == shape
 
 
 @pytest.mark.parametrize(
@@ -62,8 +80,21 @@ def test_devices_that_cannot_share_a_batch_are_refused(num_devices, batch_size, 
 
 def test_a_function_compiles_once_for_a_mesh():
     mesh = devices.make_mesh(2, 2)
-    assert devices.on_mesh(np.sin, mesh) is devices.on_mesh(np.sin, mesh)
-    assert devices.on_mesh(np.sin, mesh) is not devices.on_mesh(np.cos, mesh)
+    assert devices.on_mesh(np.sin, mesh, 1) is devices.on_mesh(np.sin, mesh, 1)
+    assert devices.on_mesh(np.sin, mesh, 1) is not devices.on_mesh(np.cos, mesh, 1)
+
+
+@pytest.mark.parametrize('num_runs', [1, 2, 4])
+def test_a_function_of_one_run_becomes_one_of_all(num_runs):
+    mesh = devices.make_mesh(2, 2, num_runs=2 if num_runs > 1 else 1)
+    runs, shared = np.arange(3.0 * num_runs).reshape(num_runs, 3), np.array([1.0, 2.0, 3.0])
+    arguments = devices.split_runs(mesh, runs), devices.replicate(mesh, shared)
+    actual = devices.on_mesh(jnp.dot, mesh, 1)(*arguments)
+    np.testing.assert_allclose(actual, runs @ shared)
+
+
+def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough():
+    assert devices.memory(devices.make_mesh(1, 1)) == float('inf')
 
 
 def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):

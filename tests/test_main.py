@@ -82,6 +82,46 @@ def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
     assert config['model']['features'] == [32, 64]
 
 
+def test_a_population_is_one_command(command, tmp_path):
+    """Three seeds, two learning rates and an ensemble of each."""
+    process = command(
+        '-m',
+        'mnist_flax.main',
+        '--config=configs/default.py',
+        *SHORT,
+        '--config.runs=3',
+        '--config.sweep.learning_rate=(1e-3,3e-3)',
+        '--config.model.conv=xla',
+        '--config.model.features=(4,8)',
+        f'--workdir={tmp_path}',
+    )
+    assert process.returncode == 0, process.stderr
+    assert {path.name for path in tmp_path.iterdir()} == OUTPUTS | {'runs.csv', 'runs.md'}
+    with (tmp_path / 'runs.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['learning_rate'], row['seed']) for row in rows] == [
+        (rate, seed) for rate in ('0.001', '0.003') for seed in '012'
+    ]
+    metrics = json.loads((tmp_path / 'metrics.json').read_text())
+    for rate, point in zip((0.001, 0.003), metrics['points'], strict=True):
+        accuracies = [
+            float(row['test_accuracy'])
+            for row in rows
+            if float(row['learning_rate']) == rate
+        ]
+        assert point['learning_rate'] == rate
+        assert point['test_accuracy']['mean'] == pytest.approx(sum(accuracies) / 3)
+        assert point['test_accuracy']['min'] == min(accuracies)
+        assert point['ensemble']['size'] == 3
+    table = (tmp_path / 'runs.md').read_text().splitlines()
+    assert len(table) == 2 + 2 * (3 + 3) + 2
+    assert '6 runs; cpu' in table[-1]
+    with (tmp_path / 'history.csv').open() as file:
+        assert len(list(csv.DictReader(file))) == 6 * 2
+    assert 'points.1.learning_rate: 0.003' in (tmp_path / 'metrics.txt').read_text()
+    assert 'test accuracy of 2 combinations: see runs.md' in process.stdout
+
+
 def test_what_a_log_shows(short_run):
     process, workdir = short_run
     lines = process.stdout.splitlines()
@@ -193,7 +233,13 @@ BROKEN_CONFIGS = {
             'download_and_prepare()',
         ),
         (['--config.dataset.train_split=tran'], "train_split: found 'tran'"),
-        (['--config.model.num_classes=9'], 'num_classes: found 9; allowed: 10'),
+        (
+            ['--config.model.num_classes=9'],
+            'config.model.num_classes: found logits of shape (2, 9) for 2 images; allowed: '
+            '10 for each',
+        ),
+        (['--config.model.constructor=no.model'], "constructor: found 'no.model' (No mod"),
+        (['--config.sweep.dropout_rate=(0.5,2)'], 'dropout_rate: found 2'),
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
         (['--config.num_devices=-1'], 'config.num_devices: found -1; allowed: 0 to '),
         (['--config.num_devices=1000'], 'config.num_devices: found 1000; allowed: 0 to '),

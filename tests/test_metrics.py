@@ -15,6 +15,23 @@ def test_losses_are_minus_the_log_probability_of_the_label():
     np.testing.assert_allclose(losses, [-math.log(0.7), -math.log(0.25)], rtol=1e-6)
 
 
+def test_smoothed_losses_by_hand():
+    probabilities = [0.7, 0.2, 0.1]
+    (loss,) = metrics.losses(jnp.log(jnp.array([probabilities])), jnp.array([0]), 0.3)
+    targets = [0.8, 0.1, 0.1]  # 0.7 of the label, and 0.3 spread over all three
+    expected = -sum(t * math.log(p) for t, p in zip(targets, probabilities, strict=True))
+    assert float(loss) == pytest.approx(expected, rel=1e-5)
+
+
+def test_calibration_error_by_hand():
+    # Two bins of four examples: 0.9 sure and right 3 of 4 times, 0.6 sure and always right.
+    probabilities = np.array([[0.9, 0.1]] * 4 + [[0.4, 0.6]] * 4)
+    labels = np.array([0, 0, 0, 1, 1, 1, 1, 1])
+    expected = (4 * abs(0.9 - 0.75) + 4 * abs(0.6 - 1.0)) / 8
+    assert metrics.calibration_error(probabilities, labels) == pytest.approx(expected)
+    assert metrics.calibration_error(np.array([[1.0, 0.0]]), np.array([0])) == 0
+
+
 def test_is_correct():
     logits = jnp.array([[1.0, 2.0], [2.0, 1.0], [0.0, 3.0]])
     assert metrics.is_correct(logits, jnp.array([1, 1, 1])).tolist() == [True, False, True]

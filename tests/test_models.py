@@ -8,7 +8,7 @@ from mnist_flax import models
 from mnist_flax.checks import UserError
 
 DEFAULT = {'features': (32, 64), 'hidden_size': 128, 'num_classes': 10}
-DEFAULT |= {'conv': 'auto', 'dtype': 'float32'}
+DEFAULT |= {'conv': 'auto', 'dtype': 'float32', 'dropout_rate': 0.0, 'batch_norm': False}
 
 
 def test_the_brief_s_network_has_225034_parameters():
@@ -87,8 +87,48 @@ def test_width_and_depth_follow_the_config():
         ('features', (8, 8, 8, 8)),
         ('hidden_size', 0),
         ('num_classes', -1),
+        ('dropout_rate', -0.1),
+        ('dropout_rate', 1.0),
+        ('dropout_rate', float('nan')),
     ],
 )
 def test_impossible_sizes_are_refused_by_name(field, value):
     with pytest.raises(UserError, match=f'config.model.{field}: found .* allowed: '):
         models.create_model(**{**DEFAULT, field: value})
+
+
+TINY = {**DEFAULT, 'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'}
+
+
+@pytest.mark.parametrize(('scale', 'shape'), [(0.5, (1, 1, 8)), (1.0, (16,))])
+def test_what_is_kept_is_scaled_so_that_the_mean_stays(scale, shape):
+    keys = jax.random.split(jax.random.key(0), 5000)
+    x = jnp.ones((5000, *(3 for _ in shape[:-1]), shape[-1]))
+    dropped = models._drop(x, models.Dropout(keys, jnp.float32(0.6)), 0, scale, shape)
+    kept = 1 - 0.6 * scale
+    np.testing.assert_allclose(np.unique(dropped), [0, 1 / kept], rtol=1e-6)
+    assert float(dropped.mean()) == pytest.approx(1, abs=0.02)
+    if len(shape) == 3:  # whole maps
+        assert bool((dropped == dropped[:, :1, :1]).all())
+    other = models._drop(x, models.Dropout(keys, jnp.float32(0.6)), 1, scale, shape)
+    assert bool((other != dropped).any())  # each layer has masks of its own
+
+
+def test_nothing_is_dropped_without_dropout():
+    x = jnp.ones((2, 3))
+    assert models._drop(x, None, 0, 1.0, (3,)) is x
+
+
+def test_batch_norm_normalises_by_the_batch_or_by_what_it_has_learned():
+    model = models.create_model(**{**TINY, 'batch_norm': True})
+    images = jax.random.uniform(jax.random.key(0), (64, 28, 28, 1))
+    variables = model.init(jax.random.key(1), images)
+    layers = {*variables['params']['ConvReluPool_0'], *variables['batch_stats']}
+    assert layers == {'kernel', 'BatchNorm_0', 'ConvReluPool_0', 'ConvReluPool_1'}
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == (
+        9 * 4 + 8 + 9 * 4 * 8 + 16 + 200 * 16 + 16 + 16 * 10 + 10
+    )
+    before = model.apply(variables, images)
+    scaled = jax.tree.map(lambda leaf: leaf * 4, variables['batch_stats'])
+    after = model.apply({**variables, 'batch_stats': scaled}, images)
+    assert float(jnp.abs(after - before).max()) > 1e-3

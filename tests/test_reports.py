@@ -9,6 +9,8 @@ from PIL import Image
 from mnist_flax import data, reports
 from mnist_flax.checks import UserError
 from mnist_flax.metrics import EpochMetrics
+from mnist_flax.results import RunResult
+from mnist_flax.settings import RunPlan
 from mnist_flax.shards import Examples
 
 HISTORY = [
@@ -36,29 +38,62 @@ def dataset():
 
 
 @pytest.mark.parametrize('num_mistakes', [0, 1, 17])
-def test_figures_are_drawn_for_any_number_of_mistakes(dataset, num_mistakes):
+def make_result(dataset, seed=0, num_mistakes=3, swept=None, diverged=None):
     logits = 5 * np.eye(10, dtype=np.float32)[dataset.test.labels]
     logits[:num_mistakes] = np.roll(logits[:num_mistakes], 1, axis=-1)
-    figures = reports.render_figures(dataset, HISTORY, logits)
+    plan = RunPlan(seed, swept or {}, {'learning_rate': 0.1})
+    variables = {'params': {'kernel': np.zeros((3, 4))}}
+    history = HISTORY[:diverged]
+    return RunResult(plan, history, logits, variables, 10.0 + seed, diverged)
+
+
+def is_drawn(content):
+    with Image.open(io.BytesIO(content)) as image:
+        assert min(image.size) > 300
+        assert len(np.unique(np.asarray(image.convert('L')))) > 20
+
+
+@pytest.mark.parametrize('num_mistakes', [0, 1, 17])
+def test_figures_are_drawn_for_any_number_of_mistakes(dataset, num_mistakes):
+    results = [make_result(dataset, num_mistakes=num_mistakes)]
+    figures = reports.render_figures(dataset, results)
     assert set(figures) == {
         'accuracy_plot.png',
         'sample_predictions.png',
         'confusion_matrix.png',
     }
     for content in figures.values():
-        with Image.open(io.BytesIO(content)) as image:
-            assert min(image.size) > 300
-            assert len(np.unique(np.asarray(image.convert('L')))) > 20
-    assert figures == reports.render_figures(dataset, HISTORY, logits)
+        is_drawn(content)
+    assert figures == reports.render_figures(dataset, results)
 
 
-def write(workdir, numbers=NUMBERS):
+def test_figures_of_populations_show_every_run(dataset):
+    drawn = [
+        reports.render_figures(dataset, results)['accuracy_plot.png']
+        for results in (
+            [make_result(dataset)],
+            [make_result(dataset, seed) for seed in range(3)],
+            [make_result(dataset, 0), make_result(dataset, 1, diverged=2)],
+            [
+                make_result(dataset, seed, swept={'dropout_rate': rate})
+                for rate in (0.1, 0.2)
+                for seed in range(2)
+            ],
+        )
+    ]
+    assert len(set(drawn)) == 4
+    for content in drawn:
+        is_drawn(content)
+
+
+def write(workdir, dataset, results, numbers=NUMBERS):
     config = ml_collections.ConfigDict({'seed': 0, 'model': {'features': (32, 64)}})
-    return reports.write_report(workdir, config, HISTORY, numbers, {'a.png': b'png'})
+    figures = {'a.png': b'png'}
+    return reports.write_report(workdir, config, dataset, results, numbers, figures)
 
 
-def test_every_file_of_a_report(tmp_path):
-    names = write(tmp_path)
+def test_every_file_of_a_report(tmp_path, dataset):
+    names = write(tmp_path, dataset, [make_result(dataset)])
     assert names == sorted(path.name for path in tmp_path.iterdir())
     assert (tmp_path / 'metrics.txt').read_text().splitlines() == [
         'test_accuracy: 0.9912',
@@ -79,10 +114,14 @@ def test_every_file_of_a_report(tmp_path):
     assert (tmp_path / 'a.png').read_bytes() == b'png'
 
 
-def test_a_second_report_replaces_the_first(tmp_path):
-    write(tmp_path)
-    write(tmp_path, {**NUMBERS, 'seed': 1})
+def test_a_second_report_replaces_the_first_and_what_only_that_had(tmp_path, dataset):
+    results = [make_result(dataset, seed) for seed in range(2)]
+    numbers = {**NUMBERS, **reports.summarize_population(results, dataset.test.labels)[0]}
+    write(tmp_path, dataset, results, numbers)
+    assert (tmp_path / 'runs.md').exists()
+    write(tmp_path, dataset, results[:1], {**NUMBERS, 'seed': 1})
     assert json.loads((tmp_path / 'metrics.json').read_text())['seed'] == 1
+    assert not list(tmp_path.glob('runs.*'))
 
 
 def test_workdirs_are_made_and_probed(tmp_path):
@@ -98,41 +137,51 @@ def test_a_workdir_that_cannot_be_one_is_refused(tmp_path):
             reports.prepare_workdir(str(workdir))
 
 
-def test_a_full_disk_is_reported(tmp_path, monkeypatch):
+def test_a_full_disk_is_reported(tmp_path, dataset, monkeypatch):
     def no_space_left(files):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(reports, 'write_atomically', no_space_left)
     with pytest.raises(UserError, match='No space left on device'):
-        write(tmp_path)
+        write(tmp_path, dataset, [make_result(dataset)])
 
 
-def test_the_seed_table_by_hand():
-    runs = [
-        {**NUMBERS, 'seed': seed, 'test_accuracy': accuracy, 'test_loss': loss,
-         'train_seconds': 10.0 * seed}
-        for seed, accuracy, loss in ((1, 0.98, 0.03), (2, 0.99, 0.04), (3, 1.0, 0.05))
-    ]  # fmt: skip
-    assert reports.seed_table(runs).splitlines() == [
-        '| seed | test accuracy, % | test loss | training, s |',
-        '| --- | --- | --- | --- |',
-        '| 1 | 98.00 | 0.0300 | 10 |',
-        '| 2 | 99.00 | 0.0400 | 20 |',
-        '| 3 | 100.00 | 0.0500 | 30 |',
-        '| mean ± sd | 99.00 ± 1.00 | 0.0400 ± 0.0100 | 20 ± 10 |',
-        '',
-        '3 runs; cpu, 2 cores; jax 1.2.3.',
-    ]
+def table_of(dataset, results, **numbers):
+    labels = dataset.test.labels
+    points = reports.summarize_population(results, labels)
+    summary = points[0] if len(points) == 1 else {'points': points}
+    rows = [reports._run_row(result, labels) for result in results]
+    return reports.runs_table(rows, {**NUMBERS, **summary, **numbers}).splitlines()
 
 
-def test_the_seed_table_shows_what_was_held_out():
-    runs = [
-        {**NUMBERS, 'seed': seed, 'validation': 'holdout', 'validation_accuracy': 0.9,
-         'test_loss': 0.1, 'train_seconds': 1.0}
-        for seed in (0, 1)
-    ]  # fmt: skip
-    lines = reports.seed_table(runs).splitlines()
-    assert lines[0] == (
-        '| seed | held-out accuracy, % | test accuracy, % | test loss | training, s |'
+def test_the_table_of_runs_by_hand(dataset):
+    results = [make_result(dataset, seed, num_mistakes=seed) for seed in (1, 2, 3)]
+    header, _, *rows, empty, where = table_of(dataset, results)
+    assert header == (
+        '| seed | test accuracy, % | test loss | calibration error, % | training, s |'
     )
-    assert lines[2] == '| 0 | 90.00 | 99.12 | 0.1000 | 1 |'
+    assert [row.split(' | ')[:2] for row in rows] == [
+        ['| 1', '95.00'],
+        ['| 2', '90.00'],
+        ['| 3', '85.00'],
+        ['| mean ± sd', '90.00 ± 5.00'],
+        # Student's t with 2 degrees of freedom: 4.3027 times 5 / √3.
+        ['| 95 % interval of the mean', '77.58 to 102.42'],
+        ['| ensemble of 3', '90.00'],  # the second image is wrong in two of three
+    ]
+    assert rows[0].endswith('| 11 |')
+    assert empty == ''
+    assert where == '3 runs; cpu, 2 cores; jax 1.2.3.'
+
+
+def test_the_table_shows_what_was_held_out_and_what_was_swept(dataset):
+    results = [
+        make_result(dataset, seed, swept={'dropout_rate': rate})
+        for rate in (0.0, 0.25)
+        for seed in (0, 1)
+    ]
+    lines = table_of(dataset, results, validation='holdout')
+    assert lines[0].startswith('| dropout_rate | seed | held-out accuracy, % | test acc')
+    # 1 - 0.2 / 3 in the last epoch of HISTORY.
+    assert lines[7].startswith('| 0.25 | 0 | 93.33 | 85.00 |')
+    assert len(lines) == 2 + 2 * 5 + 2

@@ -1,47 +1,122 @@
 """The scripts, as commands."""
 
-import json
+import csv
+import os
+import signal
+import subprocess
+import sys
 
 import pytest
+from conftest import ROOT
 
-from mnist_flax import reports
+TINY = (
+    'scripts/ablate.py',
+    '--config=configs/ablation.py',
+    '--variants=no_rotation,no_dropout',
+    '--seeds=3',
+    '--config.recipe.num_epochs=1',
+    '--config.recipe.model.conv=xla',
+    '--config.recipe.model.features=(4,8)',
+    '--config.recipe.model.hidden_size=16',
+    '--config.recipe.num_devices=1',
+    '--config.recipe.dataset.train_split=train[:1500]',
+    '--config.recipe.dataset.holdout_size=300',
+    '--config.recipe.dataset.test_split=test[:300]',
+)
 
 
-def test_seeds_prints_mean_and_standard_deviation(command, tmp_path):
-    process = command(
-        'scripts/seeds.py',
-        '--seeds=3',
-        '--seeds=5',
-        '--config.num_epochs=1',
-        '--config.dataset.train_split=train[:500]',
-        '--config.dataset.test_split=test[:300]',
-        f'--workdir={tmp_path}',
-    )
+def without_seconds(table):
+    """What two runs of the same cells have in common."""
+    rows = [line.split('|') for line in table.splitlines()]
+    return [row[:-2] if len(row) > 2 else row for row in rows]
+
+
+@pytest.fixture(scope='module')
+def whole(command, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp('whole')
+    process = command(*TINY, f'--workdir={workdir}')
     assert process.returncode == 0, process.stderr
-    results = []
-    for seed in (3, 5):
-        results.append(json.loads((tmp_path / str(seed) / 'metrics.json').read_text()))
-        assert results[-1]['seed'] == seed
-    assert results[0]['test_loss'] != results[1]['test_loss']
-    table = (tmp_path / 'seeds.md').read_text()
-    assert table == reports.seed_table(results)
+    return process, workdir
+
+
+def test_an_ablation_writes_its_table_figure_and_runs(whole):
+    process, workdir = whole
+    assert {path.name for path in workdir.iterdir()} == {
+        'ablation.md',
+        'ablation.png',
+        'configs.json',
+        'results.csv',
+    }
+    with (workdir / 'results.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert [(row['variant'], row['seed']) for row in rows] == [
+        (name, seed) for name in ('recipe', 'no_dropout', 'no_rotation') for seed in '012'
+    ]
+    for row in rows:  # counts of 300 images
+        assert round(float(row['validation_accuracy']) * 300, 6) % 1 == 0
+        assert round(float(row['test_accuracy']) * 300, 6) % 1 == 0
+    table = (workdir / 'ablation.md').read_text()
     assert process.stdout.endswith(table)
+    assert '1,200 training images, 1 epochs, 300 images held out.' in table
+    assert '9/9  no_rotation: held-out accuracy seed 2' in process.stdout
+    assert 'about 0 min left' in process.stdout
+
+
+def test_an_ablation_that_was_killed_goes_on_to_the_same_table(command, whole, tmp_path):
+    _, expected = whole
+    process = subprocess.Popen(
+        [sys.executable, *TINY, f'--workdir={tmp_path}'],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=os.environ,
+        text=True,
+    )
+    assert any(line.startswith('4/9') for line in process.stdout)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    before = (tmp_path / 'results.csv').read_text()
+    assert 4 <= len(before.splitlines()) - 1 < 9
+    again = command(*TINY, f'--workdir={tmp_path}')
+    assert again.returncode == 0, again.stderr
+    assert 'runs were found, ' in again.stdout
+    assert (tmp_path / 'results.csv').read_text().startswith(before)
+    tables = [(path / 'ablation.md').read_text() for path in (expected, tmp_path)]
+    assert without_seconds(tables[0]) == without_seconds(tables[1])
+    pngs = [(path / 'ablation.png').read_bytes() for path in (expected, tmp_path)]
+    assert pngs[0] == pngs[1]
+
+
+def test_a_finished_ablation_trains_nothing_and_another_config_is_refused(command, whole):
+    _, workdir = whole
+    before = {path.name: path.read_bytes() for path in workdir.iterdir()}
+    again = command(*TINY, f'--workdir={workdir}')
+    assert again.returncode == 0, again.stderr
+    assert '9 runs were found, 0 are missing' in again.stdout
+    other = command(*TINY, '--config.recipe.batch_size=50', f'--workdir={workdir}')
+    assert other.returncode == 1
+    assert other.stderr.startswith(f'error: --workdir: found in {workdir} runs of a config')
+    assert 'that differs in no_dropout.batch_size, no_rotation.batch_size' in other.stderr
+    assert {path.name: path.read_bytes() for path in workdir.iterdir()} == before
 
 
 @pytest.mark.parametrize(
-    ('seeds', 'message'),
+    ('arguments', 'message'),
     [
-        ((3,), '--seeds: found [3]; allowed: two or more different ones'),
-        ((0, 0, 1), '--seeds: found [0, 0, 1]; allowed: two or more different ones'),
-        ((0, -1), 'config.seed: found -1; allowed: 0 to 4294967295'),
-        ((0, 2**32), 'config.seed: found 4294967296; allowed: 0 to 4294967295'),
+        (['--variants=no_such'], "--variants: found 'no_such'; allowed: batch_norm, "),
+        (['--seeds=0'], 'flag --seeds=0: 0 is not a positive integer'),
+        (['--config.recipe.num_epochs=0'], 'config.num_epochs: found 0; allowed: 1 or'),
+        (['--config.variants.no_dropout.model.dropout_rate=2'], 'dropout_rate: found 2'),
+        (['--config=configs/default.py'], 'config.recipe is missing; allowed: a ConfigD'),
     ],
 )
-def test_bad_seeds_are_refused_before_any_is_trained(command, tmp_path, seeds, message):
-    process = command(
-        'scripts/seeds.py', *(f'--seeds={seed}' for seed in seeds), f'--workdir={tmp_path}'
-    )
-    assert process.returncode == 1
-    assert process.stderr == f'error: {message}\n'
+def test_bad_input_is_refused_before_anything_is_trained(
+    command, tmp_path, arguments, message
+):
+    process = command('scripts/ablate.py', *arguments, f'--workdir={tmp_path}')
+    assert process.returncode in (1, 2)
+    assert process.stderr.startswith('error: ')
+    assert message in process.stderr
+    assert process.stderr.count('\n') == 1
     assert process.stdout == ''
     assert list(tmp_path.iterdir()) == []

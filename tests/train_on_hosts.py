@@ -23,7 +23,7 @@ def main(workdir, coordinator_address=None, num_processes=None, process_id=None)
     config.model.update({'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'})
     result = train_and_evaluate(config, workdir)
     pathlib.Path(workdir).mkdir(exist_ok=True)
-    leaves = jax.tree.leaves_with_path(result.state.params)
+    leaves = jax.tree.leaves_with_path(result.runs[0].variables['params'])
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
     np.savez(pathlib.Path(workdir) / 'params.npz', **arrays)
 
