@@ -8,7 +8,7 @@ from configs import default
 def get_config() -> ConfigDict:
     """Returns the default settings with augmentation, dropout, one-cycle and an average."""
     config = default.get_config()
-    config.num_epochs = 60
+    config.num_epochs = 50
     config.ema_decay = 0.999
     config.model.dropout_rate = 0.3
     config.optimizer.learning_rate = 4e-3

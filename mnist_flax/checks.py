@@ -28,7 +28,7 @@ def construct(
 
     Args:
       constructor: A function or class whose signature names and annotates every
-        field that the subtree may hold.
+        field that the subtree may hold; those without a default it must hold.
       settings: The subtree; anything else is refused.
       path: Its place in the config, such as ``'config.model'``, for messages.
       **others: Arguments of the constructor that do not come from the config.
@@ -57,6 +57,8 @@ def construct(
         )
     for name, parameter in parameters.items():
         allowed = _describe(parameter)
+        if name not in arguments and parameter.default is not parameter.empty:
+            continue
         require(name in arguments, f'{path}.{name} is missing; allowed: {allowed}')
         value = arguments[name]
         require(

@@ -106,26 +106,29 @@ class Trainer:
     def train(self) -> Iterator[list[RunResult]]:
         """Yields the results of runs that were trained side by side, group by group."""
         plan = self._plan
-        with jax.default_matmul_precision(plan.settings.matmul_precision):
-            self._compile()
-            num_steps = run.steps_per_epoch(
+        if not self.compile_seconds:
+            self.compile()
+        progress = Progress(
+            num_runs=len(plan.runs),
+            at_once=self._at_once,
+            num_epochs=plan.settings.num_epochs,
+            steps_per_epoch=run.steps_per_epoch(
                 len(plan.dataset.train.labels), plan.settings.batch_size
-            )
-            progress = Progress(
-                len(plan.runs),
-                self._at_once,
-                plan.settings.num_epochs,
-                num_steps,
-                self._show,
-            )
-            with progress:
-                for first in range(0, len(plan.runs), self._at_once):
-                    group = plan.runs[first : first + self._at_once]
-                    progress.begin([planned.seed for planned in group])
-                    yield self._train_group(group, progress)
+            ),
+            shown=self._show,
+        )
+        with self._precision(), progress:
+            for first in range(0, len(plan.runs), self._at_once):
+                group = plan.runs[first : first + self._at_once]
+                progress.begin([planned.seed for planned in group])
+                yield self._train_group(group, progress)
 
-    def _compile(self) -> None:
-        """Loads the data and compiles, for fewer runs at once if all do not fit."""
+    def compile(self) -> None:
+        """Loads the data and compiles, for fewer runs at once if all do not fit.
+
+        Raises:
+          UserError: As many runs at once as the config wants do not fit.
+        """
         plan, dataset = self._plan, self._plan.dataset
         start = time.perf_counter()
         while True:
@@ -133,10 +136,11 @@ class Trainer:
                 self._mesh, (*dataset.train, *dataset.validation, dataset.test.images)
             )
             images, labels, *_ = self._arrays
-            state = self._init(plan.runs[: self._at_once])
-            needed = population.compile_epoch(
-                self._mesh, plan.recipe, state, images, labels, plan.settings.batch_size
-            )
+            with self._precision():
+                state = self._init(plan.runs[: self._at_once])
+                needed = population.compile_epoch(
+                    self._mesh, plan.recipe, state, images, labels, plan.settings.batch_size
+                )
             free = devices.memory(self._mesh)
             if needed <= free or self._at_once == 1:
                 break
@@ -154,6 +158,9 @@ class Trainer:
         self.compile_seconds = time.perf_counter() - start
         if self._show and jax.process_index() == 0:
             print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
+
+    def _precision(self):
+        return jax.default_matmul_precision(self._plan.settings.matmul_precision)
 
     def _init(self, group: Sequence[RunPlan]) -> run.TrainState:
         # Filled up to the common shape with runs whose results are dropped.

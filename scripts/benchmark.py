@@ -14,46 +14,39 @@ import subprocess
 import sys
 import tempfile
 import time
-from typing import Any, NamedTuple
+from typing import Any
 
 from absl import flags
 
 from mnist_flax import cli
-
-
-class _Program(NamedTuple):
-    module: str  # in scripts/contenders
-    options: list[str]
-    packages: list[str]  # that --peers_python must have; none: this Python runs it
-
+from mnist_flax.benchmark_process import PROGRAMS, Contender, failure
 
 _ROOT = pathlib.Path(__file__).parent.parent
-_PROGRAMS = {
-    'mnist_flax': _Program('ours', [], []),
-    'pytorch': _Program('pytorch', [], ['torch']),
-    'pytorch_compile': _Program('pytorch', ['--compile'], ['torch']),
-    'keras': _Program('keras_tensorflow', [], ['keras', 'tensorflow']),
-}
-_PART_NAMES = ['epoch', 'scaling', 'time_to_99']
+_PART_NAMES = ['epoch', 'scaling', 'time_to_99', 'population']
 _MOST_EXAMPLES = 60000
 _BATCH_SIZES = (32, 128, 512, 2048, 4096)
 _EVALUATIONS_PER_ROUND = 3
 _SCALING_PASSES = 2
 _SEEDS = (0, 1, 2)  # of part time_to_99
+_POPULATION_EXAMPLES = 3200  # of an epoch, in part population
 _MOST_EPOCHS = 20  # to 99 %
 
 _ROUNDS = flags.DEFINE_integer('rounds', 5, 'Epochs of each contender in part epoch.')
-_CONTENDERS = flags.DEFINE_list('contenders', list(_PROGRAMS), 'Who takes part.')
+_CONTENDERS = flags.DEFINE_list('contenders', list(PROGRAMS), 'Who takes part.')
 _PARTS = flags.DEFINE_list(
     'parts',
     _PART_NAMES,
     'What is measured: an epoch and the evaluation; speed by batch size and by number of '
-    'examples; whole runs from the start of the process to 99 % test accuracy.',
+    'examples; whole runs from the start of the process to 99 % test accuracy; several '
+    'runs of mnist_flax at once against one after another.',
 )
 _NUM_EXAMPLES = flags.DEFINE_integer(
     'num_examples',
     _MOST_EXAMPLES,
     'Training examples in parts epoch and scaling; fewer for a quick look.',
+)
+_POPULATIONS = flags.DEFINE_list(
+    'populations', ['1', '4', '16', '64'], 'How many runs at once in part population.'
 )
 _PEERS_PYTHON = flags.DEFINE_string(
     'peers_python', sys.executable, 'Python that has PyTorch, Keras and TensorFlow.'
@@ -87,7 +80,7 @@ def main() -> None:
 def _check_flags() -> None:
     from mnist_flax.checks import require
 
-    for flag, allowed in ((_CONTENDERS, list(_PROGRAMS)), (_PARTS, _PART_NAMES)):
+    for flag, allowed in ((_CONTENDERS, list(PROGRAMS)), (_PARTS, _PART_NAMES)):
         require(
             bool(flag.value)
             and set(flag.value) <= set(allowed)
@@ -105,8 +98,13 @@ def _check_flags() -> None:
         128 <= _NUM_EXAMPLES.value <= _MOST_EXAMPLES,
         f'--num_examples: found {_NUM_EXAMPLES.value}; allowed: 128 to {_MOST_EXAMPLES}',
     )
+    require(
+        all(number.isdecimal() and int(number) >= 1 for number in _POPULATIONS.value),
+        f'--populations: found {",".join(_POPULATIONS.value)!r}; allowed: numbers of runs, '
+        'such as 1,4,16',
+    )
     packages = {
-        package for name in _CONTENDERS.value for package in _PROGRAMS[name].packages
+        package for name in _CONTENDERS.value for package in PROGRAMS[name].packages
     }
     if packages:
         missing = _find_missing(sorted(packages))
@@ -165,7 +163,7 @@ def _measure(scratch: pathlib.Path) -> dict[str, Any]:
     }
     with contextlib.ExitStack() as stack:
         contenders = {
-            name: stack.enter_context(_Contender(name, scratch))
+            name: stack.enter_context(Contender(name, _PEERS_PYTHON.value, scratch))
             for name in _CONTENDERS.value
         }
         versions = {name: contender.versions for name, contender in contenders.items()}
@@ -174,68 +172,15 @@ def _measure(scratch: pathlib.Path) -> dict[str, Any]:
             results['epoch'] = _measure_epochs(contenders, num_test_examples)
         if 'scaling' in _PARTS.value:
             results['scaling'] = _measure_scaling(contenders)
+        if 'population' in _PARTS.value and 'mnist_flax' in contenders:
+            results['population'] = _measure_population(contenders['mnist_flax'])
     if 'time_to_99' in _PARTS.value:
         results['time_to_99'] = _measure_time_to_99(scratch, num_test_examples)
     return results
 
 
-class _Contender:
-    """The running program of a contender; it does one thing at a time."""
-
-    def __init__(self, name: str, scratch: pathlib.Path):
-        module, options, packages = _PROGRAMS[name]
-        data = str(scratch / 'mnist.npz')
-        python = _PEERS_PYTHON.value if packages else sys.executable
-        self.name = name
-        self._log = scratch / f'{name}.log'
-        with self._log.open('w') as log:
-            self._process = subprocess.Popen(
-                [python, '-m', f'scripts.contenders.{module}', data, *options],
-                cwd=_ROOT,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-            )
-        self.versions: dict[str, str] = self._receive()
-
-    def __enter__(self) -> '_Contender':
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self._process.kill()  # it has nothing to finish
-        self._process.communicate()
-
-    def setup(self, batch_size: int, num_examples: int, seed: int) -> float:
-        """Makes a new network and gets it ready to train; returns the seconds."""
-        seconds, _ = self._ask(
-            command='setup', batch_size=batch_size, num_examples=num_examples, seed=seed
-        )
-        return seconds
-
-    def train(self) -> float:
-        """Trains for an epoch; returns the seconds."""
-        return self._ask(command='train')[0]
-
-    def evaluate(self) -> tuple[float, int]:
-        """Tests the network; returns the seconds and the number of correct predictions."""
-        return self._ask(command='evaluate')
-
-    def _ask(self, **command: Any) -> Any:
-        with contextlib.suppress(BrokenPipeError):  # then there is no answer either
-            print(json.dumps(command), file=self._process.stdin, flush=True)
-        return self._receive()
-
-    def _receive(self) -> Any:
-        assert self._process.stdout
-        answer = self._process.stdout.readline()
-        if not answer:
-            raise _failure(self.name, self._log)
-        return json.loads(answer)
-
-
 def _measure_epochs(
-    contenders: dict[str, _Contender], num_test_examples: int
+    contenders: dict[str, Contender], num_test_examples: int
 ) -> dict[str, Any]:
     numbers: dict[str, Any] = {}
     for name, contender in contenders.items():
@@ -267,7 +212,7 @@ def _measure_epochs(
     return numbers
 
 
-def _measure_scaling(contenders: dict[str, _Contender]) -> dict[str, Any]:
+def _measure_scaling(contenders: dict[str, Contender]) -> dict[str, Any]:
     eighths = [i * _NUM_EXAMPLES.value // 8 for i in (1, 2, 4, 8)]
     settings = [(batch_size, eighths[1]) for batch_size in _BATCH_SIZES]
     settings += [(128, size) for size in eighths if size != eighths[1]]
@@ -287,6 +232,28 @@ def _measure_scaling(contenders: dict[str, _Contender]) -> dict[str, Any]:
                     f'scaling, {num_examples} images in batches of {batch_size}, pass '
                     f'{i + 1}/{_SCALING_PASSES}, {name}: {seconds:.2f} s'
                 )
+    return numbers
+
+
+def _measure_population(contender: Contender) -> dict[str, Any]:
+    """Times an epoch of n runs: all at once, one on each core, and one after another."""
+    num_examples = min(_POPULATION_EXAMPLES, _NUM_EXAMPLES.value)
+    numbers: dict[str, Any] = {'num_examples': num_examples, 'runs': []}
+    for num_runs in map(int, _POPULATIONS.value):
+        ways: dict[str, list[float]] = {'one_after_another': [], 'auto': [], 'at_once': []}
+        for i in range(_ROUNDS.value):
+            for way in _rotate(list(ways), i):
+                at_once = {'one_after_another': 1, 'auto': 0, 'at_once': num_runs}[way]
+                # One after another they are all the same run: the time of one, n times.
+                count = 1 if at_once == 1 else num_runs
+                contender.setup_population(count, at_once, num_examples)
+                seconds = contender.train_population() * num_runs / count
+                ways[way].append(seconds)
+                _say(
+                    f'population of {num_runs}, {way}, round {i + 1}/{_ROUNDS.value}: '
+                    f'{seconds:.2f} s for {num_examples} images'
+                )
+        numbers['runs'].append({'num_runs': num_runs, 'seconds': ways})
     return numbers
 
 
@@ -340,7 +307,7 @@ def _run_command(seed: int, scratch: pathlib.Path) -> dict[str, Any]:
             if line.startswith('written to'):
                 seconds = time.perf_counter() - start
     if process.wait():
-        raise _failure('mnist_flax', log)
+        raise failure('mnist_flax', log)
     metrics = json.loads((workdir / 'metrics.json').read_text())
     return {
         'seconds': seconds,
@@ -358,7 +325,7 @@ def _train_to_99(
 
     accuracy, epochs = 0.0, 0
     start = time.perf_counter()
-    with _Contender(name, scratch) as contender:
+    with Contender(name, _PEERS_PYTHON.value, scratch) as contender:
         contender.setup(128, _MOST_EXAMPLES, seed)
         while accuracy < TARGET_ACCURACY and epochs < _MOST_EPOCHS:
             contender.train()
@@ -371,14 +338,6 @@ def _train_to_99(
 def _rotate(names: list[str], i: int) -> list[str]:
     """Lets another one begin in each round, so that nobody always follows the same one."""
     return names[i % len(names) :] + names[: i % len(names)]
-
-
-def _failure(name: str, log: pathlib.Path) -> Exception:
-    from mnist_flax.checks import UserError
-
-    lines = log.read_text().split('\n')
-    reason = next((line for line in reversed(lines) if line.strip()), 'it says nothing')
-    return UserError(f'the contender {name!r} ended early; the last it said: {reason}')
 
 
 def _cpu_name() -> str:

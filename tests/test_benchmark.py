@@ -61,6 +61,19 @@ RESULTS = {
             ],
         },
     },
+    'population': {
+        'num_examples': 6000,  # a hundredth of a run: 10 epochs of 60,000 images
+        'runs': [
+            {
+                'num_runs': 4,
+                'seconds': {
+                    'one_after_another': [8.0, 9.0, 4.0],
+                    'auto': [4.0, 4.0, 4.0],
+                    'at_once': [16.0, 9.0, 8.0],
+                },
+            }
+        ],
+    },
 }
 
 
@@ -94,6 +107,25 @@ def test_the_command_measures_and_reports(command, tmp_path):
     assert 'epoch, round 2/2, mnist_flax: ' in process.stderr
 
 
+def test_the_command_measures_populations(command, tmp_path):
+    process = command(
+        'scripts/benchmark.py',
+        '--contenders=mnist_flax',
+        '--rounds=1',
+        '--num_examples=128',
+        '--parts=population',
+        '--populations=2',
+        f'--workdir={tmp_path}',
+    )
+    assert process.returncode == 0, process.stderr
+    results = json.loads((tmp_path / 'benchmark.json').read_text())
+    (measured,) = results['population']['runs']
+    assert measured['num_runs'] == 2
+    assert set(measured['seconds']) == {'one_after_another', 'auto', 'at_once'}
+    assert all(seconds > 0 for (seconds,) in measured['seconds'].values())
+    assert '| 2 | ' in process.stdout
+
+
 @pytest.mark.parametrize(
     ('flag', 'message'),
     [
@@ -105,7 +137,11 @@ def test_the_command_measures_and_reports(command, tmp_path):
         (
             '--parts=epoch,epoch',
             "--parts: found 'epoch,epoch'; allowed: one or more of epoch, scaling, "
-            'time_to_99',
+            'time_to_99, population',
+        ),
+        (
+            '--populations=1,none',
+            "--populations: found '1,none'; allowed: numbers of runs, such as 1,4,16",
         ),
         ('--rounds=0', '--rounds: found 0; allowed: 1 or more'),
         ('--num_examples=60001', '--num_examples: found 60001; allowed: 128 to 60000'),
@@ -159,6 +195,8 @@ def test_tables():
         '| keras | – | 99.0, 99.0, 99.0 | – | 98.99, 99.00, 99.00 | 20, 19, 18 | – |'
         in rows
     )
+    # 4 runs in 100 times the medians 8, 4 and 9 s; medians of 2, 2.25, 1 and 0.5, 1, 0.5.
+    assert '| 4 | 18 | 36 | 2.00 | 16 | 0.50 |' in rows
     assert lines[-3:] == [
         'Abacus, 2 cores; keras, keras 3.0.',
         '',

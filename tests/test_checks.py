@@ -50,6 +50,17 @@ def test_other_arguments_are_passed_on_and_are_no_fields():
         checks.construct(build, config, 'config.thing', size=7)
 
 
+def test_a_field_with_a_default_may_be_missing_and_one_without_a_type_be_anything():
+    def build(size, rate: float = 0.5):
+        return size, rate
+
+    config = ml_collections.ConfigDict({'size': 'large'})
+    assert checks.construct(build, config, 'config.thing') == ('large', 0.5)
+    config.rate = 'low'
+    with pytest.raises(checks.UserError, match="config.thing.rate: found 'low'; allowed"):
+        checks.construct(build, config, 'config.thing')
+
+
 def test_a_missing_field_is_named():
     config = ml_collections.ConfigDict({'size': 3})
     with pytest.raises(checks.UserError, match='config.thing.rate is missing'):

@@ -8,6 +8,7 @@ import numpy as np
 
 from configs import default
 from mnist_flax import devices, population, settings
+from mnist_flax.train import Trainer
 from scripts.contenders import protocol
 
 
@@ -50,6 +51,26 @@ class Ours:
         """Counts the correct predictions among all test images."""
         totals = population.evaluate(*self._program, self._state, *self._test)
         return int(totals.correct[0])
+
+    def setup_population(self, num_runs: int, num_at_once: int, num_examples: int) -> None:
+        """Makes new networks and compiles their training.
+
+        Args:
+          num_runs: How many.
+          num_at_once: Trained side by side; 0 lets the trainer decide.
+          num_examples: How many of the training examples make an epoch, the first ones.
+        """
+        config = default.get_config()
+        config.update({'runs': num_runs, 'runs_at_once': num_at_once, 'num_epochs': 1})
+        config.dataset.train_split = f'train[:{num_examples}]'
+        config.dataset.test_split = 'test[:50]'
+        self._trainer = Trainer(settings.make_plan(config), show=False)
+        self._trainer.compile()
+
+    def train_population(self) -> None:
+        """Trains each network for an epoch."""
+        for _ in self._trainer.train():
+            pass
 
 
 if __name__ == '__main__':
