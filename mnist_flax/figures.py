@@ -43,19 +43,12 @@ def accuracy_plot(
             _draw_runs(axes, runs, 'validation', f'C{i % 10}', None, name)
     else:
         (runs,) = histories.values()
-        means = f', mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
+        last = np.mean([history[-1].validation_accuracy for history in runs])
+        means = f'; mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
         label = f'training (over the epoch, as it learns){means}'
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
-        label = f'validation (after the epoch){means}'
-        last = _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
-        axes.annotate(
-            f'{last:.2%}',
-            (max(len(history) for history in runs), last),
-            xytext=(0, -16),
-            textcoords='offset points',
-            ha='right',
-            color=_RIGHT,
-        )
+        label = f'validation (after the epoch): {last:.2%} at the end{means}'
+        _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
@@ -65,11 +58,10 @@ def accuracy_plot(
 
 
 def _draw_runs(axes, runs, role, color, marker, label):
-    """Draws the runs of one colour; returns the last mean accuracy."""
-    num_epochs = max(len(history) for history in runs)
-    accuracy = np.ma.masked_all((len(runs), num_epochs))  # a run may have ended early
-    for row, history in zip(accuracy, runs, strict=True):
-        row[: len(history)] = [getattr(epoch, f'{role}_accuracy') for epoch in history]
+    num_epochs = len(runs[0])
+    accuracy = np.array(
+        [[getattr(epoch, f'{role}_accuracy') for epoch in history] for history in runs]
+    )
     epochs = np.arange(1, num_epochs + 1)
     mean = accuracy.mean(axis=0)
     # Dots on a long line would hide it.
@@ -79,7 +71,6 @@ def _draw_runs(axes, runs, role, color, marker, label):
         axes.plot(epochs, accuracy.T, color=color, alpha=0.25, linewidth=0.8)
         sd = accuracy.std(axis=0, ddof=1)
         axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
-    return mean[-1]
 
 
 def sample_predictions(

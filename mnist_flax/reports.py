@@ -116,7 +116,8 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
 
     Args:
       dataset: Names the data and holds the test set.
-      results: The runs; of several, the first well one gives the predictions.
+      results: The runs; those that diverged are left out, and of several the first gives
+        the predictions.
 
     Returns:
       PNG files by name.
@@ -125,14 +126,15 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
     from mnist_flax import figures
 
     name, classes = dataset.full_name, dataset.class_names
-    shown = next(result for result in results if result.diverged is None)
+    well = [result for result in results if result.diverged is None]
+    shown = well[0]
     counts = metrics.confusion_matrix(
         dataset.test.labels, shown.logits.argmax(axis=-1), len(classes)
     )
     on_test = dataset.validation is dataset.test
     validated = 'the test set' if on_test else 'held-out training images'
     histories = collections.defaultdict(list)
-    for result in results:
+    for result in well:
         swept = ', '.join(f'{key} {value:g}' for key, value in result.plan.swept.items())
         histories[swept].append(result.history)
     of_seed = f'{name}, seed {shown.plan.seed}' if len(results) > 1 else name
