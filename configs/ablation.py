@@ -9,7 +9,7 @@ def get_config() -> ConfigDict:
     """Returns the recipe, and what each variant changes in it."""
     config = ConfigDict()
     config.recipe = accurate.get_config()
-    config.recipe.num_epochs = 5  # shortened, so that a night is enough
+    config.recipe.num_epochs = 4  # shortened: 66 runs take 20 minutes on 2 cores
     config.recipe.dataset.validation = 'holdout'
     config.recipe.dataset.holdout_size = 10000
 
@@ -25,6 +25,5 @@ def get_config() -> ConfigDict:
         'optimizer': {'schedule': 'constant', 'warmup': 0.0, 'learning_rate': 1e-3}
     }
     config.variants.batch_norm = {'model': {'batch_norm': True}}
-    config.variants.label_smoothing = {'label_smoothing': 0.1}
     config.variants.elastic = {'augment': {'elastic': 0.5}}
     return config

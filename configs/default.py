@@ -6,12 +6,12 @@ from ml_collections import ConfigDict
 def get_config() -> ConfigDict:
     """Returns the settings; any field can be set as ``--config.field=value``."""
     config = ConfigDict()
-    config.seed = 0  # of all randomness; gives the same bits on the same number of devices
+    config.seed = 0  # of all randomness; the same bits if run likewise on the same machine
     config.runs = 1  # networks to train, with the seeds seed, seed + 1, ...
     config.runs_at_once = 0  # of these; 0 = one on each CPU core, or all that a GPU holds
     config.num_epochs = 10  # passes over the training set
     config.batch_size = 128  # examples a step, over all devices
-    config.num_devices = 0  # that share each batch; 0 = all accelerators, or CPU cores
+    config.num_devices = 0  # for runs and batches; 0 = all accelerators, or CPU cores
     config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
 
     config.label_smoothing = 0.0  # part of a label's probability spread over all classes

@@ -11,11 +11,15 @@ import ml_collections
 from mnist_flax import ablation_report, figures, reports, tables
 from mnist_flax.ablation_report import RECIPE, Cell
 from mnist_flax.checks import UserError, require
+from mnist_flax.files import lock
 from mnist_flax.results import RunResult, count_parameters
 from mnist_flax.settings import Plan, make_plan
 from mnist_flax.train import Trainer
 
 _CELLS, _CONFIGS = 'results.csv', 'configs.json'
+
+# What says where and how a run is computed, not what it is.
+_MAY_DIFFER = ('.num_devices', '.runs_at_once', '.dataset.data_dir')
 
 
 def ablate(
@@ -41,46 +45,74 @@ def ablate(
       UserError: The config or the workdir is not usable, or the workdir holds runs of
         another config.
     """
-    configs = make_configs(config, names)
+    configs = make_configs(config)
+    for name in names:
+        require(
+            name in configs,
+            f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
+        )
     path = reports.prepare_workdir(workdir)
+    with lock(path):
+        return _ablate(configs, path, num_seeds, [RECIPE, *names] if names else [*configs])
+
+
+def _ablate(
+    configs: dict[str, ml_collections.ConfigDict],
+    path: pathlib.Path,
+    num_seeds: int,
+    names: Sequence[str],
+) -> str:
     trees = {name: json.loads(variant.to_json()) for name, variant in configs.items()}
     cells, known_trees = _read(path)
     _check_same(path, trees, known_trees)
-    trees = {**known_trees, **trees}
-    done = {(cell.variant, cell.seed) for cell in cells}
-    missing = {
-        name: [seed for seed in range(num_seeds) if (name, seed) not in done]
-        for name in configs
-    }
+    seeds = range(num_seeds)
     # All are checked before the first is trained; the data are the same for all.
-    recipe = make_plan(configs[RECIPE], seeds=[0])
-    plans = {
-        name: make_plan(variant, recipe.dataset, missing[name])
-        for name, variant in configs.items()
-        if missing[name]
-    }
-    progress = _Progress(len(done), sum(map(len, missing.values())))
+    recipe = make_plan(configs[RECIPE], seeds=seeds)
+    done = {(cell.variant, cell.seed) for cell in cells}
+    plans = {}
+    for name in names:
+        try:
+            plan = make_plan(configs[name], recipe.dataset, seeds)
+        except UserError as error:
+            raise UserError(f'config.variants.{name}: {error}') from error
+        # The devices are divided as for all seeds, so that a run does not depend on which
+        # were missing.
+        missing = [planned for planned in plan.runs if (name, planned.seed) not in done]
+        plans[name] = plan._replace(runs=missing)
+    progress = _Progress(
+        sum(name in names and seed in seeds for name, seed in done),
+        sum(len(plan.runs) for plan in plans.values()),
+    )
     for name, plan in plans.items():
+        if not plan.runs:
+            continue
+        known_trees[name] = trees[name]
         for group in Trainer(plan, show=False).train():
             cells += [_to_cell(name, plan, result) for result in group]
+            # The configs first: a crash between the two then leaves no runs without one.
             kept = {
+                _CONFIGS: tables.to_json(known_trees).encode(),
                 _CELLS: ablation_report.to_csv(cells).encode(),
-                _CONFIGS: tables.to_json(trees).encode(),
             }
             reports.write_files(path, kept)
             progress.report(cells[-len(group) :])
 
-    wanted = [cell for cell in cells if cell.seed < num_seeds]
-    comparisons = ablation_report.compare(wanted, list(configs))
-    num_epochs = configs[RECIPE].num_epochs
-    title = f'{recipe.dataset.full_name}, {num_epochs} epochs: the recipe with one change'
-    table = (
-        ablation_report.to_markdown(comparisons)
-        + f'\n{len(recipe.dataset.train.labels):,} training images, {num_epochs} epochs, '
-        + f'{len(recipe.dataset.validation.labels):,} images held out. '
-        + reports.describe(reports.environment(recipe.mesh))
-        + '\n'
+    # With variants that an earlier call has trained: p-values are adjusted for all.
+    wanted = [cell for cell in cells if cell.seed in seeds]
+    found = {cell.variant for cell in wanted}
+    comparisons = ablation_report.compare(
+        wanted, [name for name in configs if name in found]
     )
+    dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
+    epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'
+    table = (
+        f'{ablation_report.to_markdown(comparisons)}\n'
+        f'{len(dataset.train.labels):,} training images, {epochs}, '
+        f'{len(dataset.validation.labels):,} images held out; '
+        f'{reports.describe(reports.environment(recipe.mesh))}\n\n'
+        f'{ablation_report.EXPLANATION}\n'
+    )
+    title = f'{dataset.full_name}, {epochs}: the recipe with one change'
     plot = ablation_report.plot(comparisons, title)
     files = {'ablation.md': table.encode(), 'ablation.png': figures.to_png(plot)}
     reports.write_files(path, files)
@@ -88,50 +120,65 @@ def ablate(
 
 
 def make_configs(
-    config: ml_collections.ConfigDict, names: Sequence[str] | None = None
+    config: ml_collections.ConfigDict,
 ) -> dict[str, ml_collections.ConfigDict]:
     """Makes the config of each variant.
 
     Args:
       config: ``recipe``, a config like ``configs/default.py``, and ``variants``, of which
-        each holds the fields of the recipe that it changes.
-      names: The variants that are wanted; all if None. The recipe is always one.
+        each holds the fields of the recipe that it changes. Where it names another
+        ``constructor``, its subtree takes the place of the recipe's.
 
     Returns:
       Configs by variant, that of the recipe first.
 
     Raises:
-      UserError: A variant is unknown, or changes a field that the recipe has not.
+      UserError: A variant changes a field that the recipe has not, or one that must be the
+        same for all; or the recipe holds nothing out.
     """
     for part in ('recipe', 'variants'):
         require(
             isinstance(config.get(part), ml_collections.ConfigDict),
             f'config.{part} is missing; allowed: a ConfigDict, see configs/ablation.py',
         )
+    recipe = config.recipe
+    validation = recipe.get('dataset', {}).get('validation')
     require(
-        config.recipe.get('runs') == 1 and not any(config.recipe.get('sweep', {}).values()),
-        'config.recipe: found runs or a sweep; allowed: runs = 1 and no sweep, as '
-        '--seeds says how many runs there are',
+        validation == 'holdout',
+        f'config.recipe.dataset.validation: found {validation!r}; allowed: '
+        "'holdout', since variants are compared on images that are not the test set",
     )
-    known = [RECIPE, *(name for name in config.variants if name != RECIPE)]
-    for name in names or []:
+    require(
+        recipe.get('runs') == 1
+        and recipe.get('seed') == 0
+        and not any(recipe.get('sweep', {}).values()),
+        'config.recipe: found runs, a seed or a sweep; allowed: runs = 1, seed = 0 and no '
+        'sweep, as --seeds says which runs there are',
+    )
+    require(
+        RECIPE not in config.variants,
+        f'config.variants: found one called {RECIPE!r}; allowed: any other name',
+    )
+    configs = {RECIPE: recipe}
+    for name, changes in config.variants.items():
         require(
-            name in known, f'--variants: found {name!r}; allowed: {", ".join(known[1:])}'
+            isinstance(changes, ml_collections.ConfigDict)
+            and not changes.keys() & {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'},
+            f'config.variants.{name}: found {changes}; allowed: fields of config.recipe, '
+            'but for dataset, runs, runs_at_once, seed and sweep',
         )
-    configs = {}
-    for name in known:
-        if names and name not in (RECIPE, *names):
-            continue
-        variant = config.recipe.copy_and_resolve_references().lock()
-        if name != RECIPE:
-            try:
-                variant.update(config.variants[name])
-            except (KeyError, TypeError, ValueError) as error:
-                raise UserError(
-                    f'config.variants.{name}: found {config.variants[name].to_dict()} '
-                    f'({str(error).splitlines()[0]}); allowed: fields of config.recipe'
-                ) from error
-        configs[name] = variant
+        configs[name] = recipe.copy_and_resolve_references().lock()
+        try:
+            for field, value in changes.items():
+                if isinstance(value, ml_collections.ConfigDict) and 'constructor' in value:
+                    configs[name][field] = value
+                else:
+                    configs[name].update({field: value})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f'config.variants.{name}: found {changes.to_dict()} '
+                f'({str(error).splitlines()[0]}); allowed: fields of config.recipe'
+            ) from error
     return configs
 
 
@@ -140,8 +187,10 @@ def _read(path: pathlib.Path) -> tuple[list[Cell], dict[str, Any]]:
         return [], {}
     try:
         cells = ablation_report.from_csv((path / _CELLS).read_text(), str(path / _CELLS))
-        return cells, json.loads((path / _CONFIGS).read_text())
-    except (OSError, ValueError) as error:
+        trees = json.loads((path / _CONFIGS).read_text())
+        # A crash can have left the config of a variant that has no run yet.
+        return cells, {cell.variant: trees[cell.variant] for cell in cells}
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
             f'--workdir: cannot read the earlier runs in {path} ({error}); allowed: a '
             'folder whose files are as this program wrote them, or a new one'
@@ -152,7 +201,11 @@ def _check_same(
     path: pathlib.Path, trees: dict[str, Any], known_trees: dict[str, Any]
 ) -> None:
     known = {name: known_trees[name] for name in trees if name in known_trees}
-    differing = _find_differences({name: trees[name] for name in known}, known)
+    differing = [
+        field
+        for field in _find_differences({name: trees[name] for name in known}, known)
+        if not field.endswith(_MAY_DIFFER)
+    ]
     require(
         not differing,
         f'--workdir: found in {path} runs of a config that differs in '

@@ -10,15 +10,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_flax import statistics, tables
+from mnist_flax import intervals, tables
 from mnist_flax.checks import UserError
-from mnist_flax.statistics import Difference, Summary
+from mnist_flax.intervals import Difference, Summary
 
 RECIPE = 'recipe'  # the variant that changes nothing
 
 # With fewer pairs no verdict is given: two happen to agree too easily.
 LEAST_PAIRS = 3
 _LEVEL = 0.05
+
+# Under every table.
+EXPLANATION = (
+    'Differences are means over seeds, each of a variant and the recipe with the same '
+    "seed, with Student's interval, which is not adjusted. p is that of the paired t-test, "
+    "adjusted by Holm's method for all variants; below 0.05 a variant is called better or "
+    'worse. All is measured on the same held-out images: the intervals say what other '
+    'seeds would change, not what other images would.'
+)
 
 
 class Cell(NamedTuple):
@@ -50,7 +59,7 @@ class Comparison(NamedTuple):
 def compare(cells: Sequence[Cell], variants: Sequence[str]) -> list[Comparison]:
     """Compares each variant with the recipe, seed by seed, on held-out accuracy.
 
-    The test is Student's paired one, see `statistics.paired_difference`; p-values are
+    The test is Student's paired one, see `intervals.paired_difference`; p-values are
     adjusted by Holm's method for all comparisons of at least `LEAST_PAIRS` pairs. Seeds
     that are missing, or whose run failed, in a variant or in the recipe make no pair.
 
@@ -73,12 +82,16 @@ def compare(cells: Sequence[Cell], variants: Sequence[str]) -> list[Comparison]:
     for name in variants:
         seeds = sorted(well[name].keys() & well.get(RECIPE, {}).keys())
         if name != RECIPE and len(seeds) >= 2:
-            differences[name] = statistics.paired_difference(
+            differences[name] = intervals.paired_difference(
                 [well[name][seed].validation_accuracy for seed in seeds],
                 [well[RECIPE][seed].validation_accuracy for seed in seeds],
             )
-    judged = [name for name in differences if differences[name].n >= LEAST_PAIRS]
-    p_values = statistics.adjust_p_values([differences[name].p_value for name in judged])
+    judged = [
+        name
+        for name, difference in differences.items()
+        if difference.n >= LEAST_PAIRS and math.isfinite(difference.p_value)
+    ]
+    p_values = intervals.adjust_p_values([differences[name].p_value for name in judged])
     adjusted = dict(zip(judged, p_values, strict=True))
     return [
         Comparison(
@@ -101,15 +114,17 @@ def _is_well(cell):
 
 def _summarize(cells, name):
     values = [getattr(cell, name) for cell in cells.values()]
-    return statistics.summarize(values) if values else None
+    return intervals.summarize(values) if values else None
 
 
 def judge(comparison: Comparison) -> str:
     """Says what a comparison shows, and refuses to with fewer than three pairs."""
     if comparison.variant == RECIPE:
         return ''
-    if comparison.p_value is None or comparison.difference is None:
+    if comparison.difference is None or comparison.difference.n < LEAST_PAIRS:
         return f'fewer than {LEAST_PAIRS} pairs: no verdict'
+    if comparison.p_value is None:
+        return 'all pairs differ by the same: no verdict'
     if comparison.p_value >= _LEVEL:
         return 'no difference shown'
     return 'better' if comparison.difference.mean > 0 else 'worse'

@@ -198,7 +198,7 @@ def _population_table(results: Mapping[str, Any]) -> str:
         rows.append(row)
     return (
         'Runs of mnist_flax, 10 epochs of 60,000 images; measured on '
-        f'{part["num_examples"]:,} images, compilation and start left out, medians of '
+        f'{part["num_examples"]:,} images, without compilation, medians of '
         f'{results["rounds"]} rounds; the ratio is that of speeds, above 1 if several at '
         'once are faster:\n\n' + tables.to_markdown(rows)
     )

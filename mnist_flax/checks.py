@@ -41,7 +41,7 @@ def construct(
     """
     parameters = {
         name: parameter
-        for name, parameter in inspect.signature(constructor).parameters.items()
+        for name, parameter in _signature(constructor).items()
         if name not in others
     }
     require(
@@ -88,11 +88,12 @@ def construct_named(settings: ml_collections.ConfigDict, path: str) -> Any:
     module, _, function = name.rpartition('.') if isinstance(name, str) else ('', '', '')
     problem = 'no module and function'
     constructor = None
-    if module:
+    if module and not module.startswith('.'):
         try:
             constructor = getattr(importlib.import_module(module), function)
-        except (ImportError, AttributeError) as error:
-            problem = str(error)
+            _signature(constructor)
+        except Exception as error:  # a module of a user's own can raise anything
+            problem, constructor = f'{type(error).__name__}: {error}', None
     require(
         callable(constructor),
         f'{path}.constructor: found {name!r} ({problem}); allowed: a function that can be '
@@ -101,6 +102,16 @@ def construct_named(settings: ml_collections.ConfigDict, path: str) -> Any:
     return construct(
         cast(Callable[..., Any], constructor), ml_collections.ConfigDict(fields), path
     )
+
+
+def _signature(constructor: Callable[..., Any]) -> dict[str, inspect.Parameter]:
+    return {
+        name: parameter
+        for name, parameter in inspect.signature(
+            constructor, eval_str=True
+        ).parameters.items()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    }
 
 
 def _has_type(value: Any, annotation: Any) -> bool:

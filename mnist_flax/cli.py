@@ -23,7 +23,7 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
     # Configs import one another as `configs.default`, from the repository's root; that
-    # folder is on the path of `python -m`, but not of `python scripts/seeds.py`.
+    # folder is on the path of `python -m`, but not of `python scripts/ablate.py`.
     sys.path.append(os.getcwd())
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):

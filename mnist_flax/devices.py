@@ -128,8 +128,7 @@ def is_cpu(mesh: Mesh) -> bool:
 
 def memory(mesh: Mesh) -> float:
     """Finds how many bytes JAX may use on each device; infinite where it does not say."""
-    statistics = mesh.local_devices[0].memory_stats() or {}
-    return statistics.get('bytes_limit', math.inf)
+    return (mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf)
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:
@@ -152,7 +151,8 @@ def _place(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(copy, tree)  # each host its own; device_put would send them round
 
 
-@functools.cache
+# Bounded, since what has been compiled for one of many variants is seldom wanted again.
+@functools.lru_cache(maxsize=64)
 def on_mesh(
     function: Callable[..., Any],
     mesh: Mesh,

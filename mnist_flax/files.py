@@ -1,8 +1,12 @@
-"""A file appears under its final name only when it is complete."""
+"""Files appear under their final names when complete; a folder has one writer."""
 
+import contextlib
+import fcntl
 import os
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+
+from mnist_flax.checks import UserError
 
 
 def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
@@ -28,3 +32,21 @@ def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def lock(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from working in the folder; the system frees it with this one.
+
+    Raises:
+      UserError: Another process is at work there.
+    """
+    with (folder / '.lock').open('w') as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f'--workdir: another process is at work in {folder}; allowed: another '
+                'folder, or to wait until it has ended'
+            ) from error
+        yield

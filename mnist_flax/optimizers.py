@@ -70,6 +70,11 @@ def create_optimizer(
         'part of the training',
     )
     require(
+        round(warmup * num_steps) < num_steps,
+        f'config.optimizer.warmup: found {warmup}, which is all of the {num_steps} steps; '
+        'allowed: less, so that some remain',
+    )
+    require(
         math.isfinite(clip_norm) and clip_norm >= 0,
         f'config.optimizer.clip_norm: found {clip_norm}; allowed: 0 or more',
     )
@@ -99,8 +104,8 @@ class Optimizer:
         Args:
           hyperparameters: ``learning_rate``, and ``weight_decay`` if it is not 0.
         """
-        peak, shape = hyperparameters['learning_rate'], self.shape()
-        options: dict[str, Any] = {'learning_rate': lambda step: peak * shape(step)}
+        peak, schedule = hyperparameters['learning_rate'], self.unit_schedule()
+        options: dict[str, Any] = {'learning_rate': lambda step: peak * schedule(step)}
         if _has_decay(self.name):
             options['weight_decay'] = hyperparameters.get('weight_decay', 0.0)
             options['mask'] = _is_kernel
@@ -109,7 +114,7 @@ class Optimizer:
             return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         return optimizer
 
-    def shape(self) -> optax.Schedule:
+    def unit_schedule(self) -> optax.Schedule:
         """Makes the schedule of a learning rate of 1."""
         if self.schedule == 'onecycle':
             return optax.cosine_onecycle_schedule(self.num_steps, 1.0, self.warmup)

@@ -103,8 +103,22 @@ def compile_epoch(
     program = _program(mesh, recipe, batch_size)
     totals = _no_totals(mesh, state)
     lowered = program.lower(state, totals, order, images, labels, _bounds(mesh, 0, 0))
-    sizes = lowered.compile().memory_analysis()
-    return sizes.argument_size_in_bytes + sizes.temp_size_in_bytes
+    return _memory(lowered.compile())
+
+
+def compile_predictions(
+    mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
+) -> int:
+    """Compiles `predict_logits` for as many images; returns bytes likewise."""
+    program: Any = on_mesh(run.predict_logits, mesh, 1, recipe=recipe)
+    return _memory(program.lower(state, images).compile())
+
+
+def _memory(compiled):
+    sizes = compiled.memory_analysis()
+    return (
+        sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+    )
 
 
 def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
@@ -120,9 +134,11 @@ def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
     """
     num_groups = mesh.shape[devices.RUN]
     # A core gains nothing from more than one: its products are large enough, and two runs
-    # need twice the cache. Measured: docs/performance.md.
-    default = num_groups if devices.is_cpu(mesh) else num_runs
-    return math.ceil((wanted or default) / num_groups) * num_groups
+    # need twice the cache. Measured: docs/performance.md. Several hosts could not agree on
+    # how many fit in memory.
+    one_each = devices.is_cpu(mesh) or jax.process_count() > 1
+    count = wanted or (num_groups if one_each else num_runs)
+    return math.ceil(min(count, num_runs) / num_groups) * num_groups
 
 
 def _order(mesh, state, labels, batch_size):

@@ -52,32 +52,42 @@ class Progress:
             which, what = f'run {first}', 'seed'
             if len(seeds) > 1:
                 which, what = f'runs {first} to {self._begun}', 'seeds'
-            listed = ', '.join(map(str, seeds))
-            self._print(f'{which} of {self._num_runs}: {what} {listed}')
+            listed = [str(seed) for seed in dict.fromkeys(seeds)]
+            if len(listed) > 8:
+                listed = [*listed[:4], '...', listed[-1]]
+            self._print(f'{which} of {self._num_runs}: {what} {", ".join(listed)}')
 
     def advance(self, num_steps: int, totals: Totals) -> None:
         """Moves the bar by some training steps and shows the epoch's accuracy so far."""
         if not self._bar.disable:
-            accuracy = _mean(part.means()[1] for part in totals.by_run())
+            accuracy = totals.correct.sum() / totals.examples.sum()
             self._bar.set_postfix_str(f'accuracy {accuracy:.4f}', refresh=False)
             self._bar.update(num_steps)
 
-    def report(self, rows: Sequence[EpochMetrics], seconds: float) -> None:
+    def report(
+        self, epoch: int, rows: Sequence[EpochMetrics], num_diverged: int, seconds: float
+    ) -> None:
         """Prints the numbers of a finished epoch.
 
         Args:
-          rows: The numbers of each run; of several their mean is shown.
+          epoch: Its number, from 1.
+          rows: The numbers of each run that is well; of several their mean is shown.
+          num_diverged: How many others there are.
           seconds: The training time of the epoch.
         """
-        epoch = rows[0].epoch
-        _, train_loss, train_accuracy, loss, accuracy = map(_mean, zip(*rows, strict=True))
-        width = len(str(self._num_epochs))
-        means = '' if len(rows) == 1 else f'  mean of {len(rows)}'
-        self._print(
-            f'epoch {epoch:{width}}/{self._num_epochs}{means}'
-            f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
-            f'  validation loss {loss:.4f} accuracy {accuracy:.4f}  ({seconds:.1f} s)'
-        )
+        line = f'epoch {epoch:{len(str(self._num_epochs))}}/{self._num_epochs}'
+        if len(rows) > 1:
+            line += f'  mean of {len(rows)}'
+        if rows:
+            _, *numbers = map(_mean, zip(*rows, strict=True))
+            train_loss, train_accuracy, loss, accuracy = numbers
+            line += (
+                f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
+                f'  validation loss {loss:.4f} accuracy {accuracy:.4f}'
+            )
+        if num_diverged:
+            line += f'  {num_diverged} diverged'
+        self._print(f'{line}  ({seconds:.1f} s)')
         following = epoch % self._num_epochs + 1
         self._bar.set_description(f'epoch {following}/{self._num_epochs}')
 

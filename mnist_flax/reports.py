@@ -81,6 +81,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
             'test_accuracy_95_percent_interval': interval,
             **numbers,
             'seed': results[0].plan.seed,
+            **results[0].plan.swept,
         }
     else:
         points = summarize_population(results, labels)
@@ -103,12 +104,15 @@ def conclude(numbers: dict[str, Any]) -> str:
     accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
     if isinstance(accuracy, float):
         return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
-    spread = f' ± {100 * accuracy["sd"]:.2f}' if 'sd' in accuracy else ''
-    return (
-        f'test accuracy {100 * accuracy["mean"]:.2f}{spread} % (mean ± sd), ensemble '
-        f'{numbers["ensemble"]["test_accuracy"]:.2%}, {numbers["num_diverged"]} of '
-        f'{numbers["num_runs"]} runs diverged'
-    )
+    text = f'test accuracy {accuracy["mean"]:.2%}'
+    if 'sd' in accuracy:
+        text = (
+            f'test accuracy {100 * accuracy["mean"]:.2f} ± {100 * accuracy["sd"]:.2f} % '
+            f'(mean ± sd), ensemble {numbers["ensemble"]["test_accuracy"]:.2%}'
+        )
+    if numbers['num_diverged']:
+        text += f'; {numbers["num_diverged"]} of {numbers["num_runs"]} runs diverged'
+    return text
 
 
 def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, bytes]:
@@ -135,9 +139,12 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
     validated = 'the test set' if on_test else 'held-out training images'
     histories = collections.defaultdict(list)
     for result in well:
-        swept = ', '.join(f'{key} {value:g}' for key, value in result.plan.swept.items())
-        histories[swept].append(result.history)
-    of_seed = f'{name}, seed {shown.plan.seed}' if len(results) > 1 else name
+        histories[_name_point(result)].append(result.history)
+    of_seed = name
+    if len(results) > 1:
+        of_seed = ', '.join(
+            filter(None, [name, _name_point(shown), f'seed {shown.plan.seed}'])
+        )
     plots = {
         'accuracy_plot.png': figures.accuracy_plot(
             histories, f'{name}: accuracy, validated on {validated}'
@@ -150,6 +157,10 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
         ),
     }
     return {file_name: figures.to_png(plot) for file_name, plot in plots.items()}
+
+
+def _name_point(result: RunResult) -> str:
+    return ', '.join(f'{key} {value:g}' for key, value in result.plan.swept.items())
 
 
 def write_report(

@@ -11,11 +11,11 @@ import numpy as np
 import scipy.special
 from jaxtyping import Float, Int
 
-from mnist_flax import metrics, statistics
+from mnist_flax import intervals, metrics
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.settings import RunPlan
 
-# Of each run; the columns of runs.csv beside the seed and what is swept.
+# Of each run, in runs.csv; and of populations, in metrics.json.
 NUMBERS = (
     'test_accuracy', 'test_loss', 'test_calibration_error', 'validation_accuracy',
     'validation_loss', 'train_accuracy', 'train_loss',
@@ -30,7 +30,7 @@ class RunResult:
     history: list[EpochMetrics]  # the rows of history.csv
     logits: Float[np.ndarray, 'examples classes']  # of the test images
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
-    train_seconds: float  # of the runs side by side, divided by their number
+    train_seconds: float  # of the runs side by side, divided by how many they can be
     diverged: int | None  # the epoch whose loss was not finite; None is well
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
@@ -98,7 +98,7 @@ def _summarize_point(runs, labels):
         return summary
     numbers = [run.numbers(labels) for run in well]
     for name in NUMBERS:
-        spread = statistics.summarize([run[name] for run in numbers])
+        spread = intervals.summarize([run[name] for run in numbers])
         summary[name] = {'mean': spread.mean, 'min': spread.min, 'max': spread.max}
         if spread.n > 1:
             summary[name] |= {

@@ -3,16 +3,16 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple
 
-import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from mnist_flax import augment, data, devices, optimizers, run
-from mnist_flax.checks import construct, construct_named, require
+from mnist_flax import augment, data, devices, models, optimizers, run
+from mnist_flax.checks import UserError, construct, construct_named, require
 
 # Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
 SWEPT = {
@@ -133,13 +133,21 @@ def make_plan(
       UserError: The config, the devices or the data are not usable.
     """
     settings = construct(Settings, config, 'config')
+    try:
+        config.to_json()
+    except TypeError as error:  # rather now than when the report is written
+        raise UserError(
+            f'config: found a value that cannot be written down ({error}); allowed: '
+            'numbers, texts, and tuples of them'
+        ) from error
     if seeds is None:
         seeds = range(settings.seed, settings.seed + settings.runs)
     grid = construct(Sweep, settings.sweep, 'config.sweep').grid()
+    num_runs = len(grid) * len(seeds)
     mesh = devices.make_mesh(
         settings.num_devices,
         settings.batch_size,
-        num_runs=settings.runs_at_once or len(grid) * len(seeds),
+        num_runs=min(settings.runs_at_once or num_runs, num_runs),
     )
     if dataset is None:
         dataset = construct(data.load, settings.dataset, 'config.dataset')
@@ -150,18 +158,29 @@ def make_plan(
         'the number of training examples',
     )
     points = [(swept, _apply(config, swept)) for swept in grid]
-    recipes = [_create_recipe(point, num_examples) for _, point in points]
+    recipe, *others = [_create_recipe(point, num_examples) for _, point in points]
+    require(
+        all(other == recipe for other in others),
+        'config.sweep: found numbers that the model or the augmentation keeps for itself; '
+        'allowed: a model that takes the dropout rate with each batch, and an augmentation '
+        'that takes the strength',
+    )
     numbers = [_read_numbers(point) for _, point in points]
     # What is 0 in all runs is left out of the program; the default has the rate alone.
     used = [name for name in SWEPT if any(point[name] for point in numbers)]
-    if recipes[0].augment is None and 'augment_strength' in used:
+    if recipe.augment is None and 'augment_strength' in used:
         used.remove('augment_strength')
-    _check_fit(recipes[0].model, dataset)
+        require(
+            not settings.sweep.augment_strength,
+            f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
+            'allowed: nothing, as config.augment has no amount above 0',
+        )
+    _check_fit(recipe, used, dataset)
     return Plan(
         settings,
         mesh,
         dataset,
-        recipes[0],
+        recipe,
         [
             RunPlan(seed, swept, {name: point[name] for name in used})
             for (swept, _), point in zip(points, numbers, strict=True)
@@ -221,20 +240,52 @@ def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | No
     fields = settings.to_dict()
     strength = fields.pop('strength')
     require(
-        isinstance(strength, float) and 0 <= strength < math.inf,
-        f'{path}.strength: found {strength!r}; allowed: 0.0 or more',
+        isinstance(strength, float | int) and 0 <= strength < math.inf,
+        f'{path}.strength: found {strength!r}; allowed: 0 or more',
     )
     return construct_named(ml_collections.ConfigDict(fields), path)
 
 
-def _check_fit(model: nn.Module, dataset: data.Dataset) -> None:
+def _check_fit(recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset) -> None:
+    """Tries the model and the augmentation as training will, without computing."""
     num_classes = len(dataset.class_names)
-    logits = jax.eval_shape(
-        lambda images: model.init_with_output(jax.random.key(0), images)[0],
-        jax.ShapeDtypeStruct((2, *data.IMAGE_SHAPE), 'float32'),
-    )
+    images = jax.ShapeDtypeStruct((2, *data.IMAGE_SHAPE), 'float32')
+
+    def forward(images: Any) -> Any:
+        keys = jax.random.split(jax.random.key(0), 2)
+        dropout = models.Dropout(keys, jnp.float32(0)) if 'dropout_rate' in used else None
+        variables = recipe.model.init(keys[0], images)
+        return recipe.model.apply(
+            variables, images, train=False, dropout=dropout, mutable=['batch_stats']
+        )[0]
+
+    logits = _try(forward, images, 'config.model')
     require(
         logits.shape == (2, num_classes),
-        f'config.model.num_classes: found logits of shape {logits.shape} for 2 images; '
-        f'allowed: {num_classes} for each, the number of classes of {dataset.full_name}',
+        f'config.model: found logits of shape {logits.shape} for 2 images; allowed: '
+        f'num_classes = {num_classes} for each, as many as {dataset.full_name} has',
     )
+    transform = recipe.augment
+    if transform is not None:
+
+        def change(images: Any) -> Any:
+            keys = jax.random.split(jax.random.key(0), 2)
+            return jax.vmap(transform, (0, 0, None))(keys, images, jnp.float32(1))
+
+        changed = _try(change, images, 'config.augment')
+        require(
+            changed.shape == images.shape,
+            f'config.augment: found images of shape {changed.shape[1:]} after the '
+            f'augmentation; allowed: {data.IMAGE_SHAPE}',
+        )
+
+
+def _try(function: Callable[..., Any], images: Any, path: str) -> Any:
+    try:
+        return jax.eval_shape(function, images)
+    except Exception as error:  # the code is a user's, who may have made any mistake
+        message = ' '.join(str(error).split())[:300]
+        raise UserError(
+            f'{path}: found a function that fails ({type(error).__name__}: {message}); '
+            'allowed: one that can be called as in README.md, "Add"'
+        ) from error

@@ -55,7 +55,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     numbers = {
         **reports.measure(plan, results),
         'compile_seconds': trainer.compile_seconds,
-        'train_seconds': sum(result.train_seconds for result in results),
+        'train_seconds': trainer.train_seconds,
         **environment,
     }
     if reporting:
@@ -96,6 +96,8 @@ class Trainer:
 
     def __init__(self, plan: Plan, show: bool = True):
         self.compile_seconds = 0.0
+        self.train_seconds = 0.0
+        self._arrays: Any = None  # the data on the devices, once compiled
         self._plan = plan
         self._show = show
         self._mesh = plan.mesh
@@ -106,7 +108,7 @@ class Trainer:
     def train(self) -> Iterator[list[RunResult]]:
         """Yields the results of runs that were trained side by side, group by group."""
         plan = self._plan
-        if not self.compile_seconds:
+        if self._arrays is None:
             self.compile()
         progress = Progress(
             num_runs=len(plan.runs),
@@ -117,11 +119,14 @@ class Trainer:
             ),
             shown=self._show,
         )
-        with self._precision(), progress:
+        with progress:
             for first in range(0, len(plan.runs), self._at_once):
                 group = plan.runs[first : first + self._at_once]
                 progress.begin([planned.seed for planned in group])
-                yield self._train_group(group, progress)
+                # Not round the yield, where it would hold for the caller too.
+                with self._precision():
+                    results = self._train_group(group, progress)
+                yield results
 
     def compile(self) -> None:
         """Loads the data and compiles, for fewer runs at once if all do not fit.
@@ -135,20 +140,30 @@ class Trainer:
             self._arrays = devices.replicate(
                 self._mesh, (*dataset.train, *dataset.validation, dataset.test.images)
             )
-            images, labels, *_ = self._arrays
+            images, labels, *_, test_images = self._arrays
             with self._precision():
                 state = self._init(plan.runs[: self._at_once])
-                needed = population.compile_epoch(
-                    self._mesh, plan.recipe, state, images, labels, plan.settings.batch_size
+                needed = max(
+                    population.compile_epoch(
+                        self._mesh,
+                        plan.recipe,
+                        state,
+                        images,
+                        labels,
+                        plan.settings.batch_size,
+                    ),
+                    population.compile_predictions(
+                        self._mesh, plan.recipe, state, test_images
+                    ),
                 )
-            free = devices.memory(self._mesh)
-            if needed <= free or self._at_once == 1:
+            limit = devices.memory(self._mesh)
+            if needed <= limit or self._at_once == 1:
                 break
             require(
                 plan.settings.runs_at_once == 0,
                 f'config.runs_at_once: found {self._at_once}, which need '
                 f'{needed / 2**30:.1f} GiB on each device; allowed: what '
-                f'{free / 2**30:.1f} GiB hold, or 0 to find it',
+                f'{limit / 2**30:.1f} GiB hold, or 0 to find it',
             )
             half = math.ceil(self._at_once / 2)
             self._mesh = devices.make_mesh(
@@ -178,14 +193,14 @@ class Trainer:
         state = self._init(group)
         histories: list[list[EpochMetrics]] = [[] for _ in group]
         diverged: list[int | None] = [None] * len(group)
-        train_seconds = 0.0
+        seconds_of_all = 0.0
         for epoch in range(1, settings.num_epochs + 1):
             start = time.perf_counter()
             state, totals = population.train_epoch(
                 mesh, recipe, state, images, labels, settings.batch_size, progress.advance
             )
             seconds = time.perf_counter() - start
-            train_seconds += seconds
+            seconds_of_all += seconds
             validated = population.evaluate(
                 mesh, recipe, state, validation_images, validation_labels
             )
@@ -199,7 +214,12 @@ class Trainer:
                 well = math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)
                 if not well and diverged[i] is None:
                     diverged[i] = epoch
-            progress.report([history[-1] for history in histories], seconds)
+            rows = [
+                history[-1]
+                for history, ended in zip(histories, diverged, strict=True)
+                if not ended
+            ]
+            progress.report(epoch, rows, len(group) - len(rows), seconds)
             if all(diverged):
                 break
         logits, variables = jax.device_get(
@@ -208,13 +228,14 @@ class Trainer:
                 population.variables_to_test(mesh, recipe, state),
             )
         )
+        self.train_seconds += seconds_of_all
         return [
             RunResult(
                 plan=planned,
                 history=histories[i],
                 logits=np.asarray(logits[i]),
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),
-                train_seconds=train_seconds / len(group),
+                train_seconds=seconds_of_all / self._at_once,
                 diverged=diverged[i],
             )
             for i, planned in enumerate(group)

@@ -93,13 +93,19 @@ def _check_flags() -> None:
         '--contenders: found pytorch_compile alone; allowed: with another, as it takes '
         'part in --parts=epoch only',
     )
+    require(
+        'mnist_flax' in _CONTENDERS.value or _PARTS.value != ['population'],
+        '--contenders: found no mnist_flax; allowed: it, as --parts=population is of it '
+        'alone',
+    )
     require(_ROUNDS.value >= 1, f'--rounds: found {_ROUNDS.value}; allowed: 1 or more')
     require(
         128 <= _NUM_EXAMPLES.value <= _MOST_EXAMPLES,
         f'--num_examples: found {_NUM_EXAMPLES.value}; allowed: 128 to {_MOST_EXAMPLES}',
     )
     require(
-        all(number.isdecimal() and int(number) >= 1 for number in _POPULATIONS.value),
+        bool(_POPULATIONS.value)
+        and all(number.isdecimal() and int(number) >= 1 for number in _POPULATIONS.value),
         f'--populations: found {",".join(_POPULATIONS.value)!r}; allowed: numbers of runs, '
         'such as 1,4,16',
     )
@@ -247,6 +253,8 @@ def _measure_population(contender: Contender) -> dict[str, Any]:
                 # One after another they are all the same run: the time of one, n times.
                 count = 1 if at_once == 1 else num_runs
                 contender.setup_population(count, at_once, num_examples)
+                if not ways[way]:
+                    contender.train_population()  # compiles what is left, or warms up
                 seconds = contender.train_population() * num_runs / count
                 ways[way].append(seconds)
                 _say(

@@ -1,11 +1,13 @@
 """The ablation's arithmetic, on runs made up by hand; the command is in test_scripts."""
 
 import io
+import json
 import math
 
 import numpy as np
 import pytest
 import scipy.stats
+from conftest import ROOT
 from ml_collections import ConfigDict
 from PIL import Image
 
@@ -178,25 +180,89 @@ def test_every_variant_of_the_config_changes_the_recipe_and_nothing_else():
         assert sorted(differing) == sorted(leaves)
 
 
+def changed_config(path, value):
+    config = ablation_config.get_config()
+    *parents, field = path.split('.')
+    tree = config
+    for parent in parents:
+        tree = tree[parent]
+    with tree.ignore_type():
+        tree[field] = value
+    return config
+
+
 @pytest.mark.parametrize(
-    ('change', 'names', 'message'),
+    ('path', 'value', 'message'),
     [
-        ({}, ['nothing'], "--variants: found 'nothing'; allowed: batch_norm, "),
-        ({'variants': {'x': {'sed': 1}}}, [], "config.variants.x: found {'sed': 1}"),
-        ({'variants': {'x': {'seed': 'a'}}}, [], 'config.variants.x: found'),
-        ({'variants': 3}, [], 'config.variants is missing; allowed: a ConfigDict'),
-        ({'recipe': 3}, [], 'config.recipe is missing; allowed: a ConfigDict'),
-        ({'recipe': {'runs': 2}}, [], 'config.recipe: found runs or a sweep; allowed'),
+        ('variants', 3, 'config.variants is missing; allowed: a ConfigDict'),
+        ('recipe', 3, 'config.recipe is missing; allowed: a ConfigDict'),
+        ('recipe.runs', 2, 'config.recipe: found runs, a seed or a sweep; allowed'),
+        ('recipe.seed', 1, 'config.recipe: found runs, a seed or a sweep; allowed'),
+        ('recipe.sweep.dropout_rate', (0.1,), 'config.recipe: found runs, a seed or'),
+        ('recipe.dataset.validation', 'test', "validation: found 'test'; allowed: 'hold"),
+        ('variants.recipe', {'ema_decay': 0.5}, "found one called 'recipe'; allowed: any"),
+        ('variants.x', {'sed': 1}, "config.variants.x: found {'sed': 1}"),
+        ('variants.x', {'ema_decay': 'a'}, 'config.variants.x: found'),
+        ('variants.x', 3, 'config.variants.x: found 3; allowed: fields of config.recipe'),
+        ('variants.x', {'model': 3}, "config.variants.x: found {'model': 3}"),
+        (
+            'variants.x',
+            {'seed': 1},
+            'fields of config.recipe, but for dataset, runs',
+        ),
+        (
+            'variants.x',
+            {'runs': 2},
+            'fields of config.recipe, but for dataset, runs',
+        ),
+        (
+            'variants.x',
+            {'sweep': {'dropout_rate': (0.1,)}},
+            'but for dataset, runs',
+        ),
+        ('variants.x', {'dataset': {'name': 'kmnist'}}, 'but for dataset, runs'),
     ],
 )
-def test_configs_that_are_no_ablation_are_refused(change, names, message):
-    config = ablation_config.get_config()
-    for name, value in change.items():
-        with config.unlocked(), config.ignore_type():
-            if name == 'recipe' and isinstance(value, dict):
-                config.recipe.update(value)
-            else:
-                config[name] = ConfigDict(value) if isinstance(value, dict) else value
+def test_configs_that_are_no_ablation_are_refused(path, value, message):
     with pytest.raises(UserError) as caught:
-        ablation.make_configs(config, names)
-    assert str(caught.value).startswith(message)
+        ablation.make_configs(changed_config(path, value))
+    assert message in str(caught.value)
+
+
+def test_a_variant_can_bring_a_model_of_its_own():
+    model = {'constructor': 'configs.mlp.MLP', 'width': 7}
+    configs = ablation.make_configs(changed_config('variants.mlp', {'model': model}))
+    assert configs['mlp'].model.to_dict() == model
+    assert configs['mlp'].augment == configs[RECIPE].augment
+
+
+def test_pairs_that_all_differ_by_the_same_get_no_verdict():
+    accuracies = {RECIPE: [0.99, 0.98, 0.97], 'better': [0.9901, 0.9801, 0.9701]}
+    found = compare(make_cells({**ACCURACIES, **accuracies, 'same': [], 'worse': []}))
+    assert found['better'].p_value is None
+    expected = 'all pairs differ by the same: no verdict'
+    assert ablation_report.judge(found['better']) == expected
+
+
+def test_a_crash_between_the_files_is_survived_and_damage_is_refused(tmp_path):
+    """The configs are written first, so they may name a variant that has no run."""
+    trees = {RECIPE: {'seed': 0}, 'worse': {'seed': 0}, 'without a run': {'seed': 1}}
+    cells = make_cells({RECIPE: [0.9], 'worse': [0.8]})
+    (tmp_path / 'configs.json').write_text(json.dumps(trees))
+    (tmp_path / 'results.csv').write_text(ablation_report.to_csv(cells))
+    found, known = ablation._read(tmp_path)
+    assert found == cells
+    assert set(known) == {RECIPE, 'worse'}
+    ablation._check_same(tmp_path, {**trees, 'without a run': {'seed': 2}}, known)
+    for damaged in ('', '{}', '3'):
+        (tmp_path / 'configs.json').write_text(damaged)
+        with pytest.raises(UserError, match='--workdir: cannot read the earlier runs in'):
+            ablation._read(tmp_path)
+
+
+def test_where_a_run_is_computed_may_change():
+    ours = {'num_devices': 1, 'runs_at_once': 2, 'dataset': {'data_dir': 'x'}, 'b': 1}
+    theirs = {'num_devices': 2, 'runs_at_once': 4, 'dataset': {'data_dir': ''}, 'b': 1}
+    ablation._check_same(ROOT, {'a': ours}, {'a': theirs})
+    with pytest.raises(UserError, match='a config that differs in a.b; allowed'):
+        ablation._check_same(ROOT, {'a': ours}, {'a': {**theirs, 'b': 2}})

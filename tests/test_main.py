@@ -235,10 +235,10 @@ BROKEN_CONFIGS = {
         (['--config.dataset.train_split=tran'], "train_split: found 'tran'"),
         (
             ['--config.model.num_classes=9'],
-            'config.model.num_classes: found logits of shape (2, 9) for 2 images; allowed: '
-            '10 for each',
+            'config.model: found logits of shape (2, 9) for 2 images; allowed: num_classes '
+            '= 10 for each',
         ),
-        (['--config.model.constructor=no.model'], "constructor: found 'no.model' (No mod"),
+        (['--config.model.constructor=no.model'], "constructor: found 'no.model' (Modu"),
         (['--config.sweep.dropout_rate=(0.5,2)'], 'dropout_rate: found 2'),
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
         (['--config.num_devices=-1'], 'config.num_devices: found -1; allowed: 0 to '),

@@ -101,6 +101,7 @@ def test_large_gradients_are_scaled_down_to_the_norm():
         ({'weight_decay': 0.1}, "weight_decay: found 0.1 with 'sgd'; allowed: 0, or an"),
         ({'weight_decay': -0.1}, 'weight_decay: found -0.1; allowed: 0 or more'),
         ({'warmup': 1.0}, 'warmup: found 1.0; allowed: 0 to less than 1'),
+        ({'warmup': 0.96}, 'warmup: found 0.96, which is all of the 10 steps; allowed'),
         ({'schedule': 'onecycle'}, 'warmup: found 0.0; allowed: more than 0 to less than'),
         ({'clip_norm': -1.0}, 'clip_norm: found -1.0; allowed: 0 or more'),
         ({'clip_norm': math.nan}, 'clip_norm: found nan; allowed: 0 or more'),

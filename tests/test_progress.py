@@ -19,7 +19,7 @@ def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
     with Progress(num_runs=1, at_once=1, num_epochs=10, steps_per_epoch=4) as progress:
         progress.begin([0])
         progress.advance(4, TOTALS)
-        progress.report([ROW], seconds=1.26)
+        progress.report(1, [ROW], 0, seconds=1.26)
     out, err = capsys.readouterr()
     assert out == (
         'epoch  1/10  train loss 0.5000 accuracy 0.9000'
@@ -32,14 +32,14 @@ def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
     other = EpochMetrics(1, 0.3, 0.92, 0.15, 0.97)
     with Progress(num_runs=3, at_once=2, num_epochs=5, steps_per_epoch=4) as progress:
         progress.begin([7, 8])
-        progress.report([ROW, other], seconds=1.26)
+        progress.report(1, [ROW, other], 1, seconds=1.26)
         progress.begin([9])
-        progress.report([ROW], seconds=1.0)
+        progress.report(1, [ROW], 0, seconds=1.0)
     out, _ = capsys.readouterr()
     assert out == (
         'runs 1 to 2 of 3: seeds 7, 8\n'
         'epoch 1/5  mean of 2  train loss 0.4000 accuracy 0.9100'
-        '  validation loss 0.2000 accuracy 0.9600  (1.3 s)\n'
+        '  validation loss 0.2000 accuracy 0.9600  1 diverged  (1.3 s)\n'
         'run 3 of 3: seed 9\n'
         'epoch 1/5  train loss 0.5000 accuracy 0.9000'
         '  validation loss 0.2500 accuracy 0.9500  (1.0 s)\n'
@@ -50,7 +50,7 @@ def test_nothing_is_shown_if_not_wanted(capsys):
     with Progress(1, 1, num_epochs=1, steps_per_epoch=4, shown=False) as progress:
         progress.begin([0])
         progress.advance(4, TOTALS)
-        progress.report([ROW], seconds=1.0)
+        progress.report(1, [ROW], 0, seconds=1.0)
     assert capsys.readouterr() == ('', '')
 
 
@@ -66,7 +66,7 @@ def test_a_terminal_has_a_live_bar():
         '    for _ in range(3):\n'
         '        progress.advance(10, totals)\n'
         '        time.sleep(0.2)\n'
-        '    progress.report([row], 1.0)\n'
+        '    progress.report(1, [row], 0, 1.0)\n'
         '    progress.advance(10, totals)\n'
     )
     terminal, stderr = pty.openpty()

@@ -37,7 +37,6 @@ def dataset():
     return data.Dataset('toy/1.0.0', examples, examples, examples, tuple('abcdefghij'))
 
 
-@pytest.mark.parametrize('num_mistakes', [0, 1, 17])
 def make_result(dataset, seed=0, num_mistakes=3, swept=None, diverged=None):
     logits = 5 * np.eye(10, dtype=np.float32)[dataset.test.labels]
     logits[:num_mistakes] = np.roll(logits[:num_mistakes], 1, axis=-1)
@@ -67,22 +66,23 @@ def test_figures_are_drawn_for_any_number_of_mistakes(dataset, num_mistakes):
     assert figures == reports.render_figures(dataset, results)
 
 
-def test_figures_of_populations_show_every_run(dataset):
-    drawn = [
+def test_figures_of_populations_show_every_run_that_is_well(dataset):
+    single, diverged, several, swept = (
         reports.render_figures(dataset, results)['accuracy_plot.png']
         for results in (
             [make_result(dataset)],
-            [make_result(dataset, seed) for seed in range(3)],
             [make_result(dataset, 0), make_result(dataset, 1, diverged=2)],
+            [make_result(dataset, seed) for seed in range(3)],
             [
                 make_result(dataset, seed, swept={'dropout_rate': rate})
                 for rate in (0.1, 0.2)
                 for seed in range(2)
             ],
         )
-    ]
-    assert len(set(drawn)) == 4
-    for content in drawn:
+    )
+    assert single == diverged
+    assert len({single, several, swept}) == 3
+    for content in (single, several, swept):
         is_drawn(content)
 
 

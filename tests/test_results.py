@@ -51,8 +51,8 @@ def test_a_population_s_spread_intervals_and_ensemble():
     assert (accuracy['mean'], accuracy['min'], accuracy['max']) == (0.75, 0.5, 1.0)
     assert accuracy['sd'] == pytest.approx(0.5 / math.sqrt(2))
     # 12.706 is the 97.5 % point of Student's t with one degree of freedom.
-    low, high = accuracy['mean_95_percent_interval']
-    assert (low, high) == (pytest.approx(0.75 - 12.706 * 0.25, rel=1e-4), pytest.approx(0.75 + 12.706 * 0.25, rel=1e-4))  # fmt: skip  # noqa: E501
+    interval = pytest.approx((0.75 - 12.706 * 0.25, 0.75 + 12.706 * 0.25), rel=1e-4)
+    assert accuracy['mean_95_percent_interval'] == interval
     # Wilson's interval for 3 of 4, by hand.
     z2 = 1.959964**2
     centre, half = (0.75 + z2 / 8), math.sqrt(z2) * math.sqrt(0.75 * 0.25 / 4 + z2 / 64)

@@ -42,6 +42,7 @@ def whole(command, tmp_path_factory):
 def test_an_ablation_writes_its_table_figure_and_runs(whole):
     process, workdir = whole
     assert {path.name for path in workdir.iterdir()} == {
+        '.lock',
         'ablation.md',
         'ablation.png',
         'configs.json',
@@ -57,7 +58,7 @@ def test_an_ablation_writes_its_table_figure_and_runs(whole):
         assert round(float(row['test_accuracy']) * 300, 6) % 1 == 0
     table = (workdir / 'ablation.md').read_text()
     assert process.stdout.endswith(table)
-    assert '1,200 training images, 1 epochs, 300 images held out.' in table
+    assert '1,200 training images, 1 epoch, 300 images held out; ' in table
     assert '9/9  no_rotation: held-out accuracy seed 2' in process.stdout
     assert 'about 0 min left' in process.stdout
 
@@ -96,7 +97,8 @@ def test_a_finished_ablation_trains_nothing_and_another_config_is_refused(comman
     other = command(*TINY, '--config.recipe.batch_size=50', f'--workdir={workdir}')
     assert other.returncode == 1
     assert other.stderr.startswith(f'error: --workdir: found in {workdir} runs of a config')
-    assert 'that differs in no_dropout.batch_size, no_rotation.batch_size' in other.stderr
+    differing = 'that differs in no_dropout.batch_size, no_rotation.batch_size'
+    assert differing in other.stderr
     assert {path.name: path.read_bytes() for path in workdir.iterdir()} == before
 
 
@@ -106,6 +108,7 @@ def test_a_finished_ablation_trains_nothing_and_another_config_is_refused(comman
         (['--variants=no_such'], "--variants: found 'no_such'; allowed: batch_norm, "),
         (['--seeds=0'], 'flag --seeds=0: 0 is not a positive integer'),
         (['--config.recipe.num_epochs=0'], 'config.num_epochs: found 0; allowed: 1 or'),
+        (['--config.recipe.dataset.validation=test'], "validation: found 'test'; allowed"),
         (['--config.variants.no_dropout.model.dropout_rate=2'], 'dropout_rate: found 2'),
         (['--config=configs/default.py'], 'config.recipe is missing; allowed: a ConfigD'),
     ],
@@ -119,4 +122,4 @@ def test_bad_input_is_refused_before_anything_is_trained(
     assert message in process.stderr
     assert process.stderr.count('\n') == 1
     assert process.stdout == ''
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} <= {'.lock'}

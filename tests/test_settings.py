@@ -88,13 +88,21 @@ def change(config, path, value):
         ('sweep.dropout_rate', (0.1, 0.1), 'sweep.dropout_rate: found (0.1, 0.1); allowed'),
         ('sweep.dropout_rate', (0.1, 1.0), 'config.model.dropout_rate: found 1.0; allowed'),
         ('sweep.learning_rate', 0.1, 'config.sweep.learning_rate: found 0.1; allowed'),
-        ('augment.strength', -1.0, 'config.augment.strength: found -1.0; allowed: 0.0 or'),
+        ('augment.strength', -1.0, 'config.augment.strength: found -1.0; allowed: 0 or'),
         ('augment.rotate', 1.0, "config.augment has no field 'rotate'; its fields are rot"),
         ('augment.constructor', 'nowhere', "config.augment.constructor: found 'nowhere'"),
         ('augment.constructor', 'os.path', "config.augment.constructor: found 'os.path'"),
         ('model.constructor', 3, 'config.model.constructor: found 3'),
-        ('model.constructor', 'no.such', "found 'no.such' (No module named 'no'); allow"),
-        ('model.constructor', 'os.such', "found 'os.such' (module 'os' has no attribute"),
+        (
+            'model.constructor',
+            'no.such',
+            "found 'no.such' (ModuleNotFoundError: No ",
+        ),
+        (
+            'model.constructor',
+            'os.such',
+            "found 'os.such' (AttributeError: module",
+        ),
     ],
 )
 def test_bad_fields_are_named(dataset, path, value, message):
@@ -143,7 +151,7 @@ def test_any_value_of_any_field_either_fits_or_ends_in_one_line(dataset, path, v
 def test_a_model_of_another_shape_is_refused(dataset):
     config = short()
     config.model.num_classes = 7
-    with pytest.raises(UserError, match='found logits of shape .2, 7. for 2 images; allo'):
+    with pytest.raises(UserError, match='config.model: found logits of shape .2, 7. for'):
         make_plan(config, dataset)
 
 

@@ -46,7 +46,7 @@ class Difference(NamedTuple):
     mean: float
     low: float
     high: float
-    p_value: float  # two-sided, of no difference; 1 if all pairs are equal
+    p_value: float  # two-sided, of no difference; not a number if there is no spread
 
 
 def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Difference:
@@ -62,11 +62,11 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Di
     """
     differences = np.subtract(values, reference)
     n, mean, sd, *_, low, high = summarize(differences.tolist())
-    # Of equal pairs the test would divide by 0.
-    if sd > 0:
-        p_value = float(scipy.stats.ttest_1samp(differences, 0).pvalue)
-    else:
-        p_value = 1.0 if mean == 0 else 0.0
+    # Accuracies are counts, so that a few pairs may all differ by the same: to divide by a
+    # spread of 0, or of rounding, would be to be certain.
+    if sd < 1e-12:
+        return Difference(n, mean, low, high, math.nan)
+    p_value = float(scipy.stats.ttest_1samp(differences, 0).pvalue)
     return Difference(n, mean, low, high, p_value)
 
 
