@@ -41,3 +41,14 @@ def test_every_config_and_script_is_in_the_readme():
     for folder in ('configs', 'scripts', 'mnist_flax'):
         for path in (ROOT / folder).glob('*.py'):
             assert path.name in readme or path.name == '__init__.py', path
+
+
+def test_every_file_that_the_documents_name_exists():
+    made = {'configs/noisy.py', 'configs/mlp.py'}  # by the reader
+    for document in (ROOT / 'README.md', *(ROOT / 'docs').glob('*.md')):
+        named = re.findall(
+            r'(?:configs|scripts|docs|mnist_flax)/\w+\.\w+', document.read_text()
+        )
+        assert named
+        for path in {*named} - made:
+            assert (ROOT / path).exists(), (document.name, path)

@@ -1,3 +1,4 @@
+import flax.linen as nn
 import jax
 import pytest
 from hypothesis import given
@@ -161,3 +162,79 @@ def test_planning_compiles_nothing(dataset, monkeypatch):
 
     monkeypatch.setattr(jax._src.compiler, 'compile_or_get_cached', fail)
     make_plan(short(), dataset)
+
+
+# --- Models and augmentations of a user's own, with the mistakes that one makes.
+
+
+class Own(nn.Module):
+    dropout_rate: float = 0.0
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train=False, dropout=None):
+        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))
+
+
+class WithoutArguments(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+def create_nothing():
+    return None
+
+
+def create_crop():
+    return lambda key, image, strength: image[1:]
+
+
+def create_without_strength():
+    return lambda key, image: image
+
+
+@pytest.mark.parametrize(
+    ('subtree', 'constructor', 'message'),
+    [
+        ('model', 'Own', None),
+        ('model', 'WithoutArguments', 'config.model: found a function that fails (TypeErr'),
+        ('model', 'create_nothing', 'config.model: found a function that fails (Attribute'),
+        ('augment', 'create_nothing', None),
+        ('augment', 'create_crop', 'config.augment: found images of shape (27, 28, 1) af'),
+        ('augment', 'create_without_strength', 'config.augment: found a function that fa'),
+    ],
+)
+def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, message):
+    config = short()
+    fields = {'constructor': f'test_settings.{constructor}'}
+    config[subtree] = fields | ({'strength': 1} if subtree == 'augment' else {})
+    if message is None:
+        make_plan(config, dataset)
+        return
+    with pytest.raises(UserError) as caught:
+        make_plan(config, dataset)
+    assert str(caught.value).startswith(message)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_model_that_keeps_its_own_rate_cannot_be_swept(dataset):
+    config = short()
+    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': 0.0}
+    config.sweep.dropout_rate = (0.1, 0.5)
+    with pytest.raises(UserError, match='config.sweep: found numbers that the model or'):
+        make_plan(config, dataset)
+
+
+def test_strength_cannot_be_swept_without_an_augmentation(dataset):
+    config = short()
+    config.sweep.augment_strength = (0.5, 1.0)
+    with pytest.raises(UserError, match='config.sweep.augment_strength: found .0.5, 1.0.;'):
+        make_plan(config, dataset)
+
+
+def test_a_config_that_could_not_be_reported_is_refused_before_training(dataset):
+    config = short()
+    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': nn.relu}
+    with pytest.raises(UserError, match='config: found a value that cannot be written do'):
+        make_plan(config, dataset)
