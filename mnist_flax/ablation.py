@@ -163,7 +163,7 @@ def make_configs(
     for name, changes in config.variants.items():
         require(
             isinstance(changes, ml_collections.ConfigDict)
-            and not changes.keys() & {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'},
+            and not {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'} & {*changes},
             f'config.variants.{name}: found {changes}; allowed: fields of config.recipe, '
             'but for dataset, runs, runs_at_once, seed and sweep',
         )

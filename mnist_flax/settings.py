@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import ml_collections
@@ -221,8 +222,14 @@ def _read_numbers(config: ml_collections.ConfigDict) -> dict[str, float]:
 def _create_recipe(config: ml_collections.ConfigDict, num_examples: int) -> run.Recipe:
     settings = construct(Settings, config, 'config')
     num_steps = run.steps_per_epoch(num_examples, settings.batch_size)
+    model = construct_named(settings.model, 'config.model')
+    require(
+        isinstance(model, nn.Module),
+        f'config.model.constructor: found one that makes {model!r}; allowed: one that '
+        'makes a flax.linen.Module',
+    )
     return run.Recipe(
-        model=construct_named(settings.model, 'config.model'),
+        model=model,
         optimizer=construct(
             optimizers.create_optimizer,
             settings.optimizer,

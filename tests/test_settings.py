@@ -199,7 +199,7 @@ def create_without_strength():
     [
         ('model', 'Own', None),
         ('model', 'WithoutArguments', 'config.model: found a function that fails (TypeErr'),
-        ('model', 'create_nothing', 'config.model: found a function that fails (Attribute'),
+        ('model', 'create_nothing', 'config.model.constructor: found one that makes None'),
         ('augment', 'create_nothing', None),
         ('augment', 'create_crop', 'config.augment: found images of shape (27, 28, 1) af'),
         ('augment', 'create_without_strength', 'config.augment: found a function that fa'),
