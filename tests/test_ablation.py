@@ -233,7 +233,7 @@ def test_a_variant_can_bring_a_model_of_its_own():
     model = {'constructor': 'configs.mlp.MLP', 'width': 7}
     configs = ablation.make_configs(changed_config('variants.mlp', {'model': model}))
     assert configs['mlp'].model.to_dict() == model
-    assert configs['mlp'].augment == configs[RECIPE].augment
+    assert configs['mlp'].augment.to_dict() == configs[RECIPE].augment.to_dict()
 
 
 def test_pairs_that_all_differ_by_the_same_get_no_verdict():

@@ -77,6 +77,7 @@ RESULTS = {
 }
 
 
+@pytest.mark.slow  # it compiles the default network anew
 def test_the_command_measures_and_reports(command, tmp_path):
     process = command(
         'scripts/benchmark.py',
@@ -107,6 +108,7 @@ def test_the_command_measures_and_reports(command, tmp_path):
     assert 'epoch, round 2/2, mnist_flax: ' in process.stderr
 
 
+@pytest.mark.slow
 def test_the_command_measures_populations(command, tmp_path):
     process = command(
         'scripts/benchmark.py',
