@@ -14,7 +14,7 @@ from mnist_flax.checks import UserError, require
 from mnist_flax.files import lock
 from mnist_flax.results import RunResult, count_parameters
 from mnist_flax.settings import Plan, make_plan
-from mnist_flax.train import Trainer
+from mnist_flax.trainer import Trainer
 
 _CELLS, _CONFIGS = 'results.csv', 'configs.json'
 

@@ -50,7 +50,7 @@ def accuracy_plot(
         label = f'validation (after the epoch): {last:.2%} at the end{means}'
         _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
     # The first tenth of a long training may leave the axes: it would hide the rest.
-    lines = [line.get_ydata() for line in axes.lines]
+    lines = [np.asarray(line.get_ydata()) for line in axes.lines]
     shown = np.concatenate([line[len(line) // 10 :] for line in lines])
     margin = 0.05 * np.ptp(shown) + 1e-3
     axes.set_ylim(shown.min() - margin, shown.max() + margin)

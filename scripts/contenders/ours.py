@@ -8,7 +8,7 @@ import numpy as np
 
 from configs import default
 from mnist_flax import devices, population, settings
-from mnist_flax.train import Trainer
+from mnist_flax.trainer import Trainer
 from scripts.contenders import protocol
 
 
