@@ -3,7 +3,7 @@
 import json
 import pathlib
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import ml_collections
@@ -13,7 +13,7 @@ from mnist_flax.ablation_report import RECIPE, Cell
 from mnist_flax.checks import UserError, require
 from mnist_flax.files import lock
 from mnist_flax.results import RunResult, count_parameters
-from mnist_flax.settings import Plan, make_plan
+from mnist_flax.settings import Plan, make_plan, to_tree
 from mnist_flax.trainer import Trainer
 
 _CELLS, _CONFIGS = 'results.csv', 'configs.json'
@@ -62,7 +62,7 @@ def _ablate(
     num_seeds: int,
     names: Sequence[str],
 ) -> str:
-    trees = {name: json.loads(variant.to_json()) for name, variant in configs.items()}
+    trees = {name: to_tree(variant) for name, variant in configs.items()}
     cells, known_trees = _read(path)
     _check_same(path, trees, known_trees)
     seeds = range(num_seeds)
@@ -84,10 +84,8 @@ def _ablate(
         sum(len(plan.runs) for plan in plans.values()),
     )
     for name, plan in plans.items():
-        if not plan.runs:
-            continue
         known_trees[name] = trees[name]
-        for group in Trainer(plan, show=False).train():
+        for group in _train(plan):
             cells += [_to_cell(name, plan, result) for result in group]
             # The configs first: a crash between the two then leaves no runs without one.
             kept = {
@@ -96,12 +94,20 @@ def _ablate(
             }
             reports.write_files(path, kept)
             progress.report(cells[-len(group) :])
-
     # With variants that an earlier call has trained: p-values are adjusted for all.
-    wanted = [cell for cell in cells if cell.seed in seeds]
-    found = {cell.variant for cell in wanted}
+    return _report(recipe, [*configs], [cell for cell in cells if cell.seed in seeds], path)
+
+
+def _train(plan: Plan) -> Iterator[list[RunResult]]:
+    return Trainer(plan, show=False).train() if plan.runs else iter(())
+
+
+def _report(
+    recipe: Plan, variants: Sequence[str], cells: Sequence[Cell], path: pathlib.Path
+) -> str:
+    found = {cell.variant for cell in cells}
     comparisons = ablation_report.compare(
-        wanted, [name for name in configs if name in found]
+        cells, [name for name in variants if name in found]
     )
     dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
     epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'

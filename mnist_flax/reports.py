@@ -1,7 +1,6 @@
 """Numbers to the files of a report: metrics, history, config and figures."""
 
 import collections
-import json
 import pathlib
 import platform
 import tempfile
@@ -23,7 +22,7 @@ from mnist_flax.devices import count_cores
 from mnist_flax.files import write_atomically
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.results import RunResult, count_parameters, summarize_population
-from mnist_flax.settings import SWEPT, Plan
+from mnist_flax.settings import SWEPT, Plan, to_tree
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -189,7 +188,7 @@ def write_report(
     """
     files = {
         'history.csv': _history_csv(results),
-        'config.json': tables.to_json(json.loads(config.to_json())),
+        'config.json': tables.to_json(to_tree(config)),
         'metrics.json': tables.to_json(numbers),
         'metrics.txt': tables.to_text(numbers),
     }

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import json
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple
@@ -134,13 +135,7 @@ def make_plan(
       UserError: The config, the devices or the data are not usable.
     """
     settings = construct(Settings, config, 'config')
-    try:
-        config.to_json()
-    except TypeError as error:  # rather now than when the report is written
-        raise UserError(
-            f'config: found a value that cannot be written down ({error}); allowed: '
-            'numbers, texts, and tuples of them'
-        ) from error
+    to_tree(config)  # rather now than when the report is written
     if seeds is None:
         seeds = range(settings.seed, settings.seed + settings.runs)
     grid = construct(Sweep, settings.sweep, 'config.sweep').grid()
@@ -188,6 +183,21 @@ def make_plan(
             for seed in seeds
         ],
     )
+
+
+def to_tree(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Converts a config to what JSON can hold.
+
+    Raises:
+      UserError: It holds something else, such as a function.
+    """
+    try:
+        return json.loads(config.to_json())
+    except TypeError as error:
+        raise UserError(
+            f'config: found a value that cannot be written down ({error}); allowed: '
+            'numbers, texts, and tuples of them'
+        ) from error
 
 
 def _apply(
