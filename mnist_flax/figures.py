@@ -49,14 +49,14 @@ def accuracy_plot(
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
         label = f'validation (after the epoch): {last:.2%} at the end{means}'
         _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
-    # The first tenth of a long training may leave the axes: it would hide the rest.
+    # The start of a long training may leave the axes: it would hide the rest.
     lines = [np.asarray(line.get_ydata()) for line in axes.lines]
-    shown = np.concatenate([line[len(line) // 10 :] for line in lines])
+    shown = np.concatenate([line[len(line) // 20 :] for line in lines])
     margin = 0.05 * np.ptp(shown) + 1e-3
     axes.set_ylim(shown.min() - margin, shown.max() + margin)
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=1))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
     axes.grid(alpha=0.3)
     axes.legend(loc='lower right', fontsize='small' if len(histories) > 4 else None)
     return figure
