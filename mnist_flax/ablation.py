@@ -53,7 +53,8 @@ def ablate(
         )
     path = reports.prepare_workdir(workdir)
     with lock(path):
-        return _ablate(configs, path, num_seeds, [RECIPE, *names] if names else [*configs])
+        wanted = [name for name in configs if not names or name in (RECIPE, *names)]
+        return _ablate(configs, path, num_seeds, wanted)
 
 
 def _ablate(
