@@ -3,7 +3,7 @@
 import json
 import pathlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
@@ -79,14 +79,15 @@ def _ablate(
         # The devices are divided as for all seeds, so that a run does not depend on which
         # were missing.
         missing = [planned for planned in plan.runs if (name, planned.seed) not in done]
-        plans[name] = plan._replace(runs=missing)
+        if missing:
+            plans[name] = plan._replace(runs=missing)
     progress = _Progress(
         sum(name in names and seed in seeds for name, seed in done),
         sum(len(plan.runs) for plan in plans.values()),
     )
     for name, plan in plans.items():
         known_trees[name] = trees[name]
-        for group in _train(plan):
+        for group in Trainer(plan, show=False).train():
             cells += [_to_cell(name, plan, result) for result in group]
             # The configs first: a crash between the two then leaves no runs without one.
             kept = {
@@ -97,10 +98,6 @@ def _ablate(
             progress.report(cells[-len(group) :])
     # With variants that an earlier call has trained: p-values are adjusted for all.
     return _report(recipe, [*configs], [cell for cell in cells if cell.seed in seeds], path)
-
-
-def _train(plan: Plan) -> Iterator[list[RunResult]]:
-    return Trainer(plan, show=False).train() if plan.runs else iter(())
 
 
 def _report(

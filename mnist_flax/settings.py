@@ -264,7 +264,7 @@ def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | No
 
 
 def _check_fit(recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset) -> None:
-    """Tries the model and the augmentation as training will, without computing."""
+    """Calls the model and the augmentation, without computing anything."""
     num_classes = len(dataset.class_names)
     images = jax.ShapeDtypeStruct((2, *data.IMAGE_SHAPE), 'float32')
 
