@@ -8,18 +8,14 @@ from typing import Any
 
 import ml_collections
 
-from mnist_flax import ablation_report, figures, reports, tables
+from mnist_flax import ablation_report, figures, reports, tables, workdirs
 from mnist_flax.ablation_report import RECIPE, Cell
 from mnist_flax.checks import UserError, require
-from mnist_flax.files import lock
 from mnist_flax.results import RunResult, count_parameters
 from mnist_flax.settings import Plan, make_plan, to_tree
 from mnist_flax.trainer import Trainer
 
 _CELLS, _CONFIGS = 'results.csv', 'configs.json'
-
-# What says where and how a run is computed, not what it is.
-_MAY_DIFFER = ('.num_devices', '.runs_at_once', '.dataset.data_dir')
 
 
 def ablate(
@@ -51,8 +47,8 @@ def ablate(
             name in configs,
             f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
         )
-    path = reports.prepare_workdir(workdir)
-    with lock(path):
+    path = workdirs.prepare(workdir)
+    with workdirs.lock(path):
         wanted = [name for name in configs if not names or name in (RECIPE, *names)]
         return _ablate(configs, path, num_seeds, wanted)
 
@@ -94,7 +90,7 @@ def _ablate(
                 _CONFIGS: tables.to_json(known_trees).encode(),
                 _CELLS: ablation_report.to_csv(cells).encode(),
             }
-            reports.write_files(path, kept)
+            workdirs.write(path, kept)
             progress.report(cells[-len(group) :])
     # With variants that an earlier call has trained: p-values are adjusted for all.
     return _report(recipe, [*configs], [cell for cell in cells if cell.seed in seeds], path)
@@ -119,7 +115,7 @@ def _report(
     title = f'{dataset.full_name}, {epochs}: the recipe with one change'
     plot = ablation_report.plot(comparisons, title)
     files = {'ablation.md': table.encode(), 'ablation.png': figures.to_png(plot)}
-    reports.write_files(path, files)
+    workdirs.write(path, files)
     return table
 
 
@@ -204,30 +200,16 @@ def _read(path: pathlib.Path) -> tuple[list[Cell], dict[str, Any]]:
 def _check_same(
     path: pathlib.Path, trees: dict[str, Any], known_trees: dict[str, Any]
 ) -> None:
-    known = {name: known_trees[name] for name in trees if name in known_trees}
     differing = [
-        field
-        for field in _find_differences({name: trees[name] for name in known}, known)
-        if not field.endswith(_MAY_DIFFER)
+        f'{name}.{field}'
+        for name, known in known_trees.items()
+        for field in workdirs.find_differences(trees.get(name, known), known)
     ]
     require(
         not differing,
         f'--workdir: found in {path} runs of a config that differs in '
         f'{", ".join(differing)}; allowed: the same settings, or another folder',
     )
-
-
-def _find_differences(ours: Any, theirs: Any, path: str = '') -> list[str]:
-    """Lists the paths at which two trees of plain values differ."""
-    if isinstance(ours, dict) and isinstance(theirs, dict):
-        return [
-            found
-            for key in sorted({*ours, *theirs})
-            for found in _find_differences(
-                ours.get(key), theirs.get(key), f'{path}.{key}' if path else key
-            )
-        ]
-    return [] if ours == theirs else [path]
 
 
 def _to_cell(name: str, plan: Plan, result: RunResult) -> Cell:

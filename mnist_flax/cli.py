@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType
+from types import FrameType, TracebackType
 from typing import Any, NoReturn
 
 import ml_collections
@@ -16,6 +16,9 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mnist_flax.checks import UserError
+from mnist_flax.interrupts import Interrupted
+
+_ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
 flags.disclaim_key_flags()  # so that --help counts --config among the command's own flags
 
@@ -64,7 +67,7 @@ def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls ``main`` and exits.
 
     The exit status is 0; 1 after a `UserError`; 2 for flags or a config file that cannot
-    be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C.
+    be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after SIGTERM.
     """
     # Programs that were compiled once, by any run, are loaded: a second start takes 4 s on
     # 2 cores, not 15. Set here because JAX reads the environment when it is imported.
@@ -74,10 +77,17 @@ def run(main: Callable[[], None]) -> None:
         ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
     ):
         os.environ.setdefault(setting, value)
+    # What Orbax raises it logs too, with tracebacks, and its threads print more of them.
+    logging.get_absl_logger().addFilter(lambda line: 'orbax' not in line.pathname)
+    sys.excepthook = _show_traceback
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
-    signal.signal(signal.SIGINT, _exit_on_ctrl_c)
+    for number in _ENDS:
+        signal.signal(number, _exit_at_once)
     try:
         app.run(lambda argv: main(), flags_parser=_parse_flags)
+    except Interrupted as error:
+        number = error.signal_number
+        _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except UserError as error:
         if 'jax' in sys.modules and sys.modules['jax'].distributed.is_initialized():
             # An ordinary exit would wait for the other processes, which wait for this one.
@@ -156,15 +166,22 @@ def _explain_config_error(path: str, error: Exception) -> str:
     return f'--config: {error}; see the fields in {path}'
 
 
-def _exit_on_ctrl_c(signal_number: int, frame: FrameType | None) -> NoReturn:
+def _show_traceback(
+    kind: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    if str(error) != 'Event loop is closed':
+        sys.__excepthook__(kind, error, trace)
+
+
+def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
     # On a terminal the line of the progress bar is ended first. Not by print, which
     # cannot be entered again if it is what was interrupted.
     start = '\n' if sys.stderr.isatty() else ''
-    message = f'{start}error: interrupted; files already written are whole\n'
+    message = f'{start}error: {_ENDS[signal_number]}; files already written are whole\n'
     with contextlib.suppress(OSError):
         os.write(2, message.encode())
     # An ordinary exit would wait for, or crash in, whatever XLA's threads are doing.
-    os._exit(130)
+    os._exit(128 + signal_number)
 
 
 def _fail(message: str, status: int) -> NoReturn:

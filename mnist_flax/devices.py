@@ -9,6 +9,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_flax import cpu_conv
@@ -139,6 +140,17 @@ def replicate(mesh: Mesh, tree: Any) -> Any:
 def split_runs(mesh: Mesh, tree: Any) -> Any:
     """Copies arrays of the host to the devices, each the part of its runs (first axis)."""
     return _place(tree, NamedSharding(mesh, PartitionSpec(RUN)))
+
+
+def share(data: bytes) -> bytes:
+    """Gives every host what the first one has."""
+    if jax.process_count() == 1:
+        return data
+    size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
+    buffer = np.zeros(size, np.uint8)
+    if jax.process_index() == 0:
+        buffer[:] = np.frombuffer(data, np.uint8)
+    return bytes(multihost_utils.broadcast_one_to_all(buffer))
 
 
 def _place(tree: Any, sharding: NamedSharding) -> Any:

@@ -1,12 +1,8 @@
-"""Files appear under their final names when complete; a folder has one writer."""
+"""Files appear under their final names when they are complete."""
 
-import contextlib
-import fcntl
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
-
-from mnist_flax.checks import UserError
+from collections.abc import Mapping
 
 
 def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
@@ -32,21 +28,3 @@ def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
-
-
-@contextlib.contextmanager
-def lock(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from working in the folder; the system frees it with this one.
-
-    Raises:
-      UserError: Another process is at work there.
-    """
-    with (folder / '.lock').open('w') as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f'--workdir: another process is at work in {folder}; allowed: another '
-                'folder, or to wait until it has ended'
-            ) from error
-        yield

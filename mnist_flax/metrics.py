@@ -25,6 +25,7 @@ class Totals(NamedTuple):
 
     loss: Float[Array, '...']  # nats
     correct: Int[Array, '...']
+    finite: Int[Array, '...']  # examples whose loss is neither infinite nor not a number
     examples: Int[Array, '...']
 
     def means(self) -> tuple[float, float]:
@@ -39,7 +40,7 @@ class Totals(NamedTuple):
 
 def no_totals() -> Totals:
     """Starts a sum."""
-    return Totals(jnp.zeros(()), jnp.zeros((), jnp.int32), jnp.zeros((), jnp.int32))
+    return Totals(jnp.zeros(()), *[jnp.zeros((), jnp.int32)] * 3)
 
 
 def totals(
@@ -49,9 +50,11 @@ def totals(
 ) -> Totals:
     """Sums loss and correct predictions over the examples, or over those in ``mask``."""
     mask = jnp.ones(len(labels), bool) if mask is None else mask
+    of_each = losses(logits, labels)
     return Totals(
-        jnp.sum(losses(logits, labels), where=mask),
+        jnp.sum(of_each, where=mask),
         jnp.sum(is_correct(logits, labels), where=mask),
+        jnp.sum(jnp.isfinite(of_each), where=mask),
         mask.sum(),
     )
 

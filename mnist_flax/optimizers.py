@@ -114,6 +114,11 @@ class Optimizer:
             return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         return optimizer
 
+    @property
+    def depends_on_length(self) -> bool:
+        """Tells whether the learning rate of a step depends on how many there will be."""
+        return self.schedule != 'constant' or self.warmup > 0
+
     def unit_schedule(self) -> optax.Schedule:
         """Makes the schedule of a learning rate of 1."""
         if self.schedule == 'onecycle':

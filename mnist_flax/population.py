@@ -55,35 +55,50 @@ def train_epoch(
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     batch_size: int,
-    on_progress: Callable[[int, Totals], None] = lambda num_steps, totals: None,
+    on_progress: Callable[[int, Totals], bool] = lambda num_steps, totals: True,
+    totals: Totals | None = None,
+    first_step: int = 0,
 ) -> tuple[TrainState, Totals]:
     """Trains each run on every example once, in a new random order of its own.
+
+    An epoch that was left can be gone on with, and ends with the same bits.
 
     Args:
       mesh: The devices, of which those of one run divide ``batch_size`` evenly.
       recipe: What the runs share.
-      state: The runs after a whole number of epochs; the arrays are donated to the new
-        state, and cannot be used afterwards.
+      state: The runs; the arrays are donated to the new state, and cannot be used
+        afterwards.
       images: The training set, on every device.
       labels: Its labels.
       batch_size: Examples a step of one run, over all its devices.
       on_progress: Called now and then with the number of steps done since the last call
-        and the totals of the epoch so far, which it must not keep.
+        and the totals of the epoch so far, which it must not keep; tells whether to go
+        on.
+      totals: Those of the epoch's first steps, if it goes on after them; donated too.
+      first_step: How many these are, as a call that was told not to go on has left them.
 
     Returns:
       The new state, and by run the totals of the predictions made just before each step.
     """
     order = _order(mesh, state, labels, batch_size)
-    totals = _no_totals(mesh, state)
+    totals = no_totals(mesh, state) if totals is None else totals
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
-    for first, last in _slices(mesh, num_steps):
-        state, totals = program(
-            state, totals, order, images, labels, _bounds(mesh, first, last)
-        )
+    for first, last in _slices(mesh, first_step, num_steps):
+        bounds = _bounds(mesh, first, last, num_steps)
+        state, totals = program(state, totals, order, images, labels, bounds)
         jax.block_until_ready(totals)
-        on_progress(last - first, totals)
+        if not on_progress(last - first, totals):
+            break
     return state, totals
+
+
+def no_totals(mesh: Mesh, state: TrainState) -> Totals:
+    """Starts the sums of an epoch."""
+    num_runs = len(state.step)
+    return devices.split_runs(
+        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), metrics.no_totals())
+    )
 
 
 def compile_epoch(
@@ -101,8 +116,9 @@ def compile_epoch(
     """
     order = _order(mesh, state, labels, batch_size)
     program = _program(mesh, recipe, batch_size)
-    totals = _no_totals(mesh, state)
-    lowered = program.lower(state, totals, order, images, labels, _bounds(mesh, 0, 0))
+    num_steps = run.steps_per_epoch(len(labels), batch_size)
+    bounds = _bounds(mesh, 0, num_steps, num_steps)
+    lowered = program.lower(state, no_totals(mesh, state), order, images, labels, bounds)
     return _memory(lowered.compile())
 
 
@@ -146,29 +162,25 @@ def _order(mesh, state, labels, batch_size):
     return on_mesh(run.epoch_order, mesh, 1, **sizes)(state)
 
 
-def _no_totals(mesh, state):
-    num_runs = len(state.step)
-    return devices.split_runs(
-        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), metrics.no_totals())
-    )
-
-
 def _program(mesh, recipe, batch_size):
     return on_mesh(
         run.train_steps, mesh, 3, donate=(0, 1), recipe=recipe, batch_size=batch_size
     )
 
 
-def _slices(mesh, num_steps):
+def _slices(mesh, first_step, num_steps):
     count = min(SLICES_PER_EPOCH, num_steps) if devices.is_cpu(mesh) else 1
     ends = [num_steps * i // count for i in range(count + 1)]
-    return list(itertools.pairwise(ends))
+    return itertools.pairwise([first_step, *(end for end in ends if end > first_step)])
 
 
-def _bounds(mesh, first, last):
+def _bounds(mesh, first, last, num_steps):
     # None is the whole epoch: with a number of steps that the compiler knows, an
     # accelerator need not ask the host after each step whether to go on.
-    return np.array([first, last], np.int32) if devices.is_cpu(mesh) else None
+    whole = (first, last) == (0, num_steps)
+    if whole and not devices.is_cpu(mesh):
+        return None
+    return np.array([first, last], np.int32)
 
 
 def predict_logits(

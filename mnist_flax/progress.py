@@ -1,6 +1,5 @@
 """What a user sees while a run trains: a live bar on a terminal, a line an epoch."""
 
-import math
 import sys
 from collections.abc import Iterable, Sequence
 
@@ -21,17 +20,18 @@ class Progress:
     def __init__(
         self,
         num_runs: int,
-        at_once: int,
+        num_groups: int,
         num_epochs: int,
         steps_per_epoch: int,
         shown: bool = True,
     ):
         self._num_runs = num_runs
         self._num_epochs = num_epochs
+        self._steps_per_epoch = steps_per_epoch
         self._shown = shown and jax.process_index() == 0
         self._begun = 0
         self._bar = tqdm(
-            total=math.ceil(num_runs / at_once) * num_epochs * steps_per_epoch,
+            total=num_groups * num_epochs * steps_per_epoch,
             desc=f'epoch 1/{num_epochs}',
             unit='step',
             disable=not (self._shown and sys.stderr.isatty()),
@@ -56,6 +56,23 @@ class Progress:
             if len(listed) > 8:
                 listed = [*listed[:4], '...', listed[-1]]
             self._print(f'{which} of {self._num_runs}: {what} {", ".join(listed)}')
+
+    def skip(self, step: int) -> None:
+        """Announces that the runs go on after so many steps, if there are any."""
+        if not step:
+            return
+        epoch, rest = divmod(step, self._steps_per_epoch)
+        text = f'{epoch} of {self._num_epochs} epochs were done before'
+        if rest:
+            text = (
+                f'{epoch} of {self._num_epochs} epochs and {rest} of the next '
+                f'{self._steps_per_epoch} steps were done before'
+            )
+        self._print(text)
+        if not self._bar.disable:
+            # Not by `update`, which would take them for fast ones.
+            self._bar.initial += step
+            self._bar.n += step
 
     def advance(self, num_steps: int, totals: Totals) -> None:
         """Moves the bar by some training steps and shows the epoch's accuracy so far."""

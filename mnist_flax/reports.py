@@ -3,7 +3,6 @@
 import collections
 import pathlib
 import platform
-import tempfile
 from collections.abc import Mapping, Sequence
 from importlib import metadata
 from typing import Any
@@ -15,32 +14,14 @@ from jax.sharding import Mesh
 from jaxtyping import Int
 
 import mnist_flax
-from mnist_flax import metrics, tables
-from mnist_flax.checks import UserError
+from mnist_flax import metrics, tables, workdirs
 from mnist_flax.data import Dataset
 from mnist_flax.devices import count_cores
-from mnist_flax.files import write_atomically
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.results import RunResult, count_parameters, summarize_population
 from mnist_flax.settings import SWEPT, Plan, to_tree
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
-
-
-def prepare_workdir(workdir: str) -> pathlib.Path:
-    """Makes the folder and sees that files can be written to it.
-
-    Raises:
-      UserError: They cannot.
-    """
-    path = pathlib.Path(workdir).expanduser().absolute()
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise _not_writable(workdir, error) from error
-    return path
 
 
 def environment(mesh: Mesh) -> dict[str, Any]:
@@ -199,23 +180,11 @@ def write_report(
         )
         files['runs.md'] = runs_table(rows, numbers)
     contents = {name: text.encode() for name, text in files.items()} | figures
-    write_files(workdir, contents)
+    workdirs.write(workdir, contents)
     # Those of an earlier population would belong to nothing.
     for name in {'runs.csv', 'runs.md'} - contents.keys():
         (workdir / name).unlink(missing_ok=True)
     return sorted(contents)
-
-
-def write_files(workdir: pathlib.Path, files: Mapping[str, bytes]) -> None:
-    """Writes files by name into the folder; none appears before all are complete.
-
-    Raises:
-      UserError: A file cannot be written.
-    """
-    try:
-        write_atomically({workdir / name: content for name, content in files.items()})
-    except OSError as error:
-        raise _not_writable(str(workdir), error) from error
 
 
 def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
@@ -295,12 +264,5 @@ def _run_row(result: RunResult, labels: Int[np.ndarray, 'examples']) -> dict[str
         'seed': result.plan.seed,
         **result.numbers(labels),
         'train_seconds': result.train_seconds,
-        'diverged_in_epoch': result.diverged,
+        'diverged_in_epoch': result.diverged and result.diverged.epoch,
     }
-
-
-def _not_writable(workdir: str, error: OSError) -> UserError:
-    return UserError(
-        f'--workdir: cannot write to {workdir!r} ({error.strerror}); allowed: a folder '
-        'where files can be made'
-    )

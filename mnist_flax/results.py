@@ -4,7 +4,7 @@ import collections
 import dataclasses
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -22,6 +22,14 @@ NUMBERS = (
 )  # fmt: skip
 
 
+class Divergence(NamedTuple):
+    """Where a loss was first not finite."""
+
+    epoch: int  # counted from 1
+    step: int  # likewise, over all epochs
+    learning_rate: float  # of that step
+
+
 @dataclasses.dataclass(frozen=True)
 class RunResult:
     """One run after its last epoch, on the host."""
@@ -31,7 +39,7 @@ class RunResult:
     logits: Float[np.ndarray, 'examples classes']  # of the test images
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
     train_seconds: float  # of the runs side by side, divided by how many they can be
-    diverged: int | None  # the epoch whose loss was not finite; None is well
+    diverged: Divergence | None  # None is well
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
         """Measures the run; accuracies and calibration as fractions, losses in nats.

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from mnist_flax import augment, data, devices, models, optimizers, run
+from mnist_flax import augment, checkpoints, data, devices, models, optimizers, run
 from mnist_flax.checks import UserError, construct, construct_named, require
 
 # Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
@@ -44,6 +44,7 @@ class Settings:
     optimizer: ml_collections.ConfigDict
     augment: ml_collections.ConfigDict
     sweep: ml_collections.ConfigDict
+    checkpoint: ml_collections.ConfigDict
 
     def __post_init__(self) -> None:
         for name, low, high in (
@@ -114,6 +115,7 @@ class Plan(NamedTuple):
     dataset: data.Dataset
     recipe: run.Recipe
     runs: list[RunPlan]
+    checkpoint: checkpoints.Options
 
 
 def make_plan(
@@ -138,6 +140,7 @@ def make_plan(
     to_tree(config)  # rather now than when the report is written
     if seeds is None:
         seeds = range(settings.seed, settings.seed + settings.runs)
+    options = construct(checkpoints.Options, settings.checkpoint, 'config.checkpoint')
     grid = construct(Sweep, settings.sweep, 'config.sweep').grid()
     num_runs = len(grid) * len(seeds)
     mesh = devices.make_mesh(
@@ -182,6 +185,7 @@ def make_plan(
             for (swept, _), point in zip(points, numbers, strict=True)
             for seed in seeds
         ],
+        options,
     )
 
 

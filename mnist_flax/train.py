@@ -1,16 +1,21 @@
 """The story of the runs of a config: plan, training, evaluation, report."""
 
 import dataclasses
+import pathlib
 import time
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import ml_collections
+import numpy as np
+from flax import traverse_util
 
-from mnist_flax import models, reports
+from mnist_flax import checkpoints, models, reports, workdirs
 from mnist_flax.checks import UserError
 from mnist_flax.results import RunResult
-from mnist_flax.settings import Plan, make_plan
+from mnist_flax.settings import Plan, make_plan, to_tree
+from mnist_flax.snapshots import Store
 from mnist_flax.trainer import Trainer
 
 
@@ -25,48 +30,86 @@ class Result:
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Result:
     """Trains and tests the networks of a config and writes the report.
 
+    A run with the same settings that was left in the workdir is gone on with, and ends as
+    if it had not been left.
+
     Args:
       config: The settings, such as those of ``configs/default.py``.
-      workdir: Folder for the report; it is made if need be, and files of an earlier run
-        are replaced when this one has finished.
+      workdir: Folder for the report and the checkpoints; it is made if need be, and the
+        report of an earlier run is replaced when this one has finished.
 
     Returns:
       The final networks and numbers.
 
     Raises:
+      Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
       UserError: The config, the data or the workdir is not usable, or training diverged.
     """
     start = time.perf_counter()
     plan = make_plan(config)
-    # Of several hosts one reports; all compute the same numbers.
-    reporting = jax.process_index() == 0
+    # Of several hosts one writes; all compute the same numbers.
+    if jax.process_index() > 0:
+        return _train(config, plan, pathlib.Path(workdir), start)
+    folder = workdirs.prepare(workdir)
+    with workdirs.lock(folder):
+        workdirs.begin(folder, config, plan)
+        return _train(config, plan, folder, start)
+
+
+def _train(
+    config: ml_collections.ConfigDict, plan: Plan, folder: pathlib.Path, start: float
+) -> Result:
+    writing = jax.process_index() == 0
     environment = reports.environment(plan.mesh)
-    if reporting:
-        output_dir = reports.prepare_workdir(workdir)
+    if writing:
         _print_summary(environment['device'], plan)
-    trainer = Trainer(plan)
+    store = Store(folder / workdirs.CHECKPOINTS, plan)
+    trainer = Trainer(plan, store)
     results = [result for side_by_side in trainer.train() for result in side_by_side]
     if all(result.diverged for result in results):
-        raise UserError(_explain_divergence(results[0]))
+        raise UserError(_explain_divergence(results[-1], store.newest))
     numbers = {
         **reports.measure(plan, results),
         'compile_seconds': trainer.compile_seconds,
         'train_seconds': trainer.train_seconds,
         **environment,
     }
-    if reporting:
+    if writing:
+        _write_model(folder / workdirs.MODEL, config, plan, results)
         figures = reports.render_figures(plan.dataset, results)
-        numbers['total_seconds'] = time.perf_counter() - start
+        # With those of an earlier process, so that training is a part of them.
+        elapsed = time.perf_counter() - start
+        numbers['total_seconds'] = trainer.restored_seconds + elapsed
         written = reports.write_report(
-            output_dir, config, plan.dataset, results, numbers, figures
+            folder, config, plan.dataset, results, numbers, figures
         )
         print(
             f'{reports.conclude(numbers)}; {numbers["total_seconds"]:.0f} s, '
             f'{numbers["train_seconds"]:.0f} s of them training\n'
-            f'written to {output_dir}: {", ".join(written)}',
+            f'written to {folder}: {", ".join([*written, workdirs.MODEL])}',
             flush=True,
         )
     return Result(results, numbers)
+
+
+def _write_model(
+    path: pathlib.Path,
+    config: ml_collections.ConfigDict,
+    plan: Plan,
+    results: Sequence[RunResult],
+) -> None:
+    """Writes the networks alone, with what is needed to use them."""
+    variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in results])
+    about = {
+        'config': to_tree(config),
+        'dataset': plan.dataset.full_name,
+        'class_names': plan.dataset.class_names,
+        'runs': [
+            {'seed': run.plan.seed, **run.plan.swept, 'diverged': run.diverged is not None}
+            for run in results
+        ],
+    }
+    checkpoints.write(path, traverse_util.flatten_dict(variables, sep='.'), about)
 
 
 def _print_summary(device: str, plan: Plan) -> None:
@@ -79,9 +122,13 @@ def _print_summary(device: str, plan: Plan) -> None:
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 
-def _explain_divergence(result: RunResult) -> str:
+def _explain_divergence(result: RunResult, good: pathlib.Path | None) -> str:
+    found = result.diverged
+    assert found is not None
+    kept = f'the last good checkpoint is {good}' if good else 'no checkpoint came before'
     return (
-        f'training diverged in epoch {result.diverged}: found a loss that is not finite; '
-        'a config.optimizer.learning_rate below '
-        f'{result.plan.hyperparameters["learning_rate"]} may help'
+        f'training diverged in epoch {found.epoch} at step {found.step:,}, where the '
+        f'learning rate was {found.learning_rate:.3g}: found a loss that is not finite; '
+        'allowed: finite ones, to which a lower config.optimizer.learning_rate, '
+        f'config.optimizer.warmup=0.1 or config.optimizer.clip_norm=1 may lead; {kept}'
     )

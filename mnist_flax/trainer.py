@@ -2,55 +2,70 @@
 
 import math
 import time
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Iterator
+from contextlib import nullcontext
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from mnist_flax import devices, population, run
 from mnist_flax.checks import require
-from mnist_flax.metrics import EpochMetrics
+from mnist_flax.interrupts import Pending, put_off
+from mnist_flax.metrics import EpochMetrics, Totals
 from mnist_flax.progress import Progress
-from mnist_flax.results import RunResult
-from mnist_flax.settings import Plan, RunPlan
+from mnist_flax.results import Divergence, RunResult
+from mnist_flax.settings import Plan
+from mnist_flax.snapshots import Snapshot, Store
 
 
 class Trainer:
-    """Trains the runs of a plan, as many side by side as the devices hold."""
+    """Trains the runs of a plan, as many side by side as the devices hold.
 
-    def __init__(self, plan: Plan, show: bool = True):
+    With a store, training goes on from what is there, and is saved there.
+    """
+
+    def __init__(self, plan: Plan, store: Store | None = None, show: bool = True):
         self.compile_seconds = 0.0
         self.train_seconds = 0.0
+        self.restored_seconds = 0.0  # those that an earlier process had trained for
         self._arrays: Any = None  # the data on the devices, once compiled
         self._plan = plan
+        self._store = store
         self._show = show
         self._mesh = plan.mesh
         self._at_once = population.num_at_once(
             plan.mesh, len(plan.runs), plan.settings.runs_at_once
         )
+        self._steps_per_epoch = run.steps_per_epoch(
+            len(plan.dataset.train.labels), plan.settings.batch_size
+        )
+        self._num_steps = plan.settings.num_epochs * self._steps_per_epoch
 
     def train(self) -> Iterator[list[RunResult]]:
-        """Yields the results of runs that were trained side by side, group by group."""
-        plan = self._plan
+        """Yields the results of runs that were trained side by side, group by group.
+
+        Raises:
+          Interrupted: Ctrl-C or SIGTERM came, and the runs are saved.
+          UserError: Something cannot be saved, or what was saved cannot be gone on with.
+        """
         if self._arrays is None:
             self.compile()
+        groups = self._groups()
         progress = Progress(
-            num_runs=len(plan.runs),
-            at_once=self._at_once,
-            num_epochs=plan.settings.num_epochs,
-            steps_per_epoch=run.steps_per_epoch(
-                len(plan.dataset.train.labels), plan.settings.batch_size
-            ),
+            num_runs=len(self._plan.runs),
+            num_groups=len(groups),
+            num_epochs=self._plan.settings.num_epochs,
+            steps_per_epoch=self._steps_per_epoch,
             shown=self._show,
         )
         with progress:
-            for first in range(0, len(plan.runs), self._at_once):
-                group = plan.runs[first : first + self._at_once]
-                progress.begin([planned.seed for planned in group])
+            for group in groups:
+                progress.begin([self._plan.runs[i].seed for i in group])
                 # Not round the yield, where it would hold for the caller too.
                 with self._precision():
-                    results = self._train_group(group, progress)
+                    results = self._train_group(self._place(group), progress)
                 yield results
 
     def compile(self) -> None:
@@ -59,15 +74,13 @@ class Trainer:
         Raises:
           UserError: As many runs at once as the config wants do not fit.
         """
-        plan, dataset = self._plan, self._plan.dataset
+        plan = self._plan
         start = time.perf_counter()
         while True:
-            self._arrays = devices.replicate(
-                self._mesh, (*dataset.train, *dataset.validation, dataset.test.images)
-            )
+            self._arrays = devices.replicate(self._mesh, self._host_arrays())
             images, labels, *_, test_images = self._arrays
             with self._precision():
-                state = self._init(plan.runs[: self._at_once])
+                state = self._init(self._place(self._divide(0, len(plan.runs))[0]))
                 needed = max(
                     population.compile_epoch(
                         self._mesh,
@@ -102,62 +115,155 @@ class Trainer:
     def _precision(self):
         return jax.default_matmul_precision(self._plan.settings.matmul_precision)
 
-    def _init(self, group: Sequence[RunPlan]) -> run.TrainState:
+    def _groups(self) -> list[range]:
+        """Divides the runs; what has begun together goes on together."""
+        groups = self._store.begun() if self._store else []
+        first, end = groups[-1].stop if groups else 0, len(self._plan.runs)
+        return groups + self._divide(first, end)
+
+    def _divide(self, first: int, end: int) -> list[range]:
+        return [
+            range(start, min(start + self._at_once, end))
+            for start in range(first, end, self._at_once)
+        ]
+
+    def _place(self, runs: range) -> '_Group':
+        if runs in self._divide(0, len(self._plan.runs)):
+            return _Group(runs, self._mesh, self._at_once, self._arrays)
+        # It was begun on other devices, of which there were more or fewer.
+        settings, size = self._plan.settings, len(runs)
+        mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
+        arrays = devices.replicate(mesh, self._host_arrays())
+        return _Group(runs, mesh, population.num_at_once(mesh, size, size), arrays)
+
+    def _host_arrays(self):
+        dataset = self._plan.dataset
+        return (*dataset.train, *dataset.validation, dataset.test.images)
+
+    def _init(self, group: '_Group') -> run.TrainState:
         # Filled up to the common shape with runs whose results are dropped.
-        filled = [group[i % len(group)] for i in range(self._at_once)]
+        filled = [
+            self._plan.runs[group.runs[i % len(group.runs)]] for i in range(group.at_once)
+        ]
         hyperparameters = {
             name: [planned.hyperparameters[name] for planned in filled]
             for name in filled[0].hyperparameters
         }
         seeds = [planned.seed for planned in filled]
-        return population.init(self._mesh, self._plan.recipe, seeds, hyperparameters)
+        return population.init(group.mesh, self._plan.recipe, seeds, hyperparameters)
 
-    def _train_group(self, group: Sequence[RunPlan], progress: Progress) -> list[RunResult]:
-        settings, recipe, mesh = self._plan.settings, self._plan.recipe, self._mesh
-        images, labels, validation_images, validation_labels, test_images = self._arrays
+    def _train_group(self, group: '_Group', progress: Progress) -> list[RunResult]:
         state = self._init(group)
-        histories: list[list[EpochMetrics]] = [[] for _ in group]
-        diverged: list[int | None] = [None] * len(group)
-        seconds_of_all = 0.0
-        for epoch in range(1, settings.num_epochs + 1):
-            start = time.perf_counter()
-            state, totals = population.train_epoch(
-                mesh, recipe, state, images, labels, settings.batch_size, progress.advance
-            )
-            seconds = time.perf_counter() - start
-            seconds_of_all += seconds
-            validated = population.evaluate(
-                mesh, recipe, state, validation_images, validation_labels
-            )
-            # Runs that fill the group up have no history, and end the zip.
-            for i, (history, trained, tested) in enumerate(
-                zip(histories, totals.by_run(), validated.by_run(), strict=False)
-            ):
-                row = EpochMetrics(epoch, *trained.means(), *tested.means())
-                history.append(row)
-                # A step too far shows in the validation loss, if it was the epoch's last.
-                well = math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)
-                if not well and diverged[i] is None:
-                    diverged[i] = epoch
-            rows = [histories[i][-1] for i in range(len(group)) if diverged[i] is None]
-            progress.report(epoch, rows, len(group) - len(rows), seconds)
-            if all(diverged):
-                break
+        snapshot = Snapshot(
+            state=state,
+            totals=population.no_totals(group.mesh, state),
+            step=0,
+            histories=[[] for _ in group.runs],
+            diverged=[None] * len(group.runs),
+            seconds=0.0,
+        )
+        if self._store is None:
+            self._train_epochs(group, snapshot, progress, Pending())
+        else:
+            snapshot = self._store.restore(group.runs, snapshot, group.mesh)
+            progress.skip(snapshot.step)
+            self.restored_seconds += snapshot.seconds
+            # Several hosts could not agree on a step after which to save.
+            one_host = jax.process_count() == 1
+            with put_off() if one_host else nullcontext(Pending()) as pending:
+                self._train_epochs(group, snapshot, progress, pending)
+                self._store.finish()
+        self.train_seconds += snapshot.seconds
+        recipe, test_images = self._plan.recipe, group.arrays[-1]
         logits, variables = jax.device_get(
             (
-                population.predict_logits(mesh, recipe, state, test_images),
-                population.variables_to_test(mesh, recipe, state),
+                population.predict_logits(group.mesh, recipe, snapshot.state, test_images),
+                population.variables_to_test(group.mesh, recipe, snapshot.state),
             )
         )
-        self.train_seconds += seconds_of_all
         return [
             RunResult(
-                plan=planned,
-                history=histories[i],
+                plan=self._plan.runs[position],
+                history=snapshot.histories[i],
                 logits=np.asarray(logits[i]),
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),
-                train_seconds=seconds_of_all / self._at_once,
-                diverged=diverged[i],
+                train_seconds=snapshot.seconds / group.at_once,
+                diverged=snapshot.diverged[i],
             )
-            for i, planned in enumerate(group)
+            for i, position in enumerate(group.runs)
         ]
+
+    def _train_epochs(
+        self, group: '_Group', snapshot: Snapshot, progress: Progress, pending: Pending
+    ) -> None:
+        """Trains and saves until all is done, or a signal is pending."""
+        images, labels, *_ = group.arrays
+        every = self._plan.checkpoint.every
+
+        def on_progress(num_steps: int, totals: Totals) -> bool:
+            snapshot.step += num_steps
+            progress.advance(num_steps, totals)
+            return not pending.signal_number
+
+        while snapshot.step < self._num_steps and not all(snapshot.diverged):
+            start = time.perf_counter()
+            snapshot.state, snapshot.totals = population.train_epoch(
+                group.mesh,
+                self._plan.recipe,
+                snapshot.state,
+                images,
+                labels,
+                self._plan.settings.batch_size,
+                on_progress,
+                snapshot.totals,
+                snapshot.step % self._steps_per_epoch,
+            )
+            seconds = time.perf_counter() - start
+            snapshot.seconds += seconds
+            epoch, steps_of_next = divmod(snapshot.step, self._steps_per_epoch)
+            is_due = False
+            if not steps_of_next:
+                self._end_epoch(group, snapshot)
+                sick = snapshot.diverged
+                rows = [of[-1] for i, of in enumerate(snapshot.histories) if not sick[i]]
+                progress.report(epoch, rows, len(sick) - len(rows), seconds)
+                is_due = bool(every and epoch % every == 0)
+                is_due = is_due or snapshot.step == self._num_steps
+            is_well = not all(snapshot.diverged)
+            if self._store and is_well and (is_due or pending.signal_number):
+                pending.saved_in = self._store.save(group.runs, snapshot)
+            if pending.signal_number:
+                break
+
+    def _end_epoch(self, group: '_Group', snapshot: Snapshot) -> None:
+        """Validates the runs, and notes their numbers and which have diverged."""
+        validated = population.evaluate(
+            group.mesh, self._plan.recipe, snapshot.state, *group.arrays[2:4]
+        ).by_run()
+        trained = snapshot.totals.by_run()
+        snapshot.totals = population.no_totals(group.mesh, snapshot.state)
+        epoch = snapshot.step // self._steps_per_epoch
+        # Runs that fill the group up have no history.
+        for i, position in enumerate(group.runs):
+            row = EpochMetrics(epoch, *trained[i].means(), *validated[i].means())
+            snapshot.histories[i].append(row)
+            # A step too far shows in the validation loss, if it was the epoch's last.
+            well = math.isfinite(row.train_loss) and math.isfinite(row.validation_loss)
+            if not well and snapshot.diverged[i] is None:
+                # After the first loss that is not finite, none is.
+                steps_well = int(trained[i].finite) // self._plan.settings.batch_size
+                begun_at = snapshot.step - self._steps_per_epoch
+                step = min(begun_at + steps_well + 1, snapshot.step)
+                peak = self._plan.runs[position].hyperparameters['learning_rate']
+                schedule = self._plan.recipe.optimizer.unit_schedule()
+                rate = peak * float(schedule(step - 1))
+                snapshot.diverged[i] = Divergence(epoch, step, rate)
+
+
+class _Group(NamedTuple):
+    """Runs side by side, and where."""
+
+    runs: range  # positions in the plan
+    mesh: Mesh
+    at_once: int  # how many there are with the repeats that fill up the mesh
+    arrays: Any  # the data on its devices

@@ -62,9 +62,9 @@ def main() -> None:
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     _check_flags()
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import benchmark_report, devices, figures, reports
+    from mnist_flax import benchmark_report, devices, figures, workdirs
 
-    workdir = reports.prepare_workdir(_WORKDIR.value)
+    workdir = workdirs.prepare(_WORKDIR.value)
     with tempfile.TemporaryDirectory() as scratch:
         results = _measure(pathlib.Path(scratch))
     results['environment'] |= {'cpu': _cpu_name(), 'cores': devices.count_cores()}
@@ -73,7 +73,7 @@ def main() -> None:
     files = {'benchmark.json': numbers.encode(), 'benchmark.md': tables.encode()}
     for name, figure in benchmark_report.to_figures(results).items():
         files[name] = figures.to_png(figure)
-    reports.write_files(workdir, files)
+    workdirs.write(workdir, files)
     print(tables, end='')
 
 

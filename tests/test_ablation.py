@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import ablation as ablation_config
-from mnist_flax import ablation, ablation_report, figures
+from mnist_flax import ablation, ablation_report, figures, workdirs
 from mnist_flax.ablation_report import RECIPE, Cell
 from mnist_flax.checks import UserError
 
@@ -171,7 +171,7 @@ def test_every_variant_of_the_config_changes_the_recipe_and_nothing_else():
     assert len(configs) >= 8
     trees = {name: variant.to_dict() for name, variant in configs.items()}
     for name, changes in config.variants.items():
-        differing = ablation._find_differences(trees[name], trees[RECIPE])
+        differing = workdirs.find_differences(trees[name], trees[RECIPE])
         leaves = [
             f'{field}.{leaf}' if leaf else field
             for field, value in changes.items()

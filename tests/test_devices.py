@@ -98,14 +98,25 @@ def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough():
 
 
 def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
-    """Two processes over loopback: the same parameters, and only the first one writes."""
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        coordinator = f'127.0.0.1:{free.getsockname()[1]}'
+    """Two processes over loopback, for one epoch and then another.
 
-    def start(name, num_devices, *hosts):
+    The parameters are the same on both, and only the first one writes.
+    """
+
+    def find_coordinator():
+        with socket.socket() as free:
+            free.bind(('127.0.0.1', 0))
+            return f'127.0.0.1:{free.getsockname()[1]}'
+
+    def start(name, num_devices, num_epochs, *hosts):
         return subprocess.Popen(
-            [sys.executable, ROOT / 'tests/train_on_hosts.py', tmp_path / name, *hosts],
+            [
+                sys.executable,
+                ROOT / 'tests/train_on_hosts.py',
+                tmp_path / name,
+                num_epochs,
+                *hosts,
+            ],
             env={
                 **os.environ,
                 'PYTHONPATH': str(ROOT),
@@ -115,18 +126,26 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
             text=True,
         )
 
-    processes = [
-        start('first', 2, coordinator, '2', '0'),
-        start('second', 2, coordinator, '2', '1'),
-        start('one', 4),
-    ]
-    try:
-        for process in processes:
-            _, errors = process.communicate(timeout=240)
-            assert process.returncode == 0, errors
-    finally:
-        for process in processes:
-            process.kill()
+    def wait(processes):
+        try:
+            for process in processes:
+                _, errors = process.communicate(timeout=120)
+                assert process.returncode == 0, errors
+        finally:
+            for process in processes:
+                process.kill()
+
+    one = [start('one', 4, '2')]
+    for num_epochs in ('1', '2'):
+        address = find_coordinator()
+        wait(
+            [
+                start('first', 2, num_epochs, address, '2', '0'),
+                start('second', 2, num_epochs, address, '2', '1'),
+                *one,
+            ]
+        )
+        one = []
     first, second, one = (
         dict(np.load(tmp_path / name / 'params.npz')) for name in ('first', 'second', 'one')
     )
@@ -136,3 +155,5 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
     assert [path.name for path in (tmp_path / 'second').iterdir()] == ['params.npz']
     numbers = json.loads((tmp_path / 'first' / 'metrics.json').read_text())
     assert numbers['num_devices'] == 4
+    steps = {path.name for path in (tmp_path / 'first/checkpoints/runs_0-0').iterdir()}
+    assert steps == {'16', '32'}  # of 1,000 examples each

@@ -1,10 +1,6 @@
-import subprocess
-import sys
-
 import pytest
 
 from mnist_flax import files
-from mnist_flax.checks import UserError
 
 
 def test_a_file_is_replaced_and_nothing_else_is_left(tmp_path):
@@ -44,23 +40,3 @@ def test_of_several_files_all_are_replaced_or_none(tmp_path):
         files.write_atomically({first: b'new', second: b'new'})
     assert first.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [first]
-
-
-def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path):
-    program = (
-        'import pathlib, sys, time\n'
-        'from mnist_flax.files import lock\n'
-        'with lock(pathlib.Path(sys.argv[1])):\n'
-        '    print("locked", flush=True)\n'
-        '    time.sleep(60)\n'
-    )
-    process = subprocess.Popen(
-        [sys.executable, '-c', program, tmp_path], stdout=subprocess.PIPE, text=True
-    )
-    assert process.stdout.readline() == 'locked\n'
-    with pytest.raises(UserError, match='--workdir: another process is at work in'):
-        files.lock(tmp_path).__enter__()
-    process.kill()
-    process.communicate()
-    with files.lock(tmp_path):
-        pass

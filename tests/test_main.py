@@ -2,6 +2,10 @@
 
 import csv
 import json
+import os
+import pathlib
+import re
+import resource
 import signal
 import subprocess
 import sys
@@ -11,6 +15,7 @@ import tfds_directory
 from conftest import ROOT
 
 from configs import default
+from mnist_flax import checkpoints
 from mnist_flax.devices import count_cores
 
 OUTPUTS = {
@@ -22,6 +27,7 @@ OUTPUTS = {
     'metrics.txt',
     'sample_predictions.png',
 }
+KEPT = {'.lock', 'checkpoints', 'model'}
 SHORT = (
     '--config.dataset.train_split=train[:600]',
     '--config.dataset.test_split=test[:250]',
@@ -45,7 +51,7 @@ def short_run(command, tmp_path_factory):
 
 def test_every_output_is_there(short_run):
     _, workdir = short_run
-    assert {path.name for path in workdir.iterdir()} == OUTPUTS
+    assert {path.name for path in workdir.iterdir()} == OUTPUTS | KEPT
     for path in workdir.glob('*.png'):
         assert path.read_bytes().startswith(b'\x89PNG')
 
@@ -96,7 +102,10 @@ def test_a_population_is_one_command(command, tmp_path):
         f'--workdir={tmp_path}',
     )
     assert process.returncode == 0, process.stderr
-    assert {path.name for path in tmp_path.iterdir()} == OUTPUTS | {'runs.csv', 'runs.md'}
+    assert {path.name for path in tmp_path.iterdir()} == OUTPUTS | KEPT | {
+        'runs.csv',
+        'runs.md',
+    }
     with (tmp_path / 'runs.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [(row['learning_rate'], row['seed']) for row in rows] == [
@@ -172,7 +181,7 @@ def test_fashion_mnist_s_config_runs_the_same_pipeline(command, tmp_path, mnist)
     assert process.returncode == 0, process.stderr
     metrics = json.loads((tmp_path / 'outputs/metrics.json').read_text())
     assert metrics['dataset'] == 'fashion_mnist/1.0.0'
-    assert {path.name for path in (tmp_path / 'outputs').iterdir()} == OUTPUTS
+    assert {path.name for path in (tmp_path / 'outputs').iterdir()} == OUTPUTS | KEPT
 
 
 BROKEN_CONFIGS = {
@@ -289,25 +298,126 @@ def test_divergence_is_reported_and_nothing_overwritten(command, tmp_path, num_e
         f'--workdir={tmp_path}',
     )
     assert process.returncode == 1
-    assert 'error: training diverged in epoch 1: found a loss that is not' in process.stderr
+    step = 1 if num_examples == 100 else 2
+    assert process.stderr.startswith(f'error: training diverged in epoch 1 at step {step}')
+    assert 'where the learning rate was ' in process.stderr
+    assert 'e+29: found' in process.stderr or '1e+30: found' in process.stderr
+    assert process.stderr.endswith('no checkpoint came before\n')
     assert process.stderr.count('\n') == 1
-    assert list(tmp_path.iterdir()) == []
+    assert {path.name for path in tmp_path.iterdir()} == {'.lock', 'checkpoints'}
+    assert {path.name for path in (tmp_path / 'checkpoints').iterdir()} == {'config.json'}
 
 
-def test_ctrl_c_in_training_ends_at_once_and_overwrites_nothing(tmp_path):
-    (tmp_path / 'metrics.txt').write_text('an earlier run')
-    process = subprocess.Popen(
-        [sys.executable, '-m', 'mnist_flax.main', f'--workdir={tmp_path}',
-         '--config.dataset.train_split=train[:4000]', '--config.num_epochs=50'],
-        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+def start(workdir, *arguments, **options):
+    return subprocess.Popen(
+        [sys.executable, '-m', 'mnist_flax.main', f'--workdir={workdir}',
+         '--config.dataset.train_split=train[:4000]', *SHORT[1:2],
+         '--config.num_epochs=6', '--config.model.conv=xla',
+         '--config.model.features=(4,8)', *arguments],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options,
     )  # fmt: skip
-    assert any(line.startswith('epoch') for line in process.stdout)
-    process.send_signal(signal.SIGINT)
+
+
+@pytest.fixture(scope='module')
+def untouched(tmp_path_factory):
+    """What `start` ends with if nothing happens."""
+    workdir = tmp_path_factory.mktemp('untouched')
+    _, stderr = start(workdir).communicate(timeout=120)
+    assert stderr == ''
+    return read_timeless(workdir)
+
+
+def read_timeless(workdir):
+    metrics = json.loads((workdir / 'metrics.json').read_text())
+    files = (*workdir.glob('*.png'), *workdir.glob('history.csv'))
+    return (
+        {path.name: path.read_bytes() for path in files},
+        {name: value for name, value in metrics.items() if not name.endswith('seconds')},
+        {k: v.tobytes() for k, v in checkpoints.read(workdir / 'model').arrays.items()},
+    )
+
+
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
+    tmp_path, untouched, number
+):
+    (tmp_path / 'metrics.txt').write_text('an earlier run')
+    process = start(tmp_path)
+    assert any(line.startswith('epoch 2/6') for line in process.stdout)
+    process.send_signal(number)
     _, stderr = process.communicate(timeout=30)
-    assert process.returncode == 130
-    assert stderr == 'error: interrupted; files already written are whole\n'
-    assert [path.name for path in tmp_path.iterdir()] == ['metrics.txt']
+    if number == signal.SIGKILL:
+        assert (process.returncode, stderr) == (-9, '')
+    else:
+        assert process.returncode == 128 + number
+        first, second = stderr.splitlines()
+        assert first == 'saving the run; once more leaves at once'
+        word = 'interrupted' if number == signal.SIGINT else 'terminated'
+        found = re.fullmatch(
+            f'error: {word}; saved in (.*); the same command goes on from there', second
+        )
+        assert (pathlib.Path(found[1]) / 'SHA256SUMS').is_file()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        '.lock',
+        'checkpoints',
+        'metrics.txt',
+    }
     assert (tmp_path / 'metrics.txt').read_text() == 'an earlier run'
+    process = start(tmp_path)
+    stdout, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr) == (0, '')
+    assert re.search(r'^[1-5] of 6 epochs (and \d+ of .*)?were done before$', stdout, re.M)
+    assert read_timeless(tmp_path) == untouched
+
+
+def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path, untouched):
+    for _ in range(2):
+        stdout, stderr = start(tmp_path).communicate(timeout=60)
+        assert stderr == ''
+    assert '\n6 of 6 epochs were done before\n' in stdout
+    assert '\nepoch' not in stdout
+    assert read_timeless(tmp_path) == untouched
+    process = start(tmp_path, '--config.batch_size=64')
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.startswith('error: --workdir: found in ')
+    assert '(batch_size 128, here 64)' in stderr
+    assert stderr.count('\n') == 1
+    assert read_timeless(tmp_path) == untouched
+
+
+def test_a_workdir_has_one_process_at_work(tmp_path):
+    first = start(tmp_path, '--config.num_epochs=1000')
+    assert any(line.startswith('epoch') for line in first.stdout)
+    second = start(tmp_path)
+    _, stderr = second.communicate(timeout=60)
+    first.kill()
+    first.communicate()
+    assert second.returncode == 1
+    assert stderr.startswith(f'error: --workdir: another process is at work in {tmp_path}')
+    assert stderr.count('\n') == 1
+
+
+def test_a_disk_without_room_is_one_line_and_harms_nothing(tmp_path, untouched):
+    def limit_files():  # no file may grow beyond 8 kB, which the network's needs
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
+
+    process = start(tmp_path)
+    assert any(line.startswith('epoch 3/6') for line in process.stdout)
+    process.kill()
+    process.communicate()
+    kept = sorted((tmp_path / 'checkpoints').rglob('SHA256SUMS'))
+    # Nor need JAX try to keep there what it has compiled.
+    environment = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
+    process = start(tmp_path, preexec_fn=limit_files, env=environment)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert stderr.startswith('error: --workdir: cannot write the checkpoint ')
+    assert '(File too large); allowed: ' in stderr
+    assert stderr.count('\n') == 1
+    assert sorted((tmp_path / 'checkpoints').rglob('SHA256SUMS')) == kept
+    start(tmp_path).communicate(timeout=60)
+    assert read_timeless(tmp_path) == untouched
 
 
 def test_ctrl_c_is_not_swallowed(command):

@@ -87,6 +87,7 @@ def test_the_slices_of_an_epoch_do_not_change_its_result(
         def on_progress(num_steps, totals, steps=steps, seen=seen):
             steps.append(num_steps)
             seen.append(means(totals))  # of one example at least
+            return True
 
         state, totals = population.train_epoch(
             mesh, recipe, create_state(mesh, recipe), *examples, 8, on_progress
@@ -109,10 +110,10 @@ def test_an_epoch_for_accelerators_is_one_program_with_the_same_result(
         state = create_state(mesh, recipe)
         return population.train_epoch(mesh, recipe, state, *examples, 8, on_progress)
 
-    on_cpu, _ = train(lambda *call: None)
+    on_cpu, _ = train(lambda *call: True)
     calls = []
     monkeypatch.setattr(devices, 'is_cpu', lambda mesh: False)
-    on_accelerator, _ = train(lambda *call: calls.append(call))
+    on_accelerator, _ = train(lambda *call: calls.append(call) or True)
     assert [num_steps for num_steps, _ in calls] == [13]
     assert_close_params(on_accelerator.params, on_cpu.params)
 

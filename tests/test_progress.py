@@ -12,11 +12,11 @@ from mnist_flax.metrics import EpochMetrics, Totals
 from mnist_flax.progress import Progress
 
 ROW = EpochMetrics(1, 0.5, 0.9, 0.25, 0.95)
-TOTALS = Totals(np.array([2.0]), np.array([3]), np.array([4]))
+TOTALS = Totals(np.array([2.0]), np.array([3]), np.array([4]), np.array([4]))
 
 
 def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
-    with Progress(num_runs=1, at_once=1, num_epochs=10, steps_per_epoch=4) as progress:
+    with Progress(num_runs=1, num_groups=1, num_epochs=10, steps_per_epoch=4) as progress:
         progress.begin([0])
         progress.advance(4, TOTALS)
         progress.report(1, [ROW], 0, seconds=1.26)
@@ -30,7 +30,7 @@ def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
 
 def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
     other = EpochMetrics(1, 0.3, 0.92, 0.15, 0.97)
-    with Progress(num_runs=3, at_once=2, num_epochs=5, steps_per_epoch=4) as progress:
+    with Progress(num_runs=3, num_groups=2, num_epochs=5, steps_per_epoch=4) as progress:
         progress.begin([7, 8])
         progress.report(1, [ROW, other], 1, seconds=1.26)
         progress.begin([9])

@@ -7,9 +7,8 @@ import pytest
 from PIL import Image
 
 from mnist_flax import data, reports
-from mnist_flax.checks import UserError
 from mnist_flax.metrics import EpochMetrics
-from mnist_flax.results import RunResult
+from mnist_flax.results import Divergence, RunResult
 from mnist_flax.settings import RunPlan
 from mnist_flax.shards import Examples
 
@@ -43,7 +42,8 @@ def make_result(dataset, seed=0, num_mistakes=3, swept=None, diverged=None):
     plan = RunPlan(seed, swept or {}, {'learning_rate': 0.1})
     variables = {'params': {'kernel': np.zeros((3, 4))}}
     history = HISTORY[:diverged]
-    return RunResult(plan, history, logits, variables, 10.0 + seed, diverged)
+    where = diverged and Divergence(diverged, 9, 0.1)
+    return RunResult(plan, history, logits, variables, 10.0 + seed, where)
 
 
 def is_drawn(content):
@@ -122,28 +122,6 @@ def test_a_second_report_replaces_the_first_and_what_only_that_had(tmp_path, dat
     write(tmp_path, dataset, results[:1], {**NUMBERS, 'seed': 1})
     assert json.loads((tmp_path / 'metrics.json').read_text())['seed'] == 1
     assert not list(tmp_path.glob('runs.*'))
-
-
-def test_workdirs_are_made_and_probed(tmp_path):
-    path = reports.prepare_workdir(str(tmp_path / 'a/b'))
-    assert path.is_dir()
-    assert list(path.iterdir()) == []
-
-
-def test_a_workdir_that_cannot_be_one_is_refused(tmp_path):
-    (tmp_path / 'file').write_text('')
-    for workdir in (tmp_path / 'file', tmp_path / 'file/below'):
-        with pytest.raises(UserError, match='--workdir: cannot write to .*; allowed: '):
-            reports.prepare_workdir(str(workdir))
-
-
-def test_a_full_disk_is_reported(tmp_path, dataset, monkeypatch):
-    def no_space_left(files):
-        raise OSError(28, 'No space left on device')
-
-    monkeypatch.setattr(reports, 'write_atomically', no_space_left)
-    with pytest.raises(UserError, match='No space left on device'):
-        write(tmp_path, dataset, [make_result(dataset)])
 
 
 def table_of(dataset, results, **numbers):

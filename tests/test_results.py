@@ -5,7 +5,7 @@ import pytest
 
 from mnist_flax import results
 from mnist_flax.metrics import EpochMetrics
-from mnist_flax.results import RunResult
+from mnist_flax.results import Divergence, RunResult
 from mnist_flax.settings import RunPlan
 
 LABELS = np.array([0, 1, 1, 0])
@@ -16,7 +16,8 @@ def make_run(seed, probabilities, swept=None, diverged=None):
     logits = np.log(np.array([[1 - p, p] for p in probabilities])).astype(np.float32)
     plan = RunPlan(seed, swept or {}, {'learning_rate': 0.1})
     variables = {'params': {'kernel': np.zeros((3, 4))}, 'batch_stats': {'m': np.zeros(9)}}
-    return RunResult(plan, HISTORY, logits, variables, 1.5, diverged)
+    where = diverged and Divergence(diverged, 9, 0.1)
+    return RunResult(plan, HISTORY, logits, variables, 1.5, where)
 
 
 ALL_RIGHT = (0.2, 0.9, 0.8, 0.4)

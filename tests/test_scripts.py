@@ -97,7 +97,7 @@ def test_a_finished_ablation_trains_nothing_and_another_config_is_refused(comman
     other = command(*TINY, '--config.recipe.batch_size=50', f'--workdir={workdir}')
     assert other.returncode == 1
     assert other.stderr.startswith(f'error: --workdir: found in {workdir} runs of a config')
-    differing = 'that differs in no_dropout.batch_size, no_rotation.batch_size'
+    differing = 'recipe.batch_size, no_dropout.batch_size, no_rotation.batch_size;'
     assert differing in other.stderr
     assert {path.name: path.read_bytes() for path in workdir.iterdir()} == before
 

@@ -98,7 +98,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
     together = train_and_evaluate(config, str(tmp_path)).runs
     (of_all,) = needed
     monkeypatch.setattr(devices, 'memory', lambda mesh: of_all - 1)
-    in_groups = train_and_evaluate(config, str(tmp_path)).runs
+    in_groups = train_and_evaluate(config, str(tmp_path / 'in groups')).runs
     assert len(needed) == 3
     assert needed[2] < of_all
     assert 'runs 4 to 5 of 5: seeds 5, 6' in capsys.readouterr().out
@@ -107,7 +107,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
         np.testing.assert_allclose(run.logits, expected.logits, rtol=1e-3, atol=1e-4)
     config.runs_at_once = 5
     with pytest.raises(UserError, match='config.runs_at_once: found 5, which need'):
-        train_and_evaluate(config, str(tmp_path))
+        train_and_evaluate(config, str(tmp_path / 'at once'))
 
 
 def test_a_run_that_diverges_is_marked_and_left_out(tmp_path):
@@ -115,7 +115,16 @@ def test_a_run_that_diverges_is_marked_and_left_out(tmp_path):
     config.optimizer.name = 'sgd'
     config.sweep.learning_rate = (0.1, 1e30)
     result = train_and_evaluate(config, str(tmp_path))
-    assert [run.diverged for run in result.runs] == [None, None, 1, 1]
+    assert [run.diverged and run.diverged.epoch for run in result.runs] == [
+        None,
+        None,
+        1,
+        1,
+    ]
+    # Six steps an epoch; with such a rate the second one's loss is not finite.
+    assert [run.diverged[:2] for run in result.runs[2:]] == [(1, 2), (1, 2)]
+    for run in result.runs[2:]:
+        assert 0.9e30 < run.diverged.learning_rate < 1e30  # of the cosine's second step
     well, sick = result.metrics['points']
     assert (well['num_diverged'], sick['num_diverged']) == (0, 2)
     assert well['test_accuracy']['mean'] > 0.1

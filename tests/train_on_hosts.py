@@ -1,6 +1,6 @@
 """A short run for `test_devices`, alone or as one of several hosts; saves its parameters.
 
-Usage: train_on_hosts.py WORKDIR [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID]
+Usage: train_on_hosts.py WORKDIR NUM_EPOCHS [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID]
 """
 
 import pathlib
@@ -14,13 +14,16 @@ from mnist_flax import devices
 from mnist_flax.train import train_and_evaluate
 
 
-def main(workdir, coordinator_address=None, num_processes=None, process_id=None):
+def main(
+    workdir, num_epochs, coordinator_address=None, num_processes=None, process_id=None
+):
     if coordinator_address:
         devices.join_hosts(coordinator_address, int(num_processes), int(process_id))
     config = default.get_config()
-    config.update({'num_epochs': 1, 'batch_size': 64, 'num_devices': 4})
+    config.update({'num_epochs': int(num_epochs), 'batch_size': 64, 'num_devices': 4})
     config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:300]'})
     config.model.update({'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'})
+    config.optimizer.schedule = 'constant'  # so that more epochs can follow
     result = train_and_evaluate(config, workdir)
     pathlib.Path(workdir).mkdir(exist_ok=True)
     leaves = jax.tree.leaves_with_path(result.runs[0].variables['params'])

@@ -1,0 +1,227 @@
+"""Checkpoints: what is saved is read, and what is damaged is not."""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from mnist_flax import checkpoints
+from mnist_flax.checkpoints import Series
+from mnist_flax.checks import UserError
+
+ARRAYS = {
+    'state.params.Dense_0.kernel': np.arange(24, dtype=np.float32).reshape(2, 3, 4) / 7,
+    'state.step': np.array([7, 7], np.int32),
+    'state.key': np.array([[1, 2**32 - 1], [3, 4]], np.uint32),
+}
+ABOUT = {'histories': [[0.1, float('nan')], [1e-300, 2**40]], 'note': None}
+
+
+def save(folder, *steps, keep=3):
+    series = Series(folder, keep)
+    for step in steps:
+        series.save(step, {**ARRAYS, 'step': np.array(step)}, {**ABOUT, 'step': step})
+    series.close()
+    return folder
+
+
+@pytest.fixture(scope='module')
+def saved(tmp_path_factory):
+    return save(tmp_path_factory.mktemp('checkpoints') / 'series', 3, 6, 9)
+
+
+@pytest.fixture
+def folder(saved, tmp_path):
+    """A copy of three checkpoints."""
+    return pathlib.Path(shutil.copytree(saved, tmp_path / 'series'))
+
+
+def contents(folder):
+    return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
+
+
+def test_what_is_restored_is_what_was_saved(saved):
+    found = checkpoints.restore(saved)
+    assert found.path == saved / '9'
+    assert found.arrays.keys() == {*ARRAYS, 'step'}
+    for name, array in ARRAYS.items():
+        assert found.arrays[name].dtype == array.dtype
+        np.testing.assert_array_equal(found.arrays[name], array)
+    assert str(found.about) == str({**ABOUT, 'step': 9})  # as text, nan equals itself
+
+
+def test_the_last_ones_are_kept(tmp_path):
+    save(tmp_path, 1, 2, 3, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['2', '3']
+    save(tmp_path, 4, keep=2)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ['3', '4']
+
+
+def test_saving_goes_on_in_the_background(tmp_path):
+    series = Series(tmp_path, 3)
+    path = series.save(1, {'a': np.zeros(2_000_000)}, {})
+    assert not (path / 'SHA256SUMS').exists()
+    series.close()
+    assert (path / 'SHA256SUMS').exists()
+
+
+def test_of_a_folder_that_is_absent_or_has_none_nothing_is_restored(tmp_path):
+    assert checkpoints.restore(tmp_path / 'absent') is None
+    (tmp_path / 'notes').mkdir()
+    (tmp_path / '12').write_text('a file')
+    assert checkpoints.restore(tmp_path) is None
+
+
+FILES = ('_CHECKPOINT_METADATA', 'about/metadata', 'arrays/_METADATA', 'SHA256SUMS')
+LARGEST = 'the largest file'
+
+
+def find(path, name):
+    if name == LARGEST:
+        files = [file for file in (path / 'arrays').rglob('*') if file.is_file()]
+        return max(files, key=lambda file: file.stat().st_size)
+    return path / name
+
+
+def delete(file):
+    file.unlink()
+
+
+def truncate(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+
+
+def empty(file):
+    file.write_bytes(b'')
+
+
+def flip_a_bit(file):
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize('damage', [delete, truncate, empty, flip_a_bit])
+@pytest.mark.parametrize('name', [*FILES, LARGEST])
+def test_damage_is_noticed_and_the_one_before_is_used(folder, name, damage, capsys):
+    damage(find(folder / '9', name))
+    found = checkpoints.restore(folder)
+    assert found.about['step'] == 6
+    captured = capsys.readouterr()
+    assert captured.out == ''
+    if (name, damage) == ('SHA256SUMS', delete):
+        # As if its process had been killed before it was complete.
+        assert captured.err == ''
+        assert not (folder / '9').exists()
+    else:
+        assert captured.err.startswith(f'warning: checkpoint {folder / "9"} is damaged (')
+        assert captured.err.endswith('9.damaged, and the one before is used\n')
+        assert captured.err.count('\n') == 1
+        assert (folder / '9.damaged').is_dir()
+    # Training comes to the same step again, and can save it.
+    save(folder, 9)
+    assert checkpoints.restore(folder).about['step'] == 9
+
+
+def test_a_folder_of_which_half_is_gone_is_damaged(folder):
+    shutil.rmtree(folder / '9/arrays')
+    shutil.rmtree(folder / '6/about')
+    assert checkpoints.restore(folder).about['step'] == 3
+
+
+def test_an_older_one_without_checksums_was_not_left_by_a_kill(folder, capsys):
+    for step in ('9', '6'):
+        delete(folder / step / 'SHA256SUMS')
+    assert checkpoints.restore(folder).about['step'] == 3
+    assert f'warning: checkpoint {folder / "6"} is damaged' in capsys.readouterr().err
+
+
+def test_if_all_are_damaged_nothing_is_touched(folder):
+    for step in ('3', '6', '9'):
+        flip_a_bit(find(folder / step, LARGEST))
+    before = contents(folder)
+    with pytest.raises(
+        UserError, match='none of the checkpoints in .* is sound .*9 is dam'
+    ):
+        checkpoints.restore(folder)
+    assert contents(folder) == before
+
+
+def test_a_first_checkpoint_that_was_not_finished_is_none(tmp_path):
+    save(tmp_path, 1)
+    delete(tmp_path / '1/SHA256SUMS')
+    assert checkpoints.restore(tmp_path) is None
+    save(tmp_path, 1)
+    assert checkpoints.restore(tmp_path).about['step'] == 1
+
+
+def test_what_a_killed_process_left_half_written_goes(folder):
+    (folder / '12.orbax-checkpoint-tmp/arrays').mkdir(parents=True)
+    assert checkpoints.restore(folder).about['step'] == 9
+    save(folder, 12)
+    assert sorted(path.name for path in folder.iterdir()) == ['12', '6', '9']
+
+
+def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+    path = tmp_path / 'model'
+    for value in (1, 2):
+        checkpoints.write(path, {'a': np.array(value)}, {'value': value})
+        assert checkpoints.read(path).about == {'value': value}
+        assert int(checkpoints.read(path).arrays['a']) == value
+
+    def no_space_left(path):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(checkpoints, '_write_sums', no_space_left)
+    with pytest.raises(UserError, match='cannot write the checkpoint .*No space left'):
+        checkpoints.write(path, {'a': np.array(3)}, {'value': 3})
+    assert checkpoints.read(path).about == {'value': 2}
+    with pytest.raises(UserError, match='cannot write the checkpoint .*No space left'):
+        save(tmp_path / 'series', 1)
+
+
+def test_reading_one_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(UserError, match='checkpoint .*absent is damaged .*No such file'):
+        checkpoints.read(tmp_path / 'absent')
+
+
+def test_nothing_is_unpickled(saved):
+    """A pickle can run any code, so that a stranger's checkpoint must not be one."""
+    program = (
+        'import pathlib, sys\n'
+        'from mnist_flax import checkpoints\n'
+        'sys.addaudithook(lambda event, _: event == "pickle.find_class" and exit(event))\n'
+        'print(checkpoints.restore(pathlib.Path(sys.argv[1])).about["step"])\n'
+    )
+    process = subprocess.run(
+        [sys.executable, '-c', program, saved],
+        cwd=ROOT, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (process.returncode, process.stdout) == (0, '9\n'), process.stderr
+    for path in (ROOT / 'mnist_flax').rglob('*.py'):
+        text = path.read_text()
+        assert 'import pickle' not in text
+        assert 'allow_pickle=True' not in text
+
+
+def test_a_checkpoint_of_earlier_versions_is_read():
+    """Written with Python 3.11, jax 0.10.2 and orbax-checkpoint 0.12.8.
+
+    If it can no longer be read, users' runs cannot either: then say so in the README's
+    troubleshooting, and write it anew with `python tests/test_checkpoints.py`.
+    """
+    found = checkpoints.restore(ROOT / 'tests/checkpoint')
+    assert found.about['step'] == 9
+    for name, array in ARRAYS.items():
+        np.testing.assert_array_equal(found.arrays[name], array)
+
+
+if __name__ == '__main__':
+    shutil.rmtree(ROOT / 'tests/checkpoint', ignore_errors=True)
+    os.chdir(ROOT)
+    save(ROOT / 'tests/checkpoint', 9)
