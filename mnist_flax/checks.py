@@ -14,6 +14,11 @@ _T = TypeVar('_T')
 class UserError(Exception):
     """Something a user can mend; the message is one line: what, found, allowed."""
 
+    def __init__(self, message: str):
+        # The values in it can have lines and control characters of their own.
+        line = ' '.join(message.split())
+        super().__init__(''.join(c if c.isprintable() else repr(c)[1:-1] for c in line))
+
 
 def require(condition: bool, message: str) -> None:
     """Raises `UserError` with ``message`` unless ``condition`` holds."""
@@ -65,6 +70,13 @@ def construct(
             _has_type(value, parameter.annotation),
             f'{path}.{name}: found {value!r}; allowed: {allowed}',
         )
+        try:
+            arguments[name] = _as_float(value, parameter.annotation)
+        except OverflowError as error:
+            raise UserError(
+                f'{path}.{name}: found an integer that is too large ({error}); '
+                f'allowed: {allowed}'
+            ) from error
     return constructor(**arguments, **others)
 
 
@@ -126,6 +138,15 @@ def _has_type(value: Any, annotation: Any) -> bool:
     except typeguard.TypeCheckError:
         return False
     return True
+
+
+def _as_float(value: Any, annotation: Any) -> Any:
+    """Converts an integer where a float is wanted, as in ``learning_rate=1``."""
+    if annotation is float:
+        return float(value)
+    if annotation == tuple[float, ...]:
+        return tuple(map(float, value))
+    return value
 
 
 def _describe(parameter: inspect.Parameter) -> str:

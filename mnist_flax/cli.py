@@ -7,7 +7,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from types import FrameType, TracebackType
+from types import FrameType
 from typing import Any, NoReturn
 
 import ml_collections
@@ -79,7 +79,7 @@ def run(main: Callable[[], None]) -> None:
         os.environ.setdefault(setting, value)
     # What Orbax raises it logs too, with tracebacks, and its threads print more of them.
     logging.get_absl_logger().addFilter(lambda line: 'orbax' not in line.pathname)
-    sys.excepthook = _show_traceback
+    sys.unraisablehook = _show_unraisable
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
@@ -89,10 +89,6 @@ def run(main: Callable[[], None]) -> None:
         number = error.signal_number
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except UserError as error:
-        if 'jax' in sys.modules and sys.modules['jax'].distributed.is_initialized():
-            # An ordinary exit would wait for the other processes, which wait for this one.
-            print(f'error: {error}', file=sys.stderr, flush=True)
-            os._exit(1)
         _fail(str(error), 1)
 
 
@@ -166,11 +162,9 @@ def _explain_config_error(path: str, error: Exception) -> str:
     return f'--config: {error}; see the fields in {path}'
 
 
-def _show_traceback(
-    kind: type[BaseException], error: BaseException, trace: TracebackType | None
-) -> None:
-    if str(error) != 'Event loop is closed':
-        sys.__excepthook__(kind, error, trace)
+def _show_unraisable(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+        sys.__unraisablehook__(unraisable)
 
 
 def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
@@ -185,5 +179,8 @@ def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> NoReturn:
+    sys.stdout.flush()
     print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
-    sys.exit(status)
+    # An ordinary exit would wait for other hosts, which wait for this one, and have the
+    # threads of TensorStore print tracebacks.
+    os._exit(status)

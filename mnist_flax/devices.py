@@ -128,8 +128,10 @@ def is_cpu(mesh: Mesh) -> bool:
 
 
 def memory(mesh: Mesh) -> float:
-    """Finds how many bytes JAX may use on each device; infinite where it does not say."""
-    return (mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf)
+    """Finds how many bytes JAX may use on each device; on a CPU, what the machine has."""
+    if is_cpu(mesh):
+        return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
+    return float((mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf))
 
 
 def replicate(mesh: Mesh, tree: Any) -> Any:

@@ -26,6 +26,13 @@ SWEPT = {
 }
 
 
+# Of one program; each leaves 1 MB of logits and parameters to report on.
+MOST_RUNS = 10_000
+
+# A step is counted in 32 bits.
+_MOST_STEPS = 2**31 - 1
+
+
 @dataclasses.dataclass(frozen=True)
 class Settings:
     """The fields of a config; those that are subtrees have constructors of their own."""
@@ -49,7 +56,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low, high in (
             ('seed', 0, 2**32 - 1),
-            ('runs', 1, None),
+            ('runs', 1, MOST_RUNS),
             ('runs_at_once', 0, None),
             ('num_epochs', 1, None),
             ('batch_size', 1, None),
@@ -89,6 +96,11 @@ class Sweep:
                 len(set(values)) == len(values),
                 f'config.sweep.{field}: found {values}; allowed: different values',
             )
+
+    @property
+    def num_points(self) -> int:
+        """Counts the combinations."""
+        return math.prod(len(getattr(self, name)) or 1 for name in SWEPT)
 
     def grid(self) -> list[dict[str, float]]:
         """Lists the combinations, each as values by name; one without any, if none."""
@@ -141,8 +153,14 @@ def make_plan(
     if seeds is None:
         seeds = range(settings.seed, settings.seed + settings.runs)
     options = construct(checkpoints.Options, settings.checkpoint, 'config.checkpoint')
-    grid = construct(Sweep, settings.sweep, 'config.sweep').grid()
-    num_runs = len(grid) * len(seeds)
+    sweep = construct(Sweep, settings.sweep, 'config.sweep')
+    num_runs = sweep.num_points * len(seeds)
+    require(
+        num_runs <= MOST_RUNS,
+        f'config.sweep: found {num_runs} runs, {sweep.num_points} combinations with '
+        f'{len(seeds)} seeds; allowed: up to {MOST_RUNS}',
+    )
+    grid = sweep.grid()
     mesh = devices.make_mesh(
         settings.num_devices,
         settings.batch_size,
@@ -155,6 +173,12 @@ def make_plan(
         settings.batch_size <= num_examples,
         f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
         'the number of training examples',
+    )
+    most_epochs = _MOST_STEPS // run.steps_per_epoch(num_examples, settings.batch_size)
+    require(
+        settings.num_epochs <= most_epochs,
+        f'config.num_epochs: found {settings.num_epochs}; allowed: 1 to {most_epochs}, so '
+        'that steps can be counted',
     )
     points = [(swept, _apply(config, swept)) for swept in grid]
     recipe, *others = [_create_recipe(point, num_examples) for _, point in points]
@@ -174,7 +198,7 @@ def make_plan(
             f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
             'allowed: nothing, as config.augment has no amount above 0',
         )
-    _check_fit(recipe, used, dataset)
+    _check_fit(recipe, used, dataset, devices.memory(mesh))
     return Plan(
         settings,
         mesh,
@@ -197,7 +221,7 @@ def to_tree(config: ml_collections.ConfigDict) -> dict[str, Any]:
     """
     try:
         return json.loads(config.to_json())
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
         raise UserError(
             f'config: found a value that cannot be written down ({error}); allowed: '
             'numbers, texts, and tuples of them'
@@ -261,13 +285,15 @@ def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | No
     fields = settings.to_dict()
     strength = fields.pop('strength')
     require(
-        isinstance(strength, float | int) and 0 <= strength < math.inf,
+        type(strength) in (float, int) and 0 <= strength < math.inf,
         f'{path}.strength: found {strength!r}; allowed: 0 or more',
     )
     return construct_named(ml_collections.ConfigDict(fields), path)
 
 
-def _check_fit(recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset) -> None:
+def _check_fit(
+    recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset, memory: float
+) -> None:
     """Calls the model and the augmentation, without computing anything."""
     num_classes = len(dataset.class_names)
     images = jax.ShapeDtypeStruct((2, *data.IMAGE_SHAPE), 'float32')
@@ -276,11 +302,20 @@ def _check_fit(recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset) -
         keys = jax.random.split(jax.random.key(0), 2)
         dropout = models.Dropout(keys, jnp.float32(0)) if 'dropout_rate' in used else None
         variables = recipe.model.init(keys[0], images)
-        return recipe.model.apply(
+        logits, _ = recipe.model.apply(
             variables, images, train=False, dropout=dropout, mutable=['batch_stats']
-        )[0]
+        )
+        return logits, variables
 
-    logits = _try(forward, images, 'config.model')
+    logits, variables = _try(forward, images, 'config.model')
+    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(variables)]
+    # The least that training takes: 4 bytes for each, its gradient and two moments.
+    needed = 16 * sum(sizes)
+    require(
+        needed <= memory,
+        f'config.model: found {sum(sizes):,} parameters, which take {needed / 2**30:,.1f} '
+        f'GiB with gradients and moments; allowed: what {memory / 2**30:.1f} GiB hold',
+    )
     require(
         logits.shape == (2, num_classes),
         f'config.model: found logits of shape {logits.shape} for 2 images; allowed: '

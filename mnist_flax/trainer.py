@@ -95,12 +95,18 @@ class Trainer:
                     ),
                 )
             limit = devices.memory(self._mesh)
-            if needed <= limit or self._at_once == 1:
+            if needed <= limit:
                 break
+            gibibytes = f'{needed / 2**30:.1f} GiB on each device'
+            require(
+                self._at_once > 1,
+                f'config.batch_size: found {plan.settings.batch_size}, which with this '
+                f'config.model needs {gibibytes}; allowed: what {limit / 2**30:.1f} GiB hold',
+            )
             require(
                 plan.settings.runs_at_once == 0,
                 f'config.runs_at_once: found {self._at_once}, which need '
-                f'{needed / 2**30:.1f} GiB on each device; allowed: what '
+                f'{gibibytes}; allowed: what '
                 f'{limit / 2**30:.1f} GiB hold, or 0 to find it',
             )
             half = math.ceil(self._at_once / 2)

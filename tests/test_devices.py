@@ -93,8 +93,11 @@ def test_a_function_of_one_run_becomes_one_of_all(num_runs):
     np.testing.assert_allclose(actual, runs @ shared)
 
 
-def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough():
-    assert devices.memory(devices.make_mesh(1, 1)) == float('inf')
+def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough(monkeypatch):
+    mesh = devices.make_mesh(1, 1)
+    assert 2**30 < devices.memory(mesh) < 2**50  # of this machine
+    monkeypatch.setattr(devices, 'is_cpu', lambda mesh: False)
+    assert devices.memory(mesh) == float('inf')
 
 
 def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
