@@ -101,7 +101,8 @@ class Trainer:
             require(
                 self._at_once > 1,
                 f'config.batch_size: found {plan.settings.batch_size}, which with this '
-                f'config.model needs {gibibytes}; allowed: what {limit / 2**30:.1f} GiB hold',
+                f'config.model needs {gibibytes}; allowed: what '
+                f'{limit / 2**30:.1f} GiB hold',
             )
             require(
                 plan.settings.runs_at_once == 0,

@@ -3,6 +3,8 @@ import re
 import shlex
 import shutil
 import socket
+import struct
+import zlib
 
 import jax.numpy as jnp
 import numpy as np
@@ -164,6 +166,22 @@ def damaged(content: bytes, damage: str) -> bytes:
         'flip': content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :],
         'empty': b'',
     }[damage]
+
+
+def test_an_image_that_claims_to_be_huge_is_not_decoded(tmp_path, cache, monkeypatch):
+    """A few bytes of PNG can stand for gigabytes; nor are rarer formats tried."""
+    size = 20_000
+    images = np.zeros((1, 28, 28, 1), np.uint8)
+    header = struct.pack('>2I5B', size, size, 8, 0, 0, 0, 0)
+    chunk = b'IHDR' + header
+    bomb = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', len(header)) + chunk
+    bomb += struct.pack('>I', zlib.crc32(chunk)) + struct.pack('>I', 10**6) + b'IDAT'
+    for content, reason in ((bomb, f'{size}x{size} pixels'), (b'GIF89a', 'identify')):
+        monkeypatch.setattr(tfds_directory, '_png', lambda image, content=content: content)
+        root = tmp_path / reason.split()[0]
+        tfds_directory.write(root, 'mnist', images.repeat(2, 0), np.array([1, 2]))
+        with pytest.raises(UserError, match=f'data file .*: damaged .*{reason}'):
+            data.load('mnist', str(root), 'train', 'test', 'test', 0)
 
 
 @pytest.mark.parametrize('damage', ['truncate', 'flip', 'empty'])

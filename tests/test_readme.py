@@ -52,3 +52,11 @@ def test_every_file_that_the_documents_name_exists():
         assert named
         for path in {*named} - made:
             assert (ROOT / path).exists(), (document.name, path)
+
+
+def test_every_test_that_a_promise_names_exists():
+    named = re.findall(r'`(test_\w+)`', (ROOT / 'docs/reliability.md').read_text())
+    tests = ''.join(path.read_text() for path in (ROOT / 'tests').glob('test_*.py'))
+    assert len(named) > 15
+    for name in named:
+        assert f'\ndef {name}(' in tests, name
