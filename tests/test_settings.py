@@ -79,7 +79,7 @@ def change(config, path, value):
 @pytest.mark.parametrize(
     ('path', 'value', 'message'),
     [
-        ('runs', 0, 'config.runs: found 0; allowed: 1 or more'),
+        ('runs', 0, 'config.runs: found 0; allowed: 1 to 10000'),
         ('runs_at_once', -1, 'config.runs_at_once: found -1; allowed: 0 or more'),
         ('seed', 2**32 - 1, None),
         ('label_smoothing', 1.0, 'config.label_smoothing: found 1.0; allowed: 0 to less'),
