@@ -1,7 +1,8 @@
-"""Orbax checkpoints with checksums: saved in the background, the newest sound read."""
+"""Orbax checkpoints with checksums: saved in the background, the newest sound one read."""
 
 import dataclasses
 import hashlib
+import math
 import os
 import pathlib
 import re
@@ -11,14 +12,18 @@ from collections.abc import Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
 from mnist_flax.checks import UserError, require
 from mnist_flax.files import write_atomically
 
-# In the form of `sha256sum`. The last file to be written: a folder without it is not whole.
+# In the form of `sha256sum`.
 _SUMS = 'SHA256SUMS'
+
+# Of the arrays of a checkpoint in memory: a few bytes of compressed zeros can be terabytes.
+_MOST_BYTES = 8 * 2**30
 
 # Of several hosts the first one works on files; the others have nothing to wait for.
 _FIRST_HOST = ocp.options.MultiprocessingOptions(
@@ -56,27 +61,14 @@ class Checkpoint(NamedTuple):
 
 
 class Series:
-    """Saves checkpoints into a folder, of which it keeps the last ones."""
+    """Saves checkpoints into a folder, each named by its step, and keeps the last ones."""
 
     def __init__(self, folder: pathlib.Path, keep: int):
         self._folder = folder
-        # A thread of our own rather than Orbax's, since the checksums come after its files.
+        self._keep = keep
+        # One thread, so that checkpoints are complete in order.
         self._thread = futures.ThreadPoolExecutor(max_workers=1)
         self._saving: futures.Future[None] | None = None
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            self._manager = ocp.CheckpointManager(
-                folder.absolute(),
-                options=ocp.CheckpointManagerOptions(
-                    max_to_keep=keep,
-                    create=False,
-                    cleanup_tmp_directories=True,
-                    enable_async_checkpointing=False,
-                    multiprocessing_options=_FIRST_HOST,
-                ),
-            )
-        except Exception as error:  # Orbax and TensorStore have many types
-            raise _not_written(folder, error) from error
 
     def save(
         self, step: int, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
@@ -86,7 +78,7 @@ class Series:
         Args:
           step: Steps done; more than in any checkpoint of the folder.
           arrays: By name; they must not change until it is written.
-          about: Plain values by name.
+          about: Plain values by name, which must not change either.
 
         Returns:
           The folder of the checkpoint.
@@ -95,8 +87,9 @@ class Series:
           UserError: The one before cannot be written.
         """
         self.wait()
-        self._saving = self._thread.submit(self._save, step, arrays, about)
-        return self._folder / str(step)
+        path = self._folder / str(step)
+        self._saving = self._thread.submit(self._save, path, arrays, about)
+        return path
 
     def wait(self) -> None:
         """Waits until the last checkpoint is written.
@@ -111,21 +104,22 @@ class Series:
         """Waits likewise, and ends the thread."""
         with self._thread:
             self.wait()
-        self._manager.close()
 
-    def _save(self, step, arrays, about):
-        path = self._folder / str(step)
-        try:
-            self._manager.save(step, args=_to_save(arrays, about))
-            _write_sums(path)
-        except Exception as error:
-            raise _not_written(path, error) from error
+    def _save(self, path, arrays, about):
+        write(path, arrays, about)
+        for step in _list_steps(self._folder)[self._keep :]:
+            old = self._folder / str(step)
+            # Under another name first: what is half deleted would look damaged.
+            gone = old.rename(_beside(old, 'old'))
+            shutil.rmtree(gone, ignore_errors=True)
 
 
 def write(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
 ) -> None:
-    """Writes one checkpoint, in place of the one that is there.
+    """Writes a checkpoint, in place of the one that is there.
+
+    It appears under its name when it is complete.
 
     Args:
       path: Its folder.
@@ -133,25 +127,39 @@ def write(
       about: Plain values by name.
 
     Raises:
-      UserError: It cannot be written.
+      UserError: It cannot be written; what was there before is intact.
     """
-    new, old = (path.with_name(f'.{path.name}.{suffix}') for suffix in ('new', 'old'))
+    new, old = _beside(path, 'new'), _beside(path, 'old')
     try:
-        for left in (new, old):
-            shutil.rmtree(left, ignore_errors=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not path.exists():
+            old.rename(path)  # a process was killed between the two renames below
+        # What is left of killed processes, Orbax's own names included.
+        for left in (*path.parent.glob('.*.new*'), *path.parent.glob('.*.old')):
+            shutil.rmtree(left)
         with _open() as checkpointer:
-            checkpointer.save(new, args=_to_save(arrays, about))
-        _write_sums(new)
+            checkpointer.save(
+                new,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave(dict(arrays)),
+                    about=ocp.args.JsonSave(dict(about)),
+                ),
+            )
+        lines = [f'{_digest(new / name)}  {name}\n' for name in _list_files(new)]
+        write_atomically({new / _SUMS: ''.join(lines).encode()})
         if path.exists():
             path.rename(old)
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-    except Exception as error:
-        raise _not_written(path, error) from error
+    except Exception as error:  # Orbax and TensorStore have many types
+        raise UserError(
+            f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); allowed: '
+            'a disk with room where files can be made; what was there is whole'
+        ) from error
 
 
 def restore(folder: pathlib.Path) -> Checkpoint | None:
-    """Reads the newest sound checkpoint of a folder, and puts unsound newer ones aside.
+    """Reads the newest sound checkpoint of a folder, and puts damaged newer ones aside.
 
     Args:
       folder: Where a `Series` was saved; it need not exist.
@@ -162,41 +170,24 @@ def restore(folder: pathlib.Path) -> Checkpoint | None:
     Raises:
       UserError: All are damaged; they are left as they are.
     """
-    newest_first = sorted(_list_steps(folder), reverse=True)
-    damaged: dict[pathlib.Path, str] = {}
-    checkpoint = None
-    for step in newest_first:
+    damaged = {}
+    for step in _list_steps(folder):
         path = folder / str(step)
-        if step == newest_first[0] and not (path / _SUMS).exists():
-            # Its process was killed between Orbax's last file and ours. Only of the newest
-            # can that be the reason.
-            damaged[path] = ''
-            continue
         try:
             checkpoint = read(path)
-            break
         except UserError as error:
             damaged[path] = str(error)
-    reasons = list(filter(None, damaged.values()))
-    require(
-        checkpoint is not None or not reasons,
-        f'--workdir: none of the checkpoints in {folder} is sound ({"; ".join(reasons)}); '
-        'allowed: a copy of them that is, or --config.checkpoint.resume=false to start '
-        'afresh, which keeps them',
-    )
-    for path, reason in damaged.items():
-        if not reason:
-            shutil.rmtree(path)
             continue
-        aside = path.with_name(f'{path.name}.damaged')
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
-        print(
-            f'warning: {reason}; renamed to {aside.name}, and the one before is used',
-            file=sys.stderr,
-            flush=True,
-        )
-    return checkpoint
+        for unsound, reason in damaged.items():
+            _put_aside(unsound, reason)
+        return checkpoint
+    require(
+        not damaged,
+        f'--workdir: none of the checkpoints in {folder} is sound '
+        f'({"; ".join(damaged.values())}); allowed: a copy of them that is, or '
+        '--config.checkpoint.resume=false to start afresh, which keeps them',
+    )
+    return None
 
 
 def read(path: pathlib.Path) -> Checkpoint:
@@ -205,10 +196,17 @@ def read(path: pathlib.Path) -> Checkpoint:
     Nothing in it is executed, so that a stranger's is safe to read.
 
     Raises:
-      UserError: There is none, or it is damaged.
+      UserError: There is none, it is damaged, or it is larger than any of ours.
     """
     _verify(path)
     try:
+        described = ocp.StandardCheckpointHandler().metadata(path / 'arrays')
+        size = sum(
+            math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+            for leaf in jax.tree.leaves(described.tree)
+        )
+        if size > _MOST_BYTES:
+            raise ValueError(f'arrays of {size:,} bytes')
         with _open() as checkpointer:
             items = checkpointer.restore(
                 path.absolute(),
@@ -216,26 +214,9 @@ def read(path: pathlib.Path) -> Checkpoint:
                     arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
                 ),
             )
-        return Checkpoint(path, dict(items.arrays), items.about)
+        return Checkpoint(path, dict(items.arrays), dict(items.about))
     except Exception as error:
         raise UserError(f'checkpoint {path} cannot be read ({_reason(error)})') from error
-
-
-def _open() -> ocp.Checkpointer:
-    options = ocp.CompositeOptions(multiprocessing_options=_FIRST_HOST)
-    handler = ocp.CompositeCheckpointHandler(composite_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=_FIRST_HOST)
-
-
-def _to_save(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Any:
-    return ocp.args.Composite(
-        arrays=ocp.args.StandardSave(dict(arrays)), about=ocp.args.JsonSave(dict(about))
-    )
-
-
-def _write_sums(path: pathlib.Path) -> None:
-    lines = [f'{_digest(path / name)}  {name}\n' for name in _list_files(path)]
-    write_atomically({path / _SUMS: ''.join(lines).encode()})
 
 
 def _verify(path: pathlib.Path) -> None:
@@ -256,26 +237,44 @@ def _verify(path: pathlib.Path) -> None:
         )
 
 
+def _put_aside(path: pathlib.Path, reason: str) -> None:
+    aside = path.with_name(f'{path.name}.damaged')
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    except OSError as error:
+        raise UserError(f'{reason}, and cannot be renamed ({_reason(error)})') from error
+    print(
+        f'warning: {reason}; renamed to {aside.name}, and the one before is used',
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _open() -> ocp.Checkpointer:
+    options = ocp.CompositeOptions(multiprocessing_options=_FIRST_HOST)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=_FIRST_HOST)
+
+
+def _beside(path: pathlib.Path, suffix: str) -> pathlib.Path:
+    return path.with_name(f'.{path.name}.{suffix}')
+
+
 def _list_steps(folder: pathlib.Path) -> list[int]:
+    """Lists the steps of the checkpoints in a folder, the newest first."""
     if not folder.is_dir():
         return []
-    return [
-        int(path.name)
-        for path in folder.iterdir()
-        if path.name.isdecimal() and path.is_dir()
-    ]
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    steps = [int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name)]
+    return sorted(steps, reverse=True)
 
 
 def _list_files(path: pathlib.Path) -> list[str]:
-    files = (file for file in path.rglob('*') if file.is_file() and file.name != _SUMS)
-    return sorted(file.relative_to(path).as_posix() for file in files)
-
-
-def _not_written(path: pathlib.Path, error: Exception) -> UserError:
-    return UserError(
-        f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); allowed: a '
-        'disk with room where files can be made; earlier checkpoints are whole'
-    )
+    # Not those that a file browser or a network drive may have added.
+    files = (file for file in path.rglob('*') if file.is_file() and file.name[0] != '.')
+    names = (file.relative_to(path).as_posix() for file in files)
+    return sorted(name for name in names if name != _SUMS)
 
 
 def _digest(path: pathlib.Path) -> str:

@@ -77,8 +77,10 @@ def run(main: Callable[[], None]) -> None:
         ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
     ):
         os.environ.setdefault(setting, value)
-    # What Orbax raises it logs too, with tracebacks, and its threads print more of them.
-    logging.get_absl_logger().addFilter(lambda line: 'orbax' not in line.pathname)
+    # What Orbax raises it logs too, with tracebacks; TensorStore's threads print more.
+    logging.get_absl_logger().addFilter(
+        lambda line: 'orbax' not in line.pathname or not line.exc_info
+    )
     sys.unraisablehook = _show_unraisable
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:

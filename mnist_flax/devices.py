@@ -104,6 +104,8 @@ def join_hosts(
     Raises:
       UserError: The others cannot be found or reached.
     """
+    # Its handler of SIGTERM, which waits to be asked, would take the place of ours.
+    jax.config.update('jax_enable_preemption_service', False)
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
@@ -128,9 +130,13 @@ def is_cpu(mesh: Mesh) -> bool:
 
 
 def memory(mesh: Mesh) -> float:
-    """Finds how many bytes JAX may use on each device; on a CPU, what the machine has."""
+    """Finds how many bytes JAX may use on each device.
+
+    On a CPU that is its part of what the machine has; infinite where a device does not say.
+    """
     if is_cpu(mesh):
-        return float(os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES'))
+        of_all = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+        return of_all / len(mesh.local_devices)
     return float((mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf))
 
 
@@ -144,15 +150,21 @@ def split_runs(mesh: Mesh, tree: Any) -> Any:
     return _place(tree, NamedSharding(mesh, PartitionSpec(RUN)))
 
 
-def share(data: bytes) -> bytes:
-    """Gives every host what the first one has."""
+def share(text: str) -> str:
+    """Gives every host the text of the first one."""
     if jax.process_count() == 1:
-        return data
+        return text
+    data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
-    buffer = np.zeros(size, np.uint8)
-    if jax.process_index() == 0:
-        buffer[:] = np.frombuffer(data, np.uint8)
-    return bytes(multihost_utils.broadcast_one_to_all(buffer))
+    buffer = data if jax.process_index() == 0 else np.zeros(size, np.uint8)
+    return bytes(multihost_utils.broadcast_one_to_all(buffer)).decode()
+
+
+def share_arrays(arrays: list[np.ndarray]) -> list[np.ndarray]:
+    """Gives every host the arrays of the first one, which have the same shapes on all."""
+    if jax.process_count() == 1:
+        return arrays
+    return multihost_utils.broadcast_one_to_all(arrays)
 
 
 def _place(tree: Any, sharding: NamedSharding) -> Any:

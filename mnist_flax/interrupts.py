@@ -3,7 +3,6 @@
 import contextlib
 import dataclasses
 import os
-import pathlib
 import signal
 import sys
 import threading
@@ -14,25 +13,25 @@ from types import FrameType
 class Interrupted(KeyboardInterrupt):
     """Training was left because of a signal; the message says what was saved."""
 
-    def __init__(self, signal_number: int, saved_in: pathlib.Path | None):
-        saved = f'saved in {saved_in}' if saved_in else 'what was saved before is whole'
-        super().__init__(f'{saved}; the same command goes on from there')
+    def __init__(self, signal_number: int, message: str):
+        super().__init__(message)
         self.signal_number = signal_number
 
 
 @dataclasses.dataclass
 class Pending:
-    """The signal that has come, and where the run is saved."""
+    """The signal that has come, and what was done about it."""
 
     signal_number: int = 0  # none
-    saved_in: pathlib.Path | None = None
+    message: str = ''
 
 
 @contextlib.contextmanager
 def put_off() -> Iterator[Pending]:
     """Notes the first Ctrl-C or SIGTERM instead of ending the process.
 
-    The second one does what it would have done before.
+    The second one ends it, even while XLA computes, which Python would wait for; where
+    Ctrl-C is an exception, as in notebooks, it is one again.
 
     Raises:
       Interrupted: At the end, if a signal has come.
@@ -45,12 +44,10 @@ def put_off() -> Iterator[Pending]:
         number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)
     }
 
-    def put_back() -> None:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
     def note(number: int, frame: FrameType | None) -> None:
-        put_back()
+        for each, handler in previous.items():
+            is_exception = handler is signal.default_int_handler
+            signal.signal(each, handler if is_exception else signal.SIG_DFL)
         pending.signal_number = number
         # Not by print, which cannot be entered again if it is what was interrupted. On a
         # terminal the line of the progress bar is ended first.
@@ -63,6 +60,7 @@ def put_off() -> Iterator[Pending]:
     try:
         yield pending
     finally:
-        put_back()
+        for number, handler in previous.items():
+            signal.signal(number, handler)
     if pending.signal_number:
-        raise Interrupted(pending.signal_number, pending.saved_in)
+        raise Interrupted(pending.signal_number, pending.message)

@@ -9,7 +9,8 @@ cli.define_hosts()
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',
-    'Folder for figures and metrics; those of an earlier run are replaced.',
+    'Folder for the report, the network and the checkpoints. A run there with the same '
+    'settings is gone on with; one with others is refused.',
 )
 
 

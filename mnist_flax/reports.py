@@ -67,8 +67,10 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
         points = summarize_population(results, labels)
         numbers = points[0] if len(points) == 1 else {'points': points}
         numbers['seeds'] = sorted({result.plan.seed for result in results})
+    changes = list(dict.fromkeys(change for run in results for change in run.changes))
     return {
         **numbers,
+        **({'changed_settings': changes} if changes else {}),
         'num_parameters': count_parameters(results[0]),
         'num_epochs': settings.num_epochs,
         'batch_size': settings.batch_size,

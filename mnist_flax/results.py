@@ -40,6 +40,7 @@ class RunResult:
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
     train_seconds: float  # of the runs side by side, divided by how many they can be
     diverged: Divergence | None  # None is well
+    changes: tuple[str, ...] = ()  # of settings while it was trained
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
         """Measures the run; accuracies and calibration as fractions, losses in nats.

@@ -4,17 +4,16 @@ import dataclasses
 import itertools
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
-import jax
-import jax.numpy as jnp
 import ml_collections
 from jax.sharding import Mesh
 
-from mnist_flax import augment, checkpoints, data, devices, models, optimizers, run
+from mnist_flax import augment, checkpoints, data, devices, optimizers, run
 from mnist_flax.checks import UserError, construct, construct_named, require
+from mnist_flax.fit import check_fit
 
 # Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
 SWEPT = {
@@ -26,8 +25,8 @@ SWEPT = {
 }
 
 
-# Of one program; each leaves 1 MB of logits and parameters to report on.
-MOST_RUNS = 10_000
+# Each leaves 1 MB of logits and parameters in memory to report on.
+_MOST_RUNS = 10_000
 
 # A step is counted in 32 bits.
 _MOST_STEPS = 2**31 - 1
@@ -56,7 +55,7 @@ class Settings:
     def __post_init__(self) -> None:
         for name, low, high in (
             ('seed', 0, 2**32 - 1),
-            ('runs', 1, MOST_RUNS),
+            ('runs', 1, _MOST_RUNS),
             ('runs_at_once', 0, None),
             ('num_epochs', 1, None),
             ('batch_size', 1, None),
@@ -156,9 +155,9 @@ def make_plan(
     sweep = construct(Sweep, settings.sweep, 'config.sweep')
     num_runs = sweep.num_points * len(seeds)
     require(
-        num_runs <= MOST_RUNS,
+        num_runs <= _MOST_RUNS,
         f'config.sweep: found {num_runs} runs, {sweep.num_points} combinations with '
-        f'{len(seeds)} seeds; allowed: up to {MOST_RUNS}',
+        f'{len(seeds)} seeds; allowed: up to {_MOST_RUNS}',
     )
     grid = sweep.grid()
     mesh = devices.make_mesh(
@@ -198,7 +197,7 @@ def make_plan(
             f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
             'allowed: nothing, as config.augment has no amount above 0',
         )
-    _check_fit(recipe, used, dataset, devices.memory(mesh))
+    check_fit(recipe, used, dataset, devices.memory(mesh))
     return Plan(
         settings,
         mesh,
@@ -289,59 +288,3 @@ def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | No
         f'{path}.strength: found {strength!r}; allowed: 0 or more',
     )
     return construct_named(ml_collections.ConfigDict(fields), path)
-
-
-def _check_fit(
-    recipe: run.Recipe, used: Sequence[str], dataset: data.Dataset, memory: float
-) -> None:
-    """Calls the model and the augmentation, without computing anything."""
-    num_classes = len(dataset.class_names)
-    images = jax.ShapeDtypeStruct((2, *data.IMAGE_SHAPE), 'float32')
-
-    def forward(images: Any) -> Any:
-        keys = jax.random.split(jax.random.key(0), 2)
-        dropout = models.Dropout(keys, jnp.float32(0)) if 'dropout_rate' in used else None
-        variables = recipe.model.init(keys[0], images)
-        logits, _ = recipe.model.apply(
-            variables, images, train=False, dropout=dropout, mutable=['batch_stats']
-        )
-        return logits, variables
-
-    logits, variables = _try(forward, images, 'config.model')
-    sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(variables)]
-    # The least that training takes: 4 bytes for each, its gradient and two moments.
-    needed = 16 * sum(sizes)
-    require(
-        needed <= memory,
-        f'config.model: found {sum(sizes):,} parameters, which take {needed / 2**30:,.1f} '
-        f'GiB with gradients and moments; allowed: what {memory / 2**30:.1f} GiB hold',
-    )
-    require(
-        logits.shape == (2, num_classes),
-        f'config.model: found logits of shape {logits.shape} for 2 images; allowed: '
-        f'num_classes = {num_classes} for each, as many as {dataset.full_name} has',
-    )
-    transform = recipe.augment
-    if transform is not None:
-
-        def change(images: Any) -> Any:
-            keys = jax.random.split(jax.random.key(0), 2)
-            return jax.vmap(transform, (0, 0, None))(keys, images, jnp.float32(1))
-
-        changed = _try(change, images, 'config.augment')
-        require(
-            changed.shape == images.shape,
-            f'config.augment: found images of shape {changed.shape[1:]} after the '
-            f'augmentation; allowed: {data.IMAGE_SHAPE}',
-        )
-
-
-def _try(function: Callable[..., Any], images: Any, path: str) -> Any:
-    try:
-        return jax.eval_shape(function, images)
-    except Exception as error:  # the code is a user's, who may have made any mistake
-        message = ' '.join(str(error).split())[:300]
-        raise UserError(
-            f'{path}: found a function that fails ({type(error).__name__}: {message}); '
-            'allowed: one that can be called as in README.md, "Add"'
-        ) from error

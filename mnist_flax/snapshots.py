@@ -1,7 +1,6 @@
 """The runs of a plan between two steps, kept in a workdir and brought back from there."""
 
 import dataclasses
-import io
 import json
 import pathlib
 import re
@@ -11,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from mnist_flax import checkpoints, devices, run
+from mnist_flax import checkpoints, devices, run, workdirs
 from mnist_flax.checkpoints import Checkpoint, Series
-from mnist_flax.checks import require
+from mnist_flax.checks import UserError, require
 from mnist_flax.metrics import EpochMetrics, Totals
 from mnist_flax.results import Divergence
 from mnist_flax.run import TrainState
@@ -30,31 +29,35 @@ class Snapshot:
     histories: list[list[EpochMetrics]]  # by run, as are the next
     diverged: list[Divergence | None]
     seconds: float  # of training
+    changes: list[str]  # of settings, that the user has allowed
 
 
 class Store:
     """Keeps snapshots of groups of runs, each group in a folder ``runs_FIRST-LAST``."""
 
-    def __init__(self, folder: pathlib.Path, plan: Plan):
-        self.newest: pathlib.Path | None = None  # snapshot of the last group
+    def __init__(self, folder: pathlib.Path, plan: Plan, config: dict[str, Any]):
+        self.newest: pathlib.Path | None = None  # snapshot of the group that is trained
         self._folder = folder
         self._plan = plan
-        self._series: Series | None = None  # of the group that is being trained
+        self._config = config
+        self._series: Series | None = None
+        num_examples = len(plan.dataset.train.labels)
+        per_epoch = run.steps_per_epoch(num_examples, plan.settings.batch_size)
+        self._num_steps = plan.settings.num_epochs * per_epoch
 
     def begun(self) -> list[range]:
         """Lists the groups that have snapshots, as positions in the plan, in order."""
-        groups = []
+        found = []
         if _is_first_host() and self._folder.is_dir():
             for path in self._folder.iterdir():
                 if match := re.fullmatch(r'runs_(\d+)-(\d+)', path.name):
-                    groups.append([int(match[1]), int(match[2]) + 1])
-        shared = json.loads(devices.share(json.dumps(sorted(groups)).encode()))
-        # A folder is made a moment before the first snapshot, or by someone else.
-        sound: list[range] = []
-        for first, end in shared:
-            if first == (sound[-1].stop if sound else 0) and first < end:
-                sound.append(range(first, min(end, len(self._plan.runs))))
-        return sound
+                    found.append([int(match[1]), int(match[2]) + 1])
+        groups: list[range] = []
+        for first, end in json.loads(devices.share(json.dumps(sorted(found)))):
+            # Not someone else's folder, which could be about any runs.
+            if (groups[-1].stop if groups else 0) <= first < end <= len(self._plan.runs):
+                groups.append(range(first, end))
+        return groups
 
     def restore(self, group: range, fresh: Snapshot, mesh: Mesh) -> Snapshot:
         """Brings back the newest sound snapshot of a group.
@@ -68,58 +71,71 @@ class Store:
           The snapshot, or ``fresh`` if there is none.
 
         Raises:
-          UserError: All are damaged, or of another network, or longer than wanted.
+          UserError: All are damaged, or of a run with other settings.
         """
-        checkpoint = self._find(group)
-        if checkpoint is None:
-            self.newest = None
+        parts = _parts(fresh)
+        rows = [
+            np.zeros((len(group), *x.shape[1:]), x.dtype) for x in jax.tree.leaves(parts)
+        ]
+        found: dict[str, Any] = {'error': None, 'path': None}
+        if _is_first_host():
+            try:
+                if checkpoint := checkpoints.restore(self._path(group)):
+                    found['path'] = str(checkpoint.path)
+                    found |= self._check(group, checkpoint)
+                    rows = _read_rows(parts, len(group), checkpoint)
+            except UserError as error:
+                found['error'] = str(error)
+        found = json.loads(devices.share(json.dumps(found)))
+        if found['error']:
+            raise UserError(found['error'])
+        self.newest = found['path'] and pathlib.Path(found['path'])
+        if self.newest is None:
             return fresh
-        self.newest, about = checkpoint.path, checkpoint.about
-        step = about['step']
-        num_examples = len(self._plan.dataset.train.labels)
-        per_epoch = run.steps_per_epoch(num_examples, self._plan.settings.batch_size)
-        num_steps = self._plan.settings.num_epochs * per_epoch
-        require(
-            step <= num_steps,
-            f'config.num_epochs: found {self._plan.settings.num_epochs}, which are '
-            f'{num_steps} steps, where {checkpoint.path} is of step {step}; allowed: no '
-            'less',
-        )
-        state, totals = _from_arrays(checkpoint, len(group), fresh, mesh)
+        # As in a fresh state, runs are repeated up to the common shape.
+        repeats = np.arange(len(fresh.state.step)) % len(group)
+        rows = [array[repeats] for array in devices.share_arrays(rows)]
+        restored = jax.tree.unflatten(jax.tree.structure(parts), rows)
+        restored = devices.split_runs(mesh, restored)
         return Snapshot(
-            state=state,
-            totals=totals,
-            step=step,
-            histories=[
-                [EpochMetrics(*row) for row in history] for history in about['histories']
-            ],
-            diverged=[found and Divergence(*found) for found in about['diverged']],
-            seconds=about['seconds'],
+            state=restored['state'].replace(
+                key=jax.random.wrap_key_data(restored['state'].key),
+                hyperparameters=fresh.state.hyperparameters,
+            ),
+            totals=restored['totals'],
+            step=found['step'],
+            histories=[[EpochMetrics(*row) for row in rows] for rows in found['histories']],
+            diverged=[where and Divergence(*where) for where in found['diverged']],
+            seconds=found['seconds'],
+            changes=found['changes'],
         )
 
-    def save(self, group: range, snapshot: Snapshot) -> pathlib.Path:
-        """Begins to write a snapshot, which can be trained on meanwhile.
+    def save(self, group: range, snapshot: Snapshot) -> None:
+        """Begins to write a snapshot, unless none of its runs is well.
 
-        Returns:
-          Where to.
+        They can be trained on meanwhile.
 
         Raises:
-          UserError: It, or the one before, cannot be written.
+          UserError: The one before cannot be written.
         """
-        path = self._path(group)
-        arrays = _to_arrays(snapshot, len(group))
-        if not _is_first_host():
-            return path
+        # Copied, as training goes on in the same memory while these are written.
+        arrays = {
+            name: np.array(leaf)[: len(group)]
+            for name, leaf in _name_leaves(_parts(snapshot)).items()
+        }
+        if not _is_first_host() or not any(_are_well(arrays, snapshot)):
+            return
         if self._series is None:
-            self._series = Series(path, self._plan.checkpoint.keep)
+            self._series = Series(self._path(group), self._plan.checkpoint.keep)
         about = {
+            'config': self._config,
             'step': snapshot.step,
-            'histories': snapshot.histories,
-            'diverged': snapshot.diverged,
+            'histories': [list(history) for history in snapshot.histories],
+            'diverged': list(snapshot.diverged),
             'seconds': snapshot.seconds,
+            'changes': snapshot.changes,
         }
         self.newest = self._series.save(snapshot.step, arrays, about)
-        return self.newest
 
     def finish(self) -> None:
         """Waits until the snapshots of a group are written; another can follow.
@@ -134,16 +150,44 @@ class Store:
     def _path(self, group: range) -> pathlib.Path:
         return self._folder / f'runs_{group[0]}-{group[-1]}'
 
-    def _find(self, group: range) -> Checkpoint | None:
-        found = checkpoints.restore(self._path(group)) if _is_first_host() else None
-        if jax.process_count() == 1:
-            return found
-        packed = devices.share(_pack(found) if found else b'')
-        return _unpack(packed) if packed else None
+    def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
+        """Sees whether a group can go on, and returns what is known about it."""
+        path, about = checkpoint.path, checkpoint.about
+        try:
+            step, config = int(about['step']), about['config']
+            lists = [about[name] for name in ('histories', 'diverged', 'changes')]
+            shapes = [len(row) for history in lists[0] for row in history]
+            sound = {*shapes} <= {len(EpochMetrics._fields)}
+            sound &= len(lists[0]) == len(lists[1]) == len(group)
+            sound &= isinstance(config, dict)
+            float(about['seconds'])
+        except (KeyError, TypeError, ValueError):
+            sound = False
+        require(sound, f'--workdir: {path} is no checkpoint of this program')
+        changes = workdirs.find_changes(path, self._config, config, self._plan)
+        require(
+            step <= self._num_steps,
+            f'config.num_epochs: found {self._plan.settings.num_epochs}, which are '
+            f'{self._num_steps} steps, where {path} is of step {step}; allowed: no less',
+        )
+        require(
+            not changes or step < self._num_steps,
+            f'config.checkpoint.allow_changes: found other values ({", ".join(changes)}) '
+            f'where {path} has all its steps; allowed: the same, or another --workdir',
+        )
+        listed = [f'{change} after step {step}' for change in changes]
+        return {**about, 'changes': about['changes'] + listed}
 
 
 def _is_first_host() -> bool:
     return jax.process_index() == 0
+
+
+def _parts(snapshot: Snapshot) -> dict[str, Any]:
+    # The hyperparameters come from the config, and a key is saved as its numbers.
+    state = snapshot.state.replace(hyperparameters={})
+    state = state.replace(key=jax.random.key_data(state.key))
+    return {'state': state, 'totals': snapshot.totals}
 
 
 def _name_leaves(tree: Any) -> dict[str, Any]:
@@ -154,58 +198,30 @@ def _name_leaves(tree: Any) -> dict[str, Any]:
     }
 
 
-def _parts(snapshot: Snapshot) -> dict[str, Any]:
-    # The hyperparameters come from the config, and a key is saved as its numbers.
-    state = snapshot.state.replace(hyperparameters={})
-    state = state.replace(key=jax.random.key_data(state.key))
-    return {'state': state, 'totals': snapshot.totals}
-
-
-def _to_arrays(snapshot: Snapshot, num_runs: int) -> dict[str, np.ndarray]:
-    # Copied, as training goes on in the same memory while these are written.
-    return {
-        name: np.array(leaf)[:num_runs]
-        for name, leaf in _name_leaves(_parts(snapshot)).items()
-    }
-
-
-def _from_arrays(
-    checkpoint: Checkpoint, num_runs: int, fresh: Snapshot, mesh: Mesh
-) -> tuple[TrainState, Totals]:
-    parts = _parts(fresh)
-    arrays = checkpoint.arrays
+def _read_rows(parts: Any, num_runs: int, checkpoint: Checkpoint) -> list[np.ndarray]:
     rows = []
     for name, leaf in _name_leaves(parts).items():
-        wanted = (num_runs, *leaf.shape[1:]), leaf.dtype
-        found = (arrays[name].shape, arrays[name].dtype) if name in arrays else None
+        array = checkpoint.arrays.get(name)
+        found = _describe(array) if isinstance(array, np.ndarray) else 'nothing'
+        wanted = _describe(np.empty((num_runs, *leaf.shape[1:]), leaf.dtype))
         require(
             found == wanted,
-            f'--workdir: {checkpoint.path} has as {name} '
-            + (f'{found[1]} numbers of shape {found[0]}' if found else 'nothing')
-            + f'; allowed: {wanted[1]} numbers of shape {wanted[0]}, as in the network and '
-            'the optimizer of this config',
+            f'--workdir: {checkpoint.path} has as {name} {found}; allowed: {wanted}, as in '
+            'the network and the optimizer of this config',
         )
-        # As in a fresh state, runs are repeated up to the common shape.
-        rows.append(arrays[name][np.arange(len(leaf)) % num_runs])
-    restored = jax.tree.unflatten(jax.tree.structure(parts), rows)
-    restored = devices.split_runs(mesh, restored)
-    state = restored['state'].replace(
-        key=jax.random.wrap_key_data(restored['state'].key),
-        hyperparameters=fresh.state.hyperparameters,
-    )
-    return state, restored['totals']
+        rows.append(np.asarray(array))
+    return rows
 
 
-def _pack(checkpoint: Checkpoint) -> bytes:
-    rest = json.dumps([str(checkpoint.path), checkpoint.about]).encode()
-    arrays: dict[str, Any] = {**checkpoint.arrays, 'rest': np.frombuffer(rest, np.uint8)}
-    buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
-    return buffer.getvalue()
+def _describe(array: np.ndarray) -> str:
+    return f'{array.dtype} numbers of shape {array.shape}'
 
 
-def _unpack(packed: bytes) -> Checkpoint:
-    with np.load(io.BytesIO(packed), allow_pickle=False) as found:
-        arrays = dict(found)
-    path, about = json.loads(arrays.pop('rest').tobytes())
-    return Checkpoint(pathlib.Path(path), arrays, about)
+def _are_well(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
+    """Tells of each run whether no number is infinite, or not a number."""
+    return [
+        where is None
+        and bool(arrays['totals.finite'][i] == arrays['totals.examples'][i])
+        and all(np.isfinite(array[i]).all() for array in arrays.values())
+        for i, where in enumerate(snapshot.diverged)
+    ]

@@ -52,7 +52,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         return _train(config, plan, pathlib.Path(workdir), start)
     folder = workdirs.prepare(workdir)
     with workdirs.lock(folder):
-        workdirs.begin(folder, config, plan)
+        workdirs.begin(folder, to_tree(config), plan.checkpoint.resume)
         return _train(config, plan, folder, start)
 
 
@@ -63,7 +63,7 @@ def _train(
     environment = reports.environment(plan.mesh)
     if writing:
         _print_summary(environment['device'], plan)
-    store = Store(folder / workdirs.CHECKPOINTS, plan)
+    store = Store(folder / workdirs.CHECKPOINTS, plan, to_tree(config))
     trainer = Trainer(plan, store)
     results = [result for side_by_side in trainer.train() for result in side_by_side]
     if all(result.diverged for result in results):
@@ -105,7 +105,12 @@ def _write_model(
         'dataset': plan.dataset.full_name,
         'class_names': plan.dataset.class_names,
         'runs': [
-            {'seed': run.plan.seed, **run.plan.swept, 'diverged': run.diverged is not None}
+            {
+                'seed': run.plan.seed,
+                **run.plan.swept,
+                'diverged': run.diverged is not None,
+                'changes': run.changes,
+            }
             for run in results
         ],
     }

@@ -72,61 +72,61 @@ class Trainer:
         """Loads the data and compiles, for fewer runs at once if all do not fit.
 
         Raises:
-          UserError: As many runs at once as the config wants do not fit.
+          UserError: As many runs at once as the config wants do not fit, or not even one.
         """
-        plan = self._plan
+        settings = self._plan.settings
         start = time.perf_counter()
         while True:
             self._arrays = devices.replicate(self._mesh, self._host_arrays())
-            images, labels, *_, test_images = self._arrays
-            with self._precision():
-                state = self._init(self._place(self._divide(0, len(plan.runs))[0]))
-                needed = max(
-                    population.compile_epoch(
-                        self._mesh,
-                        plan.recipe,
-                        state,
-                        images,
-                        labels,
-                        plan.settings.batch_size,
-                    ),
-                    population.compile_predictions(
-                        self._mesh, plan.recipe, state, test_images
-                    ),
-                )
+            first = self._divide(0, len(self._plan.runs))[0]
+            needed = self._compile(self._place(first))
             limit = devices.memory(self._mesh)
             if needed <= limit:
                 break
-            gibibytes = f'{needed / 2**30:.1f} GiB on each device'
+            sizes = f'{needed / 2**30:.1f} GiB on each device; allowed: what '
+            sizes += f'{limit / 2**30:.1f} GiB hold'
             require(
                 self._at_once > 1,
-                f'config.batch_size: found {plan.settings.batch_size}, which with this '
-                f'config.model needs {gibibytes}; allowed: what '
-                f'{limit / 2**30:.1f} GiB hold',
+                f'config.batch_size: found {settings.batch_size}, which with this '
+                f'config.model needs {sizes}',
             )
             require(
-                plan.settings.runs_at_once == 0,
-                f'config.runs_at_once: found {self._at_once}, which need '
-                f'{gibibytes}; allowed: what '
-                f'{limit / 2**30:.1f} GiB hold, or 0 to find it',
+                settings.runs_at_once == 0,
+                f'config.runs_at_once: found {self._at_once}, which need {sizes}, or 0 to '
+                'find it',
             )
             half = math.ceil(self._at_once / 2)
             self._mesh = devices.make_mesh(
-                plan.settings.num_devices, plan.settings.batch_size, num_runs=half
+                settings.num_devices, settings.batch_size, num_runs=half
             )
             self._at_once = population.num_at_once(self._mesh, half, half)
         self.compile_seconds = time.perf_counter() - start
         if self._show and jax.process_index() == 0:
             print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
 
+    def _compile(self, group: '_Group') -> int:
+        """Compiles what a group needs; returns the bytes that it takes on each device."""
+        mesh, recipe = group.mesh, self._plan.recipe
+        images, labels, *_, test_images = group.arrays
+        with self._precision():
+            state = self._init(group)
+            return max(
+                population.compile_epoch(
+                    mesh, recipe, state, images, labels, self._plan.settings.batch_size
+                ),
+                population.compile_predictions(mesh, recipe, state, test_images),
+            )
+
     def _precision(self):
         return jax.default_matmul_precision(self._plan.settings.matmul_precision)
 
     def _groups(self) -> list[range]:
         """Divides the runs; what has begun together goes on together."""
-        groups = self._store.begun() if self._store else []
-        first, end = groups[-1].stop if groups else 0, len(self._plan.runs)
-        return groups + self._divide(first, end)
+        groups, end = [], 0
+        for begun in self._store.begun() if self._store else []:
+            groups += [*self._divide(end, begun.start), begun]
+            end = begun.stop
+        return groups + self._divide(end, len(self._plan.runs))
 
     def _divide(self, first: int, end: int) -> list[range]:
         return [
@@ -141,7 +141,15 @@ class Trainer:
         settings, size = self._plan.settings, len(runs)
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         arrays = devices.replicate(mesh, self._host_arrays())
-        return _Group(runs, mesh, population.num_at_once(mesh, size, size), arrays)
+        group = _Group(runs, mesh, population.num_at_once(mesh, size, size), arrays)
+        needed, limit = self._compile(group), devices.memory(mesh)
+        require(
+            needed <= limit,
+            f'--workdir: found {size} runs that were begun side by side, which need '
+            f'{needed / 2**30:.1f} GiB on each device; allowed: what {limit / 2**30:.1f} '
+            'GiB hold, as where they were begun',
+        )
+        return group
 
     def _host_arrays(self):
         dataset = self._plan.dataset
@@ -159,27 +167,30 @@ class Trainer:
         seeds = [planned.seed for planned in filled]
         return population.init(group.mesh, self._plan.recipe, seeds, hyperparameters)
 
-    def _train_group(self, group: '_Group', progress: Progress) -> list[RunResult]:
+    def _begin(self, group: '_Group') -> Snapshot:
         state = self._init(group)
-        snapshot = Snapshot(
+        fresh = Snapshot(
             state=state,
             totals=population.no_totals(group.mesh, state),
             step=0,
             histories=[[] for _ in group.runs],
             diverged=[None] * len(group.runs),
             seconds=0.0,
+            changes=[],
         )
-        if self._store is None:
-            self._train_epochs(group, snapshot, progress, Pending())
-        else:
-            snapshot = self._store.restore(group.runs, snapshot, group.mesh)
-            progress.skip(snapshot.step)
-            self.restored_seconds += snapshot.seconds
-            # Several hosts could not agree on a step after which to save.
-            one_host = jax.process_count() == 1
-            with put_off() if one_host else nullcontext(Pending()) as pending:
-                self._train_epochs(group, snapshot, progress, pending)
+        return self._store.restore(group.runs, fresh, group.mesh) if self._store else fresh
+
+    def _train_group(self, group: '_Group', progress: Progress) -> list[RunResult]:
+        snapshot = self._begin(group)
+        progress.skip(snapshot.step)
+        self.restored_seconds += snapshot.seconds
+        # Several hosts could not agree on a step after which to save.
+        one_host = jax.process_count() == 1
+        with put_off() if self._store and one_host else nullcontext(Pending()) as pending:
+            self._train_epochs(group, snapshot, progress, pending)
+            if self._store:
                 self._store.finish()
+                pending.message = self._explain_interrupt(self._store)
         self.train_seconds += snapshot.seconds
         recipe, test_images = self._plan.recipe, group.arrays[-1]
         logits, variables = jax.device_get(
@@ -196,6 +207,7 @@ class Trainer:
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),
                 train_seconds=snapshot.seconds / group.at_once,
                 diverged=snapshot.diverged[i],
+                changes=tuple(snapshot.changes),
             )
             for i, position in enumerate(group.runs)
         ]
@@ -236,11 +248,19 @@ class Trainer:
                 progress.report(epoch, rows, len(sick) - len(rows), seconds)
                 is_due = bool(every and epoch % every == 0)
                 is_due = is_due or snapshot.step == self._num_steps
-            is_well = not all(snapshot.diverged)
-            if self._store and is_well and (is_due or pending.signal_number):
-                pending.saved_in = self._store.save(group.runs, snapshot)
-            if pending.signal_number:
+            is_left = bool(pending.signal_number)
+            if self._store and (is_due or is_left):
+                self._store.save(group.runs, snapshot)
+            if is_left:
                 break
+
+    def _explain_interrupt(self, store: Store) -> str:
+        if store.newest is None:
+            return 'nothing was saved yet'
+        resume = (
+            '' if self._plan.checkpoint.resume else ' with config.checkpoint.resume=true'
+        )
+        return f'saved in {store.newest}; the same command{resume} goes on from there'
 
     def _end_epoch(self, group: '_Group', snapshot: Snapshot) -> None:
         """Validates the runs, and notes their numbers and which have diverged."""

@@ -3,17 +3,15 @@
 import contextlib
 import fcntl
 import json
+import os
 import pathlib
 import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import ml_collections
-
-from mnist_flax import tables
 from mnist_flax.checks import UserError, require
 from mnist_flax.files import write_atomically
-from mnist_flax.settings import Plan, to_tree
+from mnist_flax.settings import Plan
 
 CHECKPOINTS, MODEL = 'checkpoints', 'model'
 
@@ -30,6 +28,11 @@ _MAY_DIFFER = ('num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint')
 # What says which runs there are and how their steps are counted.
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
 
+_ELSEWHERE = (
+    'another --workdir, or --config.checkpoint.resume=false to start afresh, which keeps '
+    'the run that is there in a folder beside'
+)
+
 
 def prepare(workdir: str) -> pathlib.Path:
     """Makes the folder and sees that files can be written to it.
@@ -37,12 +40,12 @@ def prepare(workdir: str) -> pathlib.Path:
     Raises:
       UserError: They cannot.
     """
-    path = pathlib.Path(workdir).expanduser().absolute()
     try:
+        path = pathlib.Path(workdir).expanduser().absolute()
         path.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError, ValueError) as error:  # no such user; a zero in it
         raise _not_writable(workdir, error) from error
     return path
 
@@ -52,16 +55,22 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
     """Keeps other processes from working in the folder; the system frees it with this one.
 
     Raises:
-      UserError: Another process is at work there.
+      UserError: Another process is at work there, or the folder cannot be locked.
     """
-    with (folder / '.lock').open('w') as file:
+    with contextlib.ExitStack() as stack:
         try:
+            # Not through a link, which in a stranger's folder can lead anywhere.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            file = os.open(folder / '.lock', flags, 0o666)
+            stack.callback(os.close, file)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
                 f'--workdir: another process is at work in {folder}; allowed: another '
                 'folder, or to wait until it has ended'
             ) from error
+        except OSError as error:
+            raise _not_writable(f'{folder}/.lock', error) from error
         yield
 
 
@@ -77,36 +86,77 @@ def write(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
         raise _not_writable(str(folder), error) from error
 
 
-def begin(folder: pathlib.Path, config: ml_collections.ConfigDict, plan: Plan) -> None:
-    """Sees whether the earlier run in a workdir, if there is one, can be gone on with.
+def begin(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
+    """Sees to it that an earlier run in a workdir is not lost.
 
     Args:
       folder: The workdir.
-      config: The settings.
-      plan: The runs that they ask for.
+      config: The settings, as plain values.
+      resume: Whether to go on with the run that is there; else it is put aside.
 
     Raises:
-      UserError: The earlier run has other settings.
+      UserError: It has other settings, and left no checkpoints that could be gone on with.
     """
-    if not plan.checkpoint.resume:
+    report = folder / 'config.json'
+    if not resume:
         _put_aside(folder)
-    path = folder / CHECKPOINTS / 'config.json'
-    ours = to_tree(config)
-    if path.exists():
+    elif report.exists() and not any(folder.glob(f'{CHECKPOINTS}/runs_*')):
         try:
-            theirs = json.loads(path.read_text())
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f'--workdir: cannot read {path} ({error}); allowed: the settings of the '
-                'checkpoints beside it, or --config.checkpoint.resume=false to start '
-                'afresh, which keeps them'
-            ) from error
-        _check_same(folder, ours, theirs, plan)
-    try:
-        path.parent.mkdir(exist_ok=True)
-    except OSError as error:
-        raise _not_writable(str(folder), error) from error
-    write(path.parent, {path.name: tables.to_json(ours).encode()})
+            theirs = json.loads(report.read_text())
+        except (OSError, ValueError):
+            return  # no report of ours
+        differing = find_differences(config, theirs)
+        require(
+            not differing,
+            f'--workdir: found in {folder} the report of a run with other settings '
+            f'({_list(differing)}); allowed: the same, or {_ELSEWHERE}',
+        )
+
+
+def find_changes(
+    checkpoint: pathlib.Path, ours: dict[str, Any], theirs: dict[str, Any], plan: Plan
+) -> list[str]:
+    """Finds with which other settings a run goes on.
+
+    Args:
+      checkpoint: Where it goes on from.
+      ours: The settings as plain values.
+      theirs: Those of the checkpoint.
+      plan: The runs that ours ask for.
+
+    Returns:
+      The changes; they are allowed.
+
+    Raises:
+      UserError: The settings differ, and ``config.checkpoint`` does not allow that, or it
+        would be another run.
+    """
+    differing = find_differences(ours, theirs)
+    if not plan.recipe.optimizer.depends_on_length:
+        differing.pop('num_epochs', None)
+    if plan.checkpoint.allow_changes:
+        fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
+        require(
+            not fixed,
+            f'config.checkpoint.allow_changes: found other values of {", ".join(fixed)} '
+            f'than in {checkpoint}; allowed: the same, or {_ELSEWHERE}',
+        )
+        return [f'{name} from {old} to {new}' for name, (new, old) in differing.items()]
+    why = ''
+    if [*differing] == ['num_epochs']:
+        optimizer = plan.settings.optimizer
+        why = (
+            f': its learning rate (schedule {optimizer.schedule!r}, warmup '
+            f'{optimizer.warmup}) depends on the length, and that of a longer run would '
+            'have been another from the start'
+        )
+    require(
+        not differing,
+        f'--workdir: found in {checkpoint} a run with other settings '
+        f'({_list(differing)}{why}); allowed: the same, {_ELSEWHERE}, or '
+        '--config.checkpoint.allow_changes=true to go on from it with the new ones',
+    )
+    return []
 
 
 def find_differences(ours: Any, theirs: Any, path: str = '') -> dict[str, tuple[Any, Any]]:
@@ -133,38 +183,8 @@ def find_differences(ours: Any, theirs: Any, path: str = '') -> dict[str, tuple[
     }
 
 
-def _check_same(folder: pathlib.Path, ours: Any, theirs: Any, plan: Plan) -> None:
-    differing = find_differences(ours, theirs)
-    if not plan.recipe.optimizer.depends_on_length:
-        differing.pop('num_epochs', None)
-    listed = ', '.join(
-        f'{name} {value[1]}, here {value[0]}' for name, value in differing.items()
-    )
-    hint = (
-        'another --workdir, or --config.checkpoint.resume=false to start afresh, which '
-        'keeps that run in a folder beside'
-    )
-    if plan.checkpoint.allow_changes:
-        fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
-        require(
-            not fixed,
-            f'config.checkpoint.allow_changes: found other values of {", ".join(fixed)} in '
-            f'{folder}; allowed: the same, or {hint}',
-        )
-        return
-    if [*differing] == ['num_epochs']:
-        optimizer = plan.settings.optimizer
-        listed += (
-            f': its learning rate (schedule {optimizer.schedule!r}, warmup '
-            f'{optimizer.warmup}) depends on the length, and that of a longer run would '
-            'have been another from the start'
-        )
-    require(
-        not differing,
-        f'--workdir: found in {folder} a run with other settings ({listed}); allowed: the '
-        f'same, {hint}, or --config.checkpoint.allow_changes=true to go on from it with '
-        'the new ones',
-    )
+def _list(differing: dict[str, tuple[Any, Any]]) -> str:
+    return ', '.join(f'{name} {old}, here {new}' for name, (new, old) in differing.items())
 
 
 def _put_aside(folder: pathlib.Path) -> None:
@@ -184,8 +204,9 @@ def _put_aside(folder: pathlib.Path) -> None:
     print(f'the earlier run was moved to {aside}', flush=True)
 
 
-def _not_writable(workdir: str, error: OSError) -> UserError:
+def _not_writable(workdir: str, error: Exception) -> UserError:
+    reason = error.strerror if isinstance(error, OSError) else error
     return UserError(
-        f'--workdir: cannot write to {workdir!r} ({error.strerror}); allowed: a folder '
+        f'--workdir: cannot write to {workdir!r} ({reason}); allowed: a folder '
         'where files can be made'
     )

@@ -1,4 +1,5 @@
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from configs import default
-from mnist_flax import workdirs
+from mnist_flax import data, workdirs
 from mnist_flax.checks import UserError
 from mnist_flax.settings import make_plan, to_tree
 
@@ -30,12 +31,16 @@ def dataset():
 
 
 @pytest.fixture
-def begin(tmp_path, dataset):
-    def begin(**changes):
-        config = short(**changes)
-        workdirs.begin(tmp_path, config, make_plan(config, dataset))
+def compare(dataset):
+    """Compares settings with those of a checkpoint."""
 
-    return begin
+    def compare(theirs, **ours):
+        config = short(**ours)
+        plan = make_plan(config, dataset)
+        path = pathlib.Path('checkpoints/runs_0-0/7')
+        return workdirs.find_changes(path, to_tree(config), to_tree(short(**theirs)), plan)
+
+    return compare
 
 
 def test_workdirs_are_made_and_probed(tmp_path):
@@ -46,7 +51,7 @@ def test_workdirs_are_made_and_probed(tmp_path):
 
 def test_a_workdir_that_cannot_be_one_is_refused(tmp_path):
     (tmp_path / 'file').write_text('')
-    for workdir in (tmp_path / 'file', tmp_path / 'file/below'):
+    for workdir in (tmp_path / 'file', tmp_path / 'file/below', '~nosuch/below', '\0'):
         with pytest.raises(UserError, match='--workdir: cannot write to .*; allowed: '):
             workdirs.prepare(str(workdir))
 
@@ -80,48 +85,55 @@ def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path
         pass
 
 
-def test_the_same_settings_go_on_and_so_do_those_that_change_no_run(begin):
-    begin()
-    begin()
-    begin(
-        num_devices=2,
-        runs_at_once=1,
-        dataset__data_dir='/elsewhere',
-        checkpoint__keep=5,
-        checkpoint__allow_changes=True,
-    )
+@pytest.mark.parametrize('make', [pathlib.Path.mkdir, 'link'])
+def test_a_lock_that_cannot_be_is_one_line_and_harms_no_file(tmp_path, make):
+    """Such as a link in a stranger's folder, to a file elsewhere."""
+    (tmp_path / 'precious.txt').write_text('mine')
+    if make == 'link':
+        (tmp_path / '.lock').symlink_to(tmp_path / 'precious.txt')
+    else:
+        make(tmp_path / '.lock')
+    with pytest.raises(UserError, match='--workdir: cannot write to .*/.lock'):
+        workdirs.lock(tmp_path).__enter__()
+    assert (tmp_path / 'precious.txt').read_text() == 'mine'
 
 
-def test_other_settings_are_refused_with_the_fields(begin, tmp_path):
-    begin()
-    before = (tmp_path / 'checkpoints/config.json').read_text()
+def test_the_same_settings_go_on_and_so_do_those_that_change_no_run(compare):
+    assert compare({}) == []
+    changes = {
+        'num_devices': 2,
+        'runs_at_once': 1,
+        'dataset__data_dir': str(data.EMBEDDED_DIR),
+        'checkpoint__keep': 5,
+        'checkpoint__allow_changes': True,
+    }
+    assert compare({}, **changes) == compare(changes) == []
+
+
+def test_other_settings_are_refused_with_the_fields(compare):
     with pytest.raises(UserError) as error:
-        begin(seed=4, optimizer__learning_rate=0.1)
+        compare({}, seed=4, optimizer__learning_rate=0.1)
     message = str(error.value)
-    assert f'--workdir: found in {tmp_path} a run with other settings (' in message
+    assert '--workdir: found in checkpoints/runs_0-0/7 a run with other set' in message
     assert '(optimizer.learning_rate 0.001, here 0.1, seed 0, here 4)' in message
-    assert 'batch_size' not in message
     for way_out in ('another --workdir', 'resume=false', 'allow_changes=true'):
         assert way_out in message
-    assert '\n' not in message
-    assert (tmp_path / 'checkpoints/config.json').read_text() == before
 
 
-def test_told_so_a_run_goes_on_with_other_settings_but_stays_the_same_run(begin, tmp_path):
-    begin()
-    begin(optimizer__learning_rate=0.1, checkpoint__allow_changes=True)
-    kept = json.loads((tmp_path / 'checkpoints/config.json').read_text())
-    assert kept['optimizer']['learning_rate'] == 0.1
+def test_told_so_a_run_goes_on_with_other_settings_but_stays_the_same_run(compare):
+    changes = {'optimizer__learning_rate': 0.1, 'checkpoint__allow_changes': True}
+    found = compare({}, **changes)
+    assert found == ['optimizer.learning_rate from 0.001 to 0.1']
     for change in ({'seed': 1}, {'batch_size': 32}, {'dataset__holdout_size': 9}):
         (field,) = change
-        found = f'allow_changes: found other values of {field.replace("__", ".")} in'
+        found = f'allow_changes: found other values of {field.replace("__", ".")} than'
         with pytest.raises(UserError, match=found):
-            begin(optimizer__learning_rate=0.1, checkpoint__allow_changes=True, **change)
+            compare({}, **changes, **change)
 
 
-def test_more_epochs_are_allowed_if_the_learning_rate_stays_what_it_was(begin):
-    begin(optimizer__schedule='constant', num_epochs=3)
-    begin(optimizer__schedule='constant', num_epochs=7)
+def test_more_epochs_are_allowed_if_the_learning_rate_stays_what_it_was(compare):
+    constant = {'optimizer__schedule': 'constant'}
+    assert compare({'num_epochs': 3, **constant}, num_epochs=7, **constant) == []
 
 
 @pytest.mark.parametrize(
@@ -131,39 +143,39 @@ def test_more_epochs_are_allowed_if_the_learning_rate_stays_what_it_was(begin):
         {'optimizer__schedule': 'constant', 'optimizer__warmup': 0.1},
     ],
 )
-def test_more_epochs_are_refused_if_it_would_not_and_the_reason_is_said(begin, optimizer):
-    begin(num_epochs=3, **optimizer)
+def test_more_epochs_are_refused_if_it_would_not_and_the_reason_is_said(compare, optimizer):
     with pytest.raises(UserError) as error:
-        begin(num_epochs=4, **optimizer)
+        compare({'num_epochs': 3, **optimizer}, num_epochs=4, **optimizer)
     message = str(error.value)
     assert 'num_epochs 3, here 4: its learning rate (schedule ' in message
     assert 'depends on the length' in message
 
 
-def test_a_fresh_start_keeps_what_was_there(begin, tmp_path, capsys):
-    begin()
-    (tmp_path / 'metrics.txt').write_text('an earlier run')
-    (tmp_path / 'notes.txt').write_text('by the user')
-    for number in (1, 2):
-        begin(seed=number, checkpoint__resume=False)
-        assert f'moved to {tmp_path}/earlier_{number}\n' in capsys.readouterr().out
-    assert (tmp_path / 'earlier_1/metrics.txt').read_text() == 'an earlier run'
-    seeds = [
-        json.loads((tmp_path / name / 'checkpoints/config.json').read_text())['seed']
-        for name in ('earlier_1', 'earlier_2', '.')
-    ]
-    assert seeds == [0, 1, 2]
-    assert (tmp_path / 'notes.txt').exists()
-    assert not (tmp_path / 'metrics.txt').exists()
+def test_a_fresh_start_keeps_what_was_there(tmp_path, capsys):
+    for number in range(3):
+        tree = to_tree(short(seed=number))
+        workdirs.begin(tmp_path, tree, resume=False)
+        moved = f'the earlier run was moved to {tmp_path}/earlier_{number}\n'
+        assert capsys.readouterr().out == (moved if number else '')
+        (tmp_path / 'checkpoints/runs_0-0').mkdir(parents=True)
+        (tmp_path / 'metrics.txt').write_text(f'run {number}')
+        (tmp_path / 'notes.txt').write_text('by the user')
+    for folder, number in (('earlier_1', 0), ('earlier_2', 1), ('.', 2)):
+        assert (tmp_path / folder / 'metrics.txt').read_text() == f'run {number}'
+        assert (tmp_path / folder / 'checkpoints/runs_0-0').is_dir()
+    assert not (tmp_path / 'earlier_1/notes.txt').exists()
 
 
-def test_settings_that_cannot_be_read_are_not_overwritten(begin, tmp_path):
-    begin()
-    path = tmp_path / 'checkpoints/config.json'
-    path.write_text('{"seed": ')
-    with pytest.raises(UserError, match='cannot read .*config.json'):
-        begin()
-    assert path.read_text() == '{"seed": '
+def test_a_report_without_checkpoints_is_not_replaced_by_that_of_another_run(tmp_path):
+    path = tmp_path / 'config.json'
+    path.write_text(json.dumps(to_tree(short())))
+    workdirs.begin(tmp_path, to_tree(short(num_devices=2)), resume=True)
+    with pytest.raises(
+        UserError, match='the report of a run with other settings .seed 0, here 1'
+    ):
+        workdirs.begin(tmp_path, to_tree(short(seed=1)), resume=True)
+    path.write_text('not one of ours')
+    workdirs.begin(tmp_path, to_tree(short(seed=1)), resume=True)
 
 
 trees = st.recursive(
