@@ -152,6 +152,9 @@ def write(
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
     except Exception as error:  # Orbax and TensorStore have many types
+        # A full disk has need of the room.
+        for left in path.parent.glob(f'.{path.name}.new*'):
+            shutil.rmtree(left, ignore_errors=True)
         raise UserError(
             f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); allowed: '
             'a disk with room where files can be made; what was there is whole'

@@ -62,13 +62,10 @@ class Progress:
         if not step:
             return
         epoch, rest = divmod(step, self._steps_per_epoch)
-        text = f'{epoch} of {self._num_epochs} epochs were done before'
+        done = f'{epoch} of {self._num_epochs} epochs'
         if rest:
-            text = (
-                f'{epoch} of {self._num_epochs} epochs and {rest} of the next '
-                f'{self._steps_per_epoch} steps were done before'
-            )
-        self._print(text)
+            done += f' and {rest} of the next {self._steps_per_epoch} steps'
+        self._print(f'resumed: {done} were done before')
         if not self._bar.disable:
             # Not by `update`, which would take them for fast ones.
             self._bar.initial += step

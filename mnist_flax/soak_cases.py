@@ -1,12 +1,9 @@
 """What a soak does to a workdir, and how it tells whether the run there has survived."""
 
 import csv
-import ctypes
 import filecmp
 import json
-import os
 import pathlib
-import resource
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -15,10 +12,6 @@ from typing import Any
 import numpy as np
 
 from mnist_flax import checkpoints
-
-# What is compiled is written to a cache, which a full disk would warn of too.
-_WITHOUT_CACHE = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
-_CAP_DAC_OVERRIDE, _PR_CAPBSET_DROP = 1, 24
 
 
 def _is_writing(workdir: pathlib.Path) -> bool:
@@ -118,16 +111,6 @@ def nothing(workdir: pathlib.Path) -> None:
     """Leaves a workdir as it is."""
 
 
-def _limit_files() -> None:
-    # What comes closest to a full disk without one: no file may grow beyond this.
-    resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))
-
-
-def _obey_permissions() -> None:
-    # The superuser gives up the right to write where it is forbidden; others have none.
-    ctypes.CDLL(None).prctl(_PR_CAPBSET_DROP, _CAP_DAC_OVERRIDE, 0, 0, 0)
-
-
 DAMAGES = [  # what, how, what is said
     ('the newest checkpoint truncated', _truncate, 'is damaged'),
     ('a bit of it flipped', _flip_a_bit, 'is damaged'),
@@ -136,18 +119,26 @@ DAMAGES = [  # what, how, what is said
     ('its checksums deleted', _delete_sums, 'is damaged'),
     ('the two newest truncated', _truncate_two, 'is damaged'),
 ]
-REFUSALS: list[tuple[str, Callable, dict[str, Any], tuple[str, ...], str]] = [
-    ('all checkpoints truncated', _truncate_all, {}, (), 'none of the checkpoints'),
+# Python that a process runs before it becomes the training. What comes closest to a full
+# disk without one is a limit on the size of a file; JAX's cache would warn of that too.
+_LIMIT_FILES = (
+    'import os, resource\n'
+    'resource.setrlimit(resource.RLIMIT_FSIZE, (8000, 8000))\n'
+    'os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"\n'
+)
+# The superuser gives up the right to write where it is forbidden (PR_CAPBSET_DROP of
+# CAP_DAC_OVERRIDE); others do not have it.
+_OBEY_PERMISSIONS = 'import ctypes\nctypes.CDLL(None).prctl(24, 1, 0, 0, 0)\n'
+
+REFUSALS = [  # what, how, what the process does before, flags, what is said
+    ('all checkpoints truncated', _truncate_all, '', (), 'none of the checkpoints'),
+    ('a disk without room', nothing, _LIMIT_FILES, (), 'cannot write the checkpoint'),
     (
-        'a disk without room', nothing,
-        {'preexec_fn': _limit_files, 'env': _WITHOUT_CACHE}, (), 'cannot write the checkp',
+        'a workdir without permission to write', _forbid_writing, _OBEY_PERMISSIONS, (),
+        'cannot write to',
     ),
-    (
-        'a workdir without permission to write', _forbid_writing,
-        {'preexec_fn': _obey_permissions}, (), 'cannot write to',
-    ),
-    ('a workdir that is a file', _replace_by_file, {}, (), 'cannot write to'),
-    ('other settings', nothing, {}, ('--config.seed=1',), 'seed 0, here 1'),
+    ('a workdir that is a file', _replace_by_file, '', (), 'cannot write to'),
+    ('other settings', nothing, '', ('--config.seed=1',), 'seed 0, here 1'),
 ]  # fmt: skip
 
 

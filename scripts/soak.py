@@ -15,7 +15,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 from absl import flags
 
@@ -82,13 +81,13 @@ class _Soak:
                 process = self._train(workdir)
                 expect(process, 0, warning)
                 expect_same(workdir, self._references[_ONE])
-        for what, prepare, options, flag, message in REFUSALS:
+        for what, prepare, prelude, flag, message in REFUSALS:
             with self._case(
                 f'{what}: one clear line, all is left as it was', half
             ) as workdir:
                 prepare(workdir)
                 before = read_files(workdir)
-                process = self._train(workdir, _ONE, *flag, **options)
+                process = self._train(workdir, _ONE, *flag, prelude=prelude)
                 expect(process, 1, message)
                 if read_files(workdir) != before:
                     raise AssertionError('files have changed')
@@ -249,11 +248,16 @@ class _Soak:
         ]  # fmt: skip
 
     def _train(
-        self, workdir: pathlib.Path, name: str = _ONE, *more: str, **options: Any
+        self, workdir: pathlib.Path, name: str = _ONE, *more: str, prelude: str = ''
     ) -> subprocess.CompletedProcess:
         command = self._command(workdir, name, *more)
+        if prelude:
+            become = (
+                'import os, sys\nos.execv(sys.executable, [sys.executable, *sys.argv[1:]])'
+            )
+            command[1:1] = ['-c', prelude + become]
         return subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=300, **options
+            command, capture_output=True, text=True, check=False, timeout=300
         )
 
     def _start(self, workdir: pathlib.Path, name: str = _ONE) -> subprocess.Popen:

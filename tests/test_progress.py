@@ -86,3 +86,14 @@ def test_a_terminal_has_a_live_bar():
     assert 'epoch 2/2:' in text
     assert 'accuracy 0.7500' in text  # of the epoch so far
     assert 'epoch 1/2  train loss 0.5000' in text
+
+
+def test_runs_that_go_on_say_where_and_what_is_left(capsys):
+    with Progress(1, 1, num_epochs=5, steps_per_epoch=4) as progress:
+        progress.skip(0)
+        progress.skip(8)
+        progress.skip(11)
+    assert capsys.readouterr().out == (
+        'resumed: 2 of 5 epochs were done before\n'
+        'resumed: 2 of 5 epochs and 3 of the next 4 steps were done before\n'
+    )

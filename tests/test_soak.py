@@ -1,0 +1,15 @@
+"""The soak of docs/reliability.md, with fewer kills."""
+
+import pytest
+
+
+@pytest.mark.slow
+def test_every_case_of_the_soak_survives(command):
+    process = command('scripts/soak.py', '--kills=8', '--seed=1', timeout=1200)
+    assert process.returncode == 0, process.stdout
+    table = process.stdout.split('| what happened | tried | survived |\n|---|---|---|\n')[1]
+    rows = [row.strip('| ').split(' | ') for row in table.splitlines()]
+    assert len(rows) >= 18
+    assert sum(int(tried) for what, tried, _ in rows if what.startswith('kill -9')) == 8
+    for what, tried, survived in rows:
+        assert tried == survived, what
