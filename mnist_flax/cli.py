@@ -66,8 +66,9 @@ def define_hosts() -> None:
 def run(main: Callable[[], None]) -> None:
     """Parses the flags, calls ``main`` and exits.
 
-    The exit status is 0; 1 after a `UserError`; 2 for flags or a config file that cannot
-    be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after SIGTERM.
+    The exit status is 0; 1 after a `UserError` or an `OSError`; 2 for flags or a config
+    file that cannot be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after
+    SIGTERM.
     """
     # Programs that were compiled once, by any run, are loaded: a second start takes 4 s on
     # 2 cores, not 15. Set here because JAX reads the environment when it is imported.
@@ -91,6 +92,8 @@ def run(main: Callable[[], None]) -> None:
         number = error.signal_number
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except UserError as error:
+        _fail(str(error), 1)
+    except OSError as error:  # such as a standard output on a disk that is full
         _fail(str(error), 1)
 
 
@@ -181,7 +184,8 @@ def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _fail(message: str, status: int) -> NoReturn:
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
     print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
     # An ordinary exit would wait for other hosts, which wait for this one, and have the
     # threads of TensorStore print tracebacks.

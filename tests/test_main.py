@@ -337,7 +337,14 @@ def read_timeless(workdir):
     )
 
 
-@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    'number',
+    [
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        signal.SIGTERM,
+        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
+    ],
+)
 def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
     tmp_path, untouched, number
 ):
@@ -404,6 +411,7 @@ def test_a_workdir_has_one_process_at_work(tmp_path):
     assert stderr.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_a_disk_without_room_is_one_line_and_harms_nothing(tmp_path, untouched):
     process = start(tmp_path)
     assert any(line.startswith('epoch 3/6') for line in process.stdout)
@@ -415,7 +423,12 @@ def test_a_disk_without_room_is_one_line_and_harms_nothing(tmp_path, untouched):
     limited = ['sh', '-c', 'ulimit -f 8; exec "$0" "$@"', *process.args]
     environment = {**os.environ, 'JAX_ENABLE_COMPILATION_CACHE': 'false'}
     process = subprocess.Popen(
-        limited, cwd=ROOT, env=environment, stderr=subprocess.PIPE, text=True
+        limited,
+        cwd=ROOT,
+        env=environment,
+        stdout=subprocess.DEVNULL,  # not a file, which would be limited too
+        stderr=subprocess.PIPE,
+        text=True,
     )
     _, stderr = process.communicate(timeout=60)
     assert process.returncode == 1
@@ -426,6 +439,13 @@ def test_a_disk_without_room_is_one_line_and_harms_nothing(tmp_path, untouched):
     assert read_all(tmp_path / 'checkpoints').items() >= kept.items()
     start(tmp_path).communicate(timeout=60)
     assert read_timeless(tmp_path) == untouched
+
+
+def test_an_output_on_a_full_disk_is_one_line(command):
+    code = 'from mnist_flax import cli; cli.run(lambda: print("hello", flush=True))'
+    process = command('-c', f'import os; os.dup2(os.open("/dev/full", 1), 1); {code}')
+    assert process.returncode == 1
+    assert process.stderr == 'error: [Errno 28] No space left on device\n'
 
 
 def test_ctrl_c_is_not_swallowed(command):

@@ -63,6 +63,7 @@ def test_an_ablation_writes_its_table_figure_and_runs(whole):
     assert 'about 0 min left' in process.stdout
 
 
+@pytest.mark.slow
 def test_an_ablation_that_was_killed_goes_on_to_the_same_table(command, whole, tmp_path):
     _, expected = whole
     process = subprocess.Popen(

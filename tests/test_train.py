@@ -97,7 +97,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
     monkeypatch.setattr(population, 'compile_epoch', record)
     together = train_and_evaluate(config, str(tmp_path)).runs
     (of_all,) = needed
-    monkeypatch.setattr(devices, 'memory', lambda mesh: of_all - 1)
+    monkeypatch.setattr(devices, 'memory', lambda mesh: float(of_all - 1))
     in_groups = train_and_evaluate(config, str(tmp_path / 'in groups')).runs
     assert len(needed) == 3
     assert needed[2] < of_all
