@@ -182,6 +182,19 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_go_on_from(tmp_pa
         train_and_evaluate(config, str(tmp_path))
 
 
+def test_all_changes_on_the_way_are_reported(tmp_path, leave_after):
+    config = tiny()
+    leave_after(config, tmp_path, 7)
+    config.checkpoint.allow_changes = True
+    config.optimizer.learning_rate = 5e-4
+    leave_after(config, tmp_path, 3)
+    config.label_smoothing = 0.1
+    assert train_and_evaluate(config, str(tmp_path)).metrics['changed_settings'] == [
+        'optimizer.learning_rate from 0.001 to 0.0005 after step 7',
+        'label_smoothing from 0.0 to 0.1 after step 10',
+    ]
+
+
 @pytest.mark.parametrize('number', [2, 4])
 def test_what_has_diverged_is_not_saved_in_the_middle_of_an_epoch(
     tmp_path, leave_after, number
