@@ -1,4 +1,5 @@
 import hashlib
+import io
 import re
 import shlex
 import shutil
@@ -12,6 +13,7 @@ import pytest
 import tfds_directory
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from mnist_flax import data, shards
 from mnist_flax.checks import UserError
@@ -176,7 +178,10 @@ def test_an_image_that_claims_to_be_huge_is_not_decoded(tmp_path, cache, monkeyp
     chunk = b'IHDR' + header
     bomb = b'\x89PNG\r\n\x1a\n' + struct.pack('>I', len(header)) + chunk
     bomb += struct.pack('>I', zlib.crc32(chunk)) + struct.pack('>I', 10**6) + b'IDAT'
-    for content, reason in ((bomb, f'{size}x{size} pixels'), (b'GIF89a', 'identify')):
+    gif = io.BytesIO()
+    Image.new('L', (28, 28)).save(gif, 'GIF')
+    cases = ((bomb, f'{size}x{size} pixels'), (gif.getvalue(), 'identify'))
+    for content, reason in cases:
         monkeypatch.setattr(tfds_directory, '_png', lambda image, content=content: content)
         root = tmp_path / reason.split()[0]
         tfds_directory.write(root, 'mnist', images.repeat(2, 0), np.array([1, 2]))

@@ -182,6 +182,19 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_go_on_from(tmp_pa
         train_and_evaluate(config, str(tmp_path))
 
 
+def test_runs_that_all_diverged_leave_no_checkpoint_and_no_gap(tmp_path, leave_after):
+    config = tiny(runs_at_once=1)
+    config.sweep.learning_rate = (1e30, 1e-3)
+    expected = train_and_evaluate(config, str(tmp_path / 'untouched'))
+    assert [run.diverged is None for run in expected.runs] == [False, True]
+    leave_after(config, tmp_path / 'left', 10)  # the 3rd step of the second run
+    assert [path.name for path in (tmp_path / 'left/checkpoints').iterdir()] == ['runs_1-1']
+    result = train_and_evaluate(config, str(tmp_path / 'left'))
+    assert [run.plan for run in result.runs] == [run.plan for run in expected.runs]
+    assert result.runs[0].diverged == expected.runs[0].diverged
+    np.testing.assert_array_equal(result.runs[1].logits, expected.runs[1].logits)
+
+
 def test_all_changes_on_the_way_are_reported(tmp_path, leave_after):
     config = tiny()
     leave_after(config, tmp_path, 7)

@@ -36,6 +36,28 @@ def test_a_population_has_consecutive_seeds(dataset):
     assert [run.seed for run in make_plan(config, dataset, [9, 2]).runs] == [9, 2]
 
 
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'runs': 10_001}, 'config.runs: found 10001; allowed: 1 to 10000'),
+        (
+            {'runs': 200, 'sweep.learning_rate': tuple(range(1, 52))},
+            'config.sweep: found 10200 runs, 51 combinations with 200 seeds; allowed: up',
+        ),
+        (
+            {'model.hidden_size': 10**9},
+            'config.model: found 1,611,000,018,826 parameters, which take 24,005.8 GiB',
+        ),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_tried(dataset, changes, message):
+    config = short()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as info:
+        make_plan(config, dataset)
+    assert str(info.value).startswith(message)
+
+
 def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
     config = short(accurate.get_config())
     config.runs = 2
