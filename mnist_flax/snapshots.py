@@ -220,7 +220,6 @@ def _describe(array: np.ndarray) -> str:
 def _are_well(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
     """Tells of each run whether no number is infinite, or not a number."""
     return [
-        where is None
-        and all(np.isfinite(array[i]).all() for array in arrays.values())
+        where is None and all(np.isfinite(array[i]).all() for array in arrays.values())
         for i, where in enumerate(snapshot.diverged)
     ]

@@ -100,6 +100,7 @@ def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough(monkeypatc
     assert devices.memory(mesh) == float('inf')
 
 
+@pytest.mark.slow
 def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
     """Two processes over loopback, for one epoch and then another.
 
