@@ -203,7 +203,7 @@ def read(path: pathlib.Path) -> Checkpoint:
     """
     _verify(path)
     try:
-        described = ocp.StandardCheckpointHandler().metadata(path / 'arrays')
+        described = ocp.StandardCheckpointHandler().metadata(path.absolute() / 'arrays')
         size = sum(
             math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
             for leaf in jax.tree.leaves(described.tree)
@@ -226,6 +226,13 @@ def _verify(path: pathlib.Path) -> None:
     # Before Orbax sees the files: of a damaged checkpoint TensorStore's threads print
     # tracebacks, and flipped bits of some files go unnoticed.
     try:
+        names = [*_list_files(path), _SUMS]
+        # Before any is opened: to read a stranger's pipe would be to wait for ever.
+        if not (path / _SUMS).is_file():
+            raise ValueError(f'no file {_SUMS}')
+        size = sum((path / name).stat().st_size for name in names)
+        if size > _MOST_BYTES:
+            raise ValueError(f'files of {size:,} bytes')
         lines = (path / _SUMS).read_text().splitlines()
         sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
         found = {name: _digest(path / name) for name in _list_files(path)}

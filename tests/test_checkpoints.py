@@ -1,5 +1,6 @@
 """Checkpoints: what is saved is read, and what is damaged is not."""
 
+import os
 import pathlib
 import shutil
 import subprocess
@@ -152,11 +153,12 @@ def test_a_file_browser_s_files_are_no_damage(folder):
     assert checkpoints.restore(folder).about['step'] == 9
 
 
-def test_arrays_that_no_run_of_ours_could_have_are_not_read(folder, monkeypatch):
+def test_arrays_that_no_run_of_ours_could_have_are_not_read(tmp_path, monkeypatch):
     """A few bytes of a stranger's can stand for terabytes of zeros."""
-    monkeypatch.setattr(checkpoints, '_MOST_BYTES', 100)
-    with pytest.raises(UserError, match='cannot be read .arrays of 128 bytes'):
-        checkpoints.read(folder / '9')
+    checkpoints.write(tmp_path / 'zeros', {'kernel': np.zeros(10**6, np.float32)}, {})
+    monkeypatch.setattr(checkpoints, '_MOST_BYTES', 10**6)
+    with pytest.raises(UserError, match='cannot be read .arrays of 4,000,000 bytes'):
+        checkpoints.read(tmp_path / 'zeros')
 
 
 def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
@@ -181,8 +183,28 @@ def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypat
 
 
 def test_reading_one_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match='checkpoint .*absent is damaged .*No such file'):
+    with pytest.raises(UserError, match='checkpoint .*absent is damaged .no file SHA256SUMS'):
         checkpoints.read(tmp_path / 'absent')
+
+
+def test_pipes_and_files_that_no_run_of_ours_could_have_are_not_opened(folder):
+    sums = folder / '9/SHA256SUMS'
+    content = sums.read_bytes()
+    sums.unlink()
+    os.mkfifo(sums)
+    with pytest.raises(UserError, match=r'9 is damaged \(no file SHA256SUMS\)'):
+        checkpoints.read(folder / '9')
+    sums.unlink()
+    sums.write_bytes(content)
+    with (folder / '9/huge').open('wb') as file:
+        file.truncate(2**40)  # of zeros, which take no room
+    with pytest.raises(UserError, match=r'9 is damaged \(files of 1,099,5'):
+        checkpoints.read(folder / '9')
+
+
+def test_a_path_can_be_relative(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    assert checkpoints.read(pathlib.Path('9')).about['step'] == 9
 
 
 def test_nothing_is_unpickled(saved):
