@@ -183,7 +183,9 @@ def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypat
 
 
 def test_reading_one_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(UserError, match='checkpoint .*absent is damaged .no file SHA256SUMS'):
+    with pytest.raises(
+        UserError, match='checkpoint .*absent is damaged .no file SHA256SUMS'
+    ):
         checkpoints.read(tmp_path / 'absent')
 
 

@@ -89,6 +89,7 @@ def test_an_ablation_that_was_killed_goes_on_to_the_same_table(command, whole, t
     assert pngs[0] == pngs[1]
 
 
+@pytest.mark.slow
 def test_a_finished_ablation_trains_nothing_and_another_config_is_refused(command, whole):
     _, workdir = whole
     before = {path.name: path.read_bytes() for path in workdir.iterdir()}
