@@ -134,8 +134,8 @@ def find_changes(
     differing = find_differences(ours, theirs)
     if not plan.recipe.optimizer.depends_on_length:
         differing.pop('num_epochs', None)
+    fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
     if plan.checkpoint.allow_changes:
-        fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
         require(
             not fixed,
             f'config.checkpoint.allow_changes: found other values of {", ".join(fixed)} '
@@ -150,11 +150,14 @@ def find_changes(
             f'{optimizer.warmup}) depends on the length, and that of a longer run would '
             'have been another from the start'
         )
+    or_change = (
+        ', or --config.checkpoint.allow_changes=true to go on from it with the new ones'
+    )
     require(
         not differing,
         f'--workdir: found in {checkpoint} a run with other settings '
-        f'({_list(differing)}{why}); allowed: the same, {_ELSEWHERE}, or '
-        '--config.checkpoint.allow_changes=true to go on from it with the new ones',
+        f'({_list(differing)}{why}); allowed: the same, {_ELSEWHERE}'
+        f'{"" if fixed else or_change}',
     )
     return []
 

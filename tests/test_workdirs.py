@@ -116,8 +116,12 @@ def test_other_settings_are_refused_with_the_fields(compare):
     message = str(error.value)
     assert '--workdir: found in checkpoints/runs_0-0/7 a run with other set' in message
     assert '(optimizer.learning_rate 0.001, here 0.1, seed 0, here 4)' in message
-    for way_out in ('another --workdir', 'resume=false', 'allow_changes=true'):
+    for way_out in ('another --workdir', 'resume=false'):
         assert way_out in message
+    # Another seed would be another run.
+    assert 'allow_changes=true' not in message
+    with pytest.raises(UserError, match='allow_changes=true to go on from it'):
+        compare({}, optimizer__learning_rate=0.1)
 
 
 def test_told_so_a_run_goes_on_with_other_settings_but_stays_the_same_run(compare):
