@@ -226,16 +226,16 @@ def _verify(path: pathlib.Path) -> None:
     # Before Orbax sees the files: of a damaged checkpoint TensorStore's threads print
     # tracebacks, and flipped bits of some files go unnoticed.
     try:
-        names = [*_list_files(path), _SUMS]
+        names = _list_files(path)
         # Before any is opened: to read a stranger's pipe would be to wait for ever.
         if not (path / _SUMS).is_file():
             raise ValueError(f'no file {_SUMS}')
-        size = sum((path / name).stat().st_size for name in names)
+        size = sum((path / name).stat().st_size for name in [*names, _SUMS])
         if size > _MOST_BYTES:
             raise ValueError(f'files of {size:,} bytes')
         lines = (path / _SUMS).read_text().splitlines()
         sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
-        found = {name: _digest(path / name) for name in _list_files(path)}
+        found = {name: _digest(path / name) for name in names}
     except (OSError, ValueError) as error:
         raise UserError(f'checkpoint {path} is damaged ({_reason(error)})') from error
     for name in sorted({*sums, *found}):

@@ -91,9 +91,7 @@ def run(main: Callable[[], None]) -> None:
     except Interrupted as error:
         number = error.signal_number
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
-    except UserError as error:
-        _fail(str(error), 1)
-    except OSError as error:  # such as a standard output on a disk that is full
+    except (UserError, OSError) as error:  # such as a standard output on a full disk
         _fail(str(error), 1)
 
 
