@@ -15,9 +15,12 @@ class UserError(Exception):
     """Something a user can mend; the message is one line: what, found, allowed."""
 
     def __init__(self, message: str):
-        # The values in it can have lines and control characters of their own.
-        line = ' '.join(message.split())
-        super().__init__(''.join(c if c.isprintable() else repr(c)[1:-1] for c in line))
+        super().__init__(to_line(' '.join(message.split())))
+
+
+def to_line(text: str) -> str:
+    """Writes out what a terminal would not print, such as line ends in a file's name."""
+    return ''.join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def require(condition: bool, message: str) -> None:

@@ -1,6 +1,7 @@
 """Runs a command of this project so that a user's mistake ends in one line."""
 
 import contextlib
+import functools
 import os
 import pathlib
 import signal
@@ -63,8 +64,11 @@ def define_hosts() -> None:
     )
 
 
-def run(main: Callable[[], None]) -> None:
+def run(main: Callable[..., object], arguments: str = '') -> None:
     """Parses the flags, calls ``main`` and exits.
+
+    With ``arguments``, such as 'IMAGE', one or more must follow the flags, and ``main``
+    gets their list.
 
     The exit status is 0; 1 after a `UserError` or an `OSError`; 2 for flags or a config
     file that cannot be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after
@@ -87,7 +91,10 @@ def run(main: Callable[[], None]) -> None:
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
     try:
-        app.run(lambda argv: main(), flags_parser=_parse_flags)
+        app.run(
+            (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
+            flags_parser=functools.partial(_parse_flags, arguments=arguments),
+        )
     except Interrupted as error:
         number = error.signal_number
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
@@ -95,11 +102,14 @@ def run(main: Callable[[], None]) -> None:
         _fail(str(error), 1)
 
 
-def _parse_flags(argv: list[str]) -> list[str]:
+def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     has_config = 'config' in flags.FLAGS
     with _flag_errors_in_one_line(flags.FLAGS['config'].default if has_config else None):
-        positional = flags.FLAGS(argv)[1:]
-        if positional:
+        argv = flags.FLAGS(argv)
+        positional = argv[1:]
+        if arguments and not positional:
+            raise flags.Error(f'{arguments}: missing; allowed: one or more; see --help')
+        if positional and not arguments:
             raise flags.Error(
                 f'unexpected argument {positional[0]!r}; allowed: flags, such as '
                 '--config.seed=1 or --help'

@@ -1,6 +1,7 @@
 """The figures of a report, as PNG."""
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -8,6 +9,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_flax.inference import Prediction
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.shards import Examples
 
@@ -177,4 +179,32 @@ def confusion_matrix(
     )
     if max(map(len, class_names)) > 3:
         axes.tick_params('x', rotation=45)
+    return figure
+
+
+def what_was_seen(
+    seen: Sequence[tuple[str, Prediction]], class_names: Sequence[str]
+) -> Figure:
+    """Shows pictures as the network got them, each with its name and what it was taken for.
+
+    Args:
+      seen: Names and predictions; one or more.
+      class_names: Names of the classes.
+    """
+    num_columns = min(8, len(seen))
+    num_rows = math.ceil(len(seen) / num_columns)
+    size = (1.7 * max(num_columns, 2), 2.1 * num_rows)
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for (name, prediction), axes in zip(seen, grid, strict=False):
+        axes.imshow(prediction.image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
+        label = class_names[prediction.label]
+        short = name if len(name) <= 20 else f'…{name[-19:]}'
+        axes.set_title(
+            f'{short}\n{label}  {prediction.confidence:.1%}',
+            fontsize='small',
+            parse_math=False,
+        )
     return figure

@@ -1,0 +1,150 @@
+"""Picture files, a stranger's too: read within bounds, to colours of a handy size."""
+
+import io
+import pathlib
+import stat
+import warnings
+from typing import BinaryIO
+
+import numpy as np
+from jaxtyping import Float
+from PIL import Image, ImageOps
+
+from mnist_flax.checks import UserError, require
+
+# Some of Pillow's decoders call other programs, or are seldom used and little tested.
+FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+
+MOST_BYTES = 64 * 2**20
+MOST_PIXELS = 8000 * 8000
+_LEAST_SIDE = 8
+
+# A digit that fills a tenth of a picture still has four times the pixels that MNIST gives
+# it, and what follows takes some hundredths of a second.
+_SIDE = 1024
+
+Colours = Float[np.ndarray, 'height width 3']
+
+# A file by its name, the content of one, or pixels from 0 to 255: gray, RGB or RGBA.
+Source = str | pathlib.Path | bytes | np.ndarray
+
+
+def read(source: Source, name: str) -> Colours:
+    """Reads a picture, upright, and on white or black where it is transparent.
+
+    Args:
+      source: The picture. Files are of one of `FORMATS`; of a moving picture the first
+        frame is taken.
+      name: What to call it in messages.
+
+    Returns:
+      Its colours, from 0 to 1, averaged over blocks of pixels if it has more than a
+      thousand or two on a side.
+
+    Raises:
+      UserError: It is no picture, damaged, or too large or small.
+    """
+    if isinstance(source, np.ndarray):
+        return _read_array(source, name)
+    if not isinstance(source, bytes):
+        source = _read_file(pathlib.Path(source), name)
+    return _decode(source, name)
+
+
+def _read_array(pixels: np.ndarray, name: str) -> Colours:
+    shape = pixels.shape
+    require(
+        pixels.dtype == np.uint8
+        and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))),
+        f'{name}: found {pixels.dtype} numbers of shape {shape}; allowed: uint8 of shape '
+        '(height, width), or with 1, 3 or 4 channels behind',
+    )
+    image = Image.fromarray(pixels[..., 0] if shape[2:] == (1,) else pixels)
+    _check_size(image, name)
+    return _to_colours(image)
+
+
+def read_stream(stream: BinaryIO) -> bytes:
+    """Reads what `read` takes, and enough of what is too long for it to notice."""
+    return stream.read(MOST_BYTES + 1)
+
+
+def _read_file(path: pathlib.Path, name: str) -> bytes:
+    try:
+        # A pipe or a device could be read for ever.
+        is_regular = stat.S_ISREG(path.stat().st_mode)
+        require(is_regular, f'{name}: found no regular file; allowed: a picture')
+        with path.open('rb') as file:
+            return read_stream(file)
+    except (OSError, ValueError) as error:  # a zero in its name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f'{name}: cannot be read ({reason}); allowed: a picture') from error
+
+
+def _decode(content: bytes, name: str) -> Colours:
+    require(bool(content), f'{name}: found an empty file; allowed: a picture')
+    require(
+        len(content) <= MOST_BYTES,
+        f'{name}: found more than {MOST_BYTES >> 20} MiB; allowed: no more',
+    )
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter('ignore')  # of odd metadata
+            with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+                _check_size(image, name)
+                return _to_colours(image)
+    except UserError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise UserError(
+            f'{name}: found more than {MOST_PIXELS:,} pixels; allowed: no more'
+        ) from error
+    except Exception as error:  # Pillow raises a dozen types for what is damaged
+        raise UserError(
+            f'{name}: found no picture, or a damaged one ({error}); allowed: '
+            f'{", ".join(FORMATS)}'
+        ) from error
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    # Pillow has read the header only: a small file can claim to hold terabytes.
+    width, height = image.size
+    require(
+        min(width, height) >= _LEAST_SIDE and width * height <= MOST_PIXELS,
+        f'{name}: found {width} x {height} pixels; allowed: {_LEAST_SIDE} or more each '
+        f'way, and no more than {MOST_PIXELS:,} in all',
+    )
+
+
+def _to_colours(image: Image.Image) -> Colours:
+    image.draft(image.mode, (_SIDE, _SIDE))  # a JPEG can be decoded at a half, ..., an 8th
+    if image.mode[0] in 'IF':
+        image = Image.fromarray(_to_bytes(np.asarray(image)))
+    elif image.mode not in ('L', 'RGB', 'RGBA'):
+        has_alpha = image.has_transparency_data
+        image = image.convert('RGBA' if has_alpha else 'RGB')
+    elif 'transparency' in image.info:  # one colour of it
+        image = image.convert('RGBA')
+    factor = max(image.size) // _SIDE
+    if factor > 1:
+        image = image.reduce(factor)
+    image = ImageOps.exif_transpose(image)
+    if image.mode != 'RGBA':
+        return np.asarray(image.convert('RGB'), np.float32) / 255
+    pixels = np.asarray(image, np.float32) / 255
+    colours, alpha = pixels[..., :3], pixels[..., 3:]
+    # What is drawn in white is not meant to be seen on white.
+    seen = float((colours * alpha).sum() / max(3 * alpha.sum(), 1e-6))
+    opaque = bool(alpha.min() > 0.99)
+    behind = 0.0 if seen > 0.5 and not opaque else 1.0
+    return colours * alpha + behind * (1 - alpha)
+
+
+def _to_bytes(pixels: np.ndarray) -> np.ndarray:
+    """Maps integers or floats of any range to 0..255."""
+    low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
+    if not np.isfinite([low, high]).all() or low == high:
+        return np.zeros(pixels.shape, np.uint8)
+    scaled = np.subtract(pixels, low, dtype=np.float32)
+    scaled *= 255 / (high - low)
+    return np.nan_to_num(scaled).astype(np.uint8)

@@ -1,0 +1,103 @@
+"""Files, folders and patterns to a line of prediction each."""
+
+import glob
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from mnist_flax import inference, pictures, workdirs
+from mnist_flax.checks import UserError, to_line
+from mnist_flax.inference import Prediction, Recognizer
+
+_SUFFIXES = (
+    '.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff',
+    '.webp',
+)  # fmt: skip
+
+# Pictures in a figure.
+_MOST_SHOWN = 100
+
+
+def predict_files(
+    sources: Sequence[str], recognizer: Recognizer, as_json: bool, figure_path: str
+) -> bool:
+    """Prints what pictures show, and may draw what the network saw.
+
+    Args:
+      sources: Files, folders, patterns such as ``'scans/*.png'``, or ``'-'`` for the
+        standard input.
+      recognizer: Predicts.
+      as_json: Print a JSON object a line.
+      figure_path: Where to write a figure as PNG; nowhere if empty.
+
+    Returns:
+      Whether all pictures were predicted.
+
+    Raises:
+      UserError: The figure cannot be written.
+    """
+    names = recognizer.class_names
+    shown: list[tuple[str, Prediction]] = []
+    is_well = True
+    for source in list_pictures(sources):
+        try:
+            content = pictures.read_stream(sys.stdin.buffer) if source == '-' else source
+            image = inference.see(content, source)
+        except UserError as error:
+            is_well = False
+            if as_json:
+                print(json.dumps({'file': source, 'error': str(error)}), flush=True)
+            else:
+                print(f'error: {error}', file=sys.stderr, flush=True)
+            continue
+        # One at a time, so that each is said as soon as it is known: to bring a picture
+        # into MNIST's form takes ten times as long as to recognise it.
+        (prediction,) = recognizer.predict_images([image])
+        print(_describe(source, prediction, names, as_json), flush=True)
+        if len(shown) < _MOST_SHOWN:
+            shown.append((source, prediction))
+    if figure_path and shown:
+        from mnist_flax import figures
+
+        path = pathlib.Path(figure_path)
+        figure = figures.what_was_seen(shown, names)
+        workdirs.write(path.parent, {path.name: figures.to_png(figure)})
+    return is_well
+
+
+def list_pictures(sources: Sequence[str]) -> Iterator[str]:
+    """Lists the files that folders and patterns stand for; the others as they are.
+
+    Of a folder these are the pictures that are directly in it, by their suffixes.
+    """
+    for source in sources:
+        if os.path.isdir(source):  # which, unlike pathlib, takes names of any length
+            names = sorted(os.listdir(source))
+            found = [name for name in names if name.lower().endswith(_SUFFIXES)]
+            yield from [os.path.join(source, name) for name in found] or [source]
+        elif glob.has_magic(source) and not os.path.exists(source):
+            yield from sorted(glob.glob(source, recursive=True)) or [source]
+        else:
+            yield source
+
+
+def _describe(
+    source: str, prediction: Prediction, names: Sequence[str], as_json: bool
+) -> str:
+    label, other = names[prediction.label], names[prediction.runner_up]
+    probabilities = prediction.probabilities.tolist()
+    if as_json:
+        values = {
+            'file': source,
+            'prediction': label,
+            'confidence': prediction.confidence,
+            'runner_up': other,
+            'probabilities': dict(zip(names, probabilities, strict=True)),
+        }
+        return json.dumps(values)
+    return (
+        f'{to_line(source)}: {label} ({prediction.confidence:.1%}), else {other} '
+        f'({probabilities[prediction.runner_up]:.1%})'
+    )

@@ -1,0 +1,53 @@
+"""Says which digit a picture shows.
+
+Of each picture: its name, the digit, how sure the network is, and what else it may be.
+
+  python scripts/predict.py photo.jpg scans/ 'more/*.png'
+  python scripts/predict.py --workdir=outputs --json - < photo.jpg
+
+The picture is of one digit, on paper or a screen, in any colour and light. It is brought
+into the form of MNIST's images first; --save_figure shows the result. Files that cannot be
+read, and pictures with no digit or with several, are named on the standard error; the
+others are predicted all the same, and the exit status is 1.
+"""
+
+import sys
+
+from absl import flags
+
+from mnist_flax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    '',
+    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
+    'project, trained for the handwriting of strangers (configs/robust.py).',
+)
+_CONSTRUCTOR = flags.DEFINE_string(
+    'constructor',
+    '',
+    "The function that makes the run's network, as in config.model.constructor, if it is "
+    'one of your own.',
+)
+_JSON = flags.DEFINE_bool(
+    'json', False, 'Print a JSON object a line, with the probabilities of all classes.'
+)
+_SAVE_FIGURE = flags.DEFINE_string(
+    'save_figure', '', 'PNG file for a figure of what the network saw.'
+)
+
+
+def main(sources: list[str]) -> None:
+    """Runs `predict_files` with the flags."""
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax import inference
+    from mnist_flax.predict import predict_files
+
+    recognizer = inference.load(
+        _WORKDIR.value or inference.PRETRAINED, _CONSTRUCTOR.value or inference.OURS
+    )
+    sys.exit(not predict_files(sources, recognizer, _JSON.value, _SAVE_FIGURE.value))
+
+
+if __name__ == '__main__':
+    cli.run(main, arguments='IMAGE')

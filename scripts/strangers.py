@@ -1,0 +1,37 @@
+"""Measures how well a network knows the digits of people whom it has never seen.
+
+They are the 1,797 digits of 8x8 pixels that come with scikit-learn (E. Alpaydin and C.
+Kaynak, UCI 1998), each drawn as a picture of some size, place and polarity, which goes
+through all that scripts/predict.py does. Needs the extra `strangers`.
+"""
+
+from absl import flags
+
+from mnist_flax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    '',
+    'Folder of a finished run; if empty, the network that scripts/predict.py takes.',
+)
+
+
+def main() -> None:
+    """Runs `measure` and prints its table."""
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax import inference, strangers
+    from mnist_flax.checks import UserError
+
+    try:
+        from sklearn import datasets
+    except ImportError as error:
+        raise UserError(
+            "scikit-learn is missing; allowed: pip install -e '.[strangers]'"
+        ) from error
+    digits = datasets.load_digits()
+    recognizer = inference.load(_WORKDIR.value or inference.PRETRAINED)
+    print(strangers.measure(recognizer, digits.images, digits.target), end='')
+
+
+if __name__ == '__main__':
+    cli.run(main)

@@ -1,0 +1,49 @@
+"""Other people's digits, as pictures."""
+
+import numpy as np
+import pytest
+from sklearn import datasets
+
+from mnist_flax import inference, pictures, strangers
+
+
+@pytest.fixture(scope='module')
+def digits():
+    return datasets.load_digits()
+
+
+def test_pictures_vary_and_are_the_same_again(digits):
+    drawn = [strangers.draw(image, i) for i, image in enumerate(digits.images[:60])]
+    assert drawn == [strangers.draw(image, i) for i, image in enumerate(digits.images[:60])]
+    assert {picture.side for picture in drawn} == {8, 16, 32, 100, 300, 900}
+    shapes = {pictures.read(picture.content, 'it').shape for picture in drawn}
+    assert len(shapes) > 30
+
+
+def test_the_network_for_strangers_knows_most_of_their_digits(digits):
+    """As README.md says, on some of them; the slow test takes all."""
+    images, labels = digits.images[::6], digits.target[::6]
+    table = strangers.measure(inference.load(), images, labels)
+    assert float(table.splitlines()[2].split('|')[2]) >= 95
+
+
+def test_a_network_that_knows_nothing_is_measured_so(digits):
+    class Guess:
+        def probabilities(self, images):
+            return np.eye(10)[np.zeros(len(images), int)]
+
+    labels = digits.target[:100]
+    table = strangers.measure(Guess(), digits.images[:100], labels)
+    assert f'| all | {(labels == 0).mean():.1%}'.rstrip('%') in table
+    assert '| 100 |' in table.splitlines()[2]
+
+
+@pytest.mark.slow
+def test_the_readme_says_what_comes_out(command):
+    for arguments in ((), ('--workdir=mnist_flax/pretrained/default',)):
+        process = command('scripts/strangers.py', *arguments)
+        assert process.returncode == 0, process.stderr
+        from conftest import ROOT
+
+        row = process.stdout.splitlines()[2]
+        assert row in (ROOT / 'README.md').read_text()
