@@ -9,6 +9,7 @@ from jaxtyping import Float, Int
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from mnist_flax.checks import to_line
 from mnist_flax.inference import Prediction
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.shards import Examples
@@ -201,6 +202,7 @@ def what_was_seen(
     for (name, prediction), axes in zip(seen, grid, strict=False):
         axes.imshow(prediction.image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
         label = class_names[prediction.label]
+        name = to_line(name)
         short = name if len(name) <= 20 else f'…{name[-19:]}'
         axes.set_title(
             f'{short}\n{label}  {prediction.confidence:.1%}',

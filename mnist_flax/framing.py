@@ -22,6 +22,9 @@ _DIRT = 0.03
 # Parts of one digit are no further apart, as a part of the tallest one's height.
 _GAP_SIDEWAYS, _GAP_DOWN = 0.08, 0.25
 
+# Pixels of a digit's longer side.
+_LEAST_SIDE = 5
+
 # Of the strokes, in pixels: those of 1,500 digits of MNIST are 1.1 to 6.4 wide, and all but
 # 1 % of them at least 1.4.
 _THINNEST, _THICKEST = 1.4, 6.4
@@ -60,6 +63,8 @@ def _pick_digit(ink: Gray, name: str) -> Gray:
         f'{name}: found {len(parts) or "nothing"} drawn, in parts; allowed: one digit',
     )
     boxes = scipy.ndimage.find_objects(labels)
+    # A frame, or the table round a sheet, has the digit within it.
+    parts = [part for part in parts if len(parts) == 1 or not _is_round(boxes[part], ink)]
     groups = _group({int(part): boxes[part] for part in parts})
     heights = [
         max(boxes[i][0].stop for i in group) - min(boxes[i][0].start for i in group)
@@ -73,9 +78,22 @@ def _pick_digit(ink: Gray, name: str) -> Gray:
         f'{name}: found {len(tall)} things drawn apart from each other; allowed: one digit',
     )
     mask = np.isin(labels, [part + 1 for part in tall[0]])
+    longer = max(of.stop - of.start for of in _crop(mask, 0))
+    require(
+        longer >= _LEAST_SIDE,
+        f'{name}: found nothing drawn but a dot; allowed: one digit, of {_LEAST_SIDE} '
+        'pixels or more',
+    )
     # With the soft edge around it.
     near = scipy.ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=2)
     return np.where(near, ink, 0)[_crop(mask)]
+
+
+def _is_round(box: tuple[slice, slice], ink: Gray) -> bool:
+    """Tells whether a part is as large as the picture, but for a margin."""
+    return all(
+        of.stop - of.start >= 0.9 * size for of, size in zip(box, ink.shape, strict=True)
+    )
 
 
 def _group(boxes: dict[int, tuple[slice, slice]]) -> list[set[int]]:

@@ -1,5 +1,6 @@
 """A finished run to predictions: of images like MNIST's, and of any picture of a digit."""
 
+import os
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -134,9 +135,9 @@ def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> R
       UserError: No run has ended there, its files are damaged, its network is made by
         another function, or all its networks have diverged.
     """
-    path = pathlib.Path(workdir).expanduser() / workdirs.MODEL
+    path = pathlib.Path(os.path.expanduser(workdir)) / workdirs.MODEL
     require(
-        path.is_dir(),
+        os.path.isdir(path),
         f'--workdir: found in {str(workdir)!r} no finished run (no folder {path}); '
         'allowed: the workdir of a run that has ended',
     )
@@ -144,7 +145,12 @@ def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> R
     try:
         settings = dict(checkpoint.about['config']['model'])
         well = np.array([not run['diverged'] for run in checkpoint.about['runs']])
-        num_classes = len(checkpoint.about['class_names'])
+        names = checkpoint.about['class_names']
+        well_named = all(isinstance(name, str) and name.isprintable() for name in names)
+        num_classes = len({*names}) if well_named else 0
+        # JSON has lists for tuples.
+        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        model_config = ml_collections.ConfigDict(fields)
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(f'--workdir: {path} is no network of this program') from error
     found = settings.get('constructor')
@@ -153,27 +159,30 @@ def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> R
         f'--workdir: found in {path} a network that {found!r} makes; allowed: '
         f'{constructor!r}, or another --constructor, whose code you trust',
     )
-    # JSON has lists for tuples.
-    fields = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    model = construct_named(ml_collections.ConfigDict(fields), 'config.model')
-    shapes = _find_shapes(model, num_classes)
+    model = construct_named(model_config, 'config.model')
+    expected = _describe_variables(model, num_classes)
+    found = {name: (of.shape, of.dtype) for name, of in checkpoint.arrays.items()}
     require(
         bool(well.any())
-        and {name: array.shape for name, array in checkpoint.arrays.items()}
-        == {name: (len(well), *shape) for name, shape in shapes.items()},
+        and found == {k: ((len(well), *of.shape), of.dtype) for k, of in expected.items()},
         f'--workdir: {path} does not hold the parameters of its network',
     )
     variables = {name: array[well] for name, array in checkpoint.arrays.items()}
+    require(
+        all(np.isfinite(array).all() for array in variables.values()),
+        f'--workdir: {path} holds parameters that are infinite, or no numbers',
+    )
     return Recognizer(
         model, traverse_util.unflatten_dict(variables, sep='.'), checkpoint.about
     )
 
 
-def _find_shapes(model: nn.Module, num_classes: int) -> dict[str, tuple[int, ...]]:
-    """Finds the shapes of the network's variables by name; none if it has other classes."""
+def _describe_variables(
+    model: nn.Module, num_classes: int
+) -> dict[str, jax.ShapeDtypeStruct]:
+    """Describes the network's variables by name; none if it has other classes."""
     image = jax.ShapeDtypeStruct((1, *IMAGE_SHAPE), 'float32')
     logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
     if logits.shape != (1, num_classes) or num_classes < 2:
         return {}
-    named = traverse_util.flatten_dict(variables, sep='.')
-    return {name: leaf.shape for name, leaf in named.items()}
+    return traverse_util.flatten_dict(variables, sep='.')

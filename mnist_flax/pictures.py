@@ -7,7 +7,7 @@ import warnings
 from typing import BinaryIO
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, UInt8
 from PIL import Image, ImageOps
 
 from mnist_flax.checks import UserError, require
@@ -17,7 +17,14 @@ FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 8000 * 8000
+
+# Of a JPEG, which is gone over anew for each; cameras write ten or so.
+_MOST_SCANS = 100
+
+# Numbers as text, which Pillow reads slowly, and with comments for hours.
+_PLAIN = (b'P1', b'P2', b'P3')
 _LEAST_SIDE = 8
+_MOST_ASPECT = 50
 
 # A digit that fills a tenth of a picture still has four times the pixels that MNIST gives
 # it, and what follows takes some hundredths of a second.
@@ -46,6 +53,11 @@ def read(source: Source, name: str) -> Colours:
     """
     if isinstance(source, np.ndarray):
         return _read_array(source, name)
+    require(
+        isinstance(source, str | pathlib.Path | bytes),
+        f'{name}: found {type(source).__name__}; allowed: the name of a file, the content '
+        'of one as bytes, or a NumPy array',
+    )
     if not isinstance(source, bytes):
         source = _read_file(pathlib.Path(source), name)
     return _decode(source, name)
@@ -87,6 +99,15 @@ def _decode(content: bytes, name: str) -> Colours:
         len(content) <= MOST_BYTES,
         f'{name}: found more than {MOST_BYTES >> 20} MiB; allowed: no more',
     )
+    require(
+        content[:2] not in _PLAIN,
+        f'{name}: found a plain PNM; allowed: a binary one (P4, P5, P6)',
+    )
+    num_scans = content.count(b'\xff\xda') if content[:2] == b'\xff\xd8' else 0
+    require(
+        num_scans <= _MOST_SCANS,
+        f'{name}: found a JPEG of {num_scans} scans; allowed: up to {_MOST_SCANS}',
+    )
     try:
         with warnings.catch_warnings():
             warnings.simplefilter('ignore')  # of odd metadata
@@ -109,26 +130,40 @@ def _decode(content: bytes, name: str) -> Colours:
 def _check_size(image: Image.Image, name: str) -> None:
     # Pillow has read the header only: a small file can claim to hold terabytes.
     width, height = image.size
+    most = MOST_PIXELS if image.format in (None, 'JPEG', 'PNG') else MOST_PIXELS // 2
     require(
-        min(width, height) >= _LEAST_SIDE and width * height <= MOST_PIXELS,
+        min(width, height) >= _LEAST_SIDE and width * height <= most,
         f'{name}: found {width} x {height} pixels; allowed: {_LEAST_SIDE} or more each '
-        f'way, and no more than {MOST_PIXELS:,} in all',
+        f'way, and no more than {most:,} in all',
+    )
+    require(
+        max(width, height) <= _MOST_ASPECT * min(width, height),
+        f'{name}: found {width} x {height} pixels; allowed: one side up to '
+        f'{_MOST_ASPECT} times the other',
+    )
+    compression = str(image.info.get('compression', ''))
+    require(
+        'jpeg' not in compression,
+        f'{name}: found a TIFF with {compression}; allowed: another compression',
     )
 
 
 def _to_colours(image: Image.Image) -> Colours:
     image.draft(image.mode, (_SIDE, _SIDE))  # a JPEG can be decoded at a half, ..., an 8th
+    factor = max(1, max(image.size) // _SIDE)
+    info = image.info
     if image.mode[0] in 'IF':
-        image = Image.fromarray(_to_bytes(np.asarray(image)))
-    elif image.mode not in ('L', 'RGB', 'RGBA'):
-        has_alpha = image.has_transparency_data
-        image = image.convert('RGBA' if has_alpha else 'RGB')
-    elif 'transparency' in image.info:  # one colour of it
-        image = image.convert('RGBA')
-    factor = max(image.size) // _SIDE
-    if factor > 1:
+        image = Image.fromarray(_to_bytes(np.asarray(image), factor))
+    else:
+        if image.mode in ('1', 'P') or 'transparency' in info:
+            image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
         image = image.reduce(factor)
-    image = ImageOps.exif_transpose(image)
+        image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
+    image.info = info
+    try:
+        image = ImageOps.exif_transpose(image)
+    except Exception:  # whatever Pillow makes of damaged metadata
+        image.info = {}
     if image.mode != 'RGBA':
         return np.asarray(image.convert('RGB'), np.float32) / 255
     pixels = np.asarray(image, np.float32) / 255
@@ -140,11 +175,16 @@ def _to_colours(image: Image.Image) -> Colours:
     return colours * alpha + behind * (1 - alpha)
 
 
-def _to_bytes(pixels: np.ndarray) -> np.ndarray:
-    """Maps integers or floats of any range to 0..255."""
-    low, high = float(np.nanmin(pixels)), float(np.nanmax(pixels))
-    if not np.isfinite([low, high]).all() or low == high:
-        return np.zeros(pixels.shape, np.uint8)
-    scaled = np.subtract(pixels, low, dtype=np.float32)
-    scaled *= 255 / (high - low)
-    return np.nan_to_num(scaled).astype(np.uint8)
+def _to_bytes(pixels: np.ndarray, factor: int) -> UInt8[np.ndarray, '_ _']:
+    """Averages numbers of any range over blocks, and maps them to 0..255."""
+    height, width = (size // factor * factor for size in pixels.shape)
+    blocks = [
+        pixels[i:height:factor, j:width:factor]
+        for i in range(factor)
+        for j in range(factor)
+    ]
+    means = sum(block.astype(np.float64) for block in blocks) / factor**2
+    low, high = means.min(), means.max()
+    if not np.isfinite([low, high]).all():
+        raise ValueError('numbers that are infinite, or none')
+    return np.round((means - low) * (255 / max(high - low, 1e-300))).astype(np.uint8)

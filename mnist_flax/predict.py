@@ -7,8 +7,9 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from mnist_flax import inference, pictures, workdirs
-from mnist_flax.checks import UserError, to_line
+from mnist_flax import inference, pictures
+from mnist_flax.checks import UserError, require, to_line
+from mnist_flax.files import write_atomically
 from mnist_flax.inference import Prediction, Recognizer
 
 _SUFFIXES = (
@@ -43,7 +44,7 @@ def predict_files(
     is_well = True
     for source in list_pictures(sources):
         try:
-            content = pictures.read_stream(sys.stdin.buffer) if source == '-' else source
+            content = _read_stdin() if source == '-' else source
             image = inference.see(content, source)
         except UserError as error:
             is_well = False
@@ -63,8 +64,19 @@ def predict_files(
 
         path = pathlib.Path(figure_path)
         figure = figures.what_was_seen(shown, names)
-        workdirs.write(path.parent, {path.name: figures.to_png(figure)})
+        try:
+            write_atomically({path: figures.to_png(figure)})
+        except OSError as error:
+            raise UserError(
+                f'--save_figure: cannot write {figure_path!r} ({error.strerror}); allowed: '
+                'a file in a folder that exists'
+            ) from error
     return is_well
+
+
+def _read_stdin() -> bytes:
+    require(sys.stdin is not None, '-: found no standard input; allowed: a picture')
+    return pictures.read_stream(sys.stdin.buffer)
 
 
 def list_pictures(sources: Sequence[str]) -> Iterator[str]:
@@ -74,13 +86,21 @@ def list_pictures(sources: Sequence[str]) -> Iterator[str]:
     """
     for source in sources:
         if os.path.isdir(source):  # which, unlike pathlib, takes names of any length
-            names = sorted(os.listdir(source))
-            found = [name for name in names if name.lower().endswith(_SUFFIXES)]
-            yield from [os.path.join(source, name) for name in found] or [source]
+            yield from _list_folder(source) or [source]
         elif glob.has_magic(source) and not os.path.exists(source):
             yield from sorted(glob.glob(source, recursive=True)) or [source]
         else:
             yield source
+
+
+def _list_folder(folder: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []  # said when the folder itself cannot be read as a picture
+    return [
+        os.path.join(folder, name) for name in names if name.lower().endswith(_SUFFIXES)
+    ]
 
 
 def _describe(

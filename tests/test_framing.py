@@ -154,6 +154,22 @@ def test_several_digits_are_said_not_guessed(gap):
         see(both, 'it')
 
 
+@pytest.mark.parametrize('width', [1, 4, 10])
+@pytest.mark.parametrize('shade', [30, 90])
+def test_a_frame_is_left_out(width, shade):
+    page = draw(4)
+    expected = see(page).astype(float)
+    framed = np.pad(page, width, constant_values=shade)
+    assert np.abs(see(framed) - expected).mean() < 3
+
+
+def test_a_dot_is_said_not_guessed():
+    page = np.full((200, 200), 255, np.uint8)
+    page[100:102, 100:102] = 0
+    with pytest.raises(UserError, match='it: found nothing drawn but a dot; allowed: one'):
+        see(page, 'it')
+
+
 def test_dirt_is_left_out():
     page = draw(4).copy()
     expected = see(page)

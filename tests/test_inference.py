@@ -138,7 +138,7 @@ def diverge(arrays, about):
     ],
 )
 def test_what_is_no_network_of_ours_is_one_line(finished, tmp_path, change):
-    with pytest.raises(UserError, match='--workdir: .* no network|config.model'):
+    with pytest.raises(UserError, match='--workdir: .* (no network|holds?) |config.model'):
         inference.load(damage(finished, tmp_path, change))
 
 
