@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +29,22 @@ class Dataset:
     train: Examples
     validation: Examples
     test: Examples
+    class_names: tuple[str, ...]
+
+
+class Fields(NamedTuple):
+    """What a user calls the settings that a data set is found by, for messages."""
+
+    name: str
+    data_dir: str
+    split: str
+
+
+class Split(NamedTuple):
+    """Examples of a data set."""
+
+    full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
+    examples: Examples
     class_names: tuple[str, ...]
 
 
@@ -69,21 +85,11 @@ def load(
       UserError: The data set, its version or a split is absent, it is of another kind,
         or one of its files is damaged.
     """
-    root = _find_root(name, data_dir)
-    builder = _find_builder(name, root)
-    label = _check_features(builder)
-    checksums = _read_checksums(root)
-    for path in pathlib.Path(builder.data_path).glob('*.json'):
-        verify(path, checksums.get(path))
-    train = _read_split(builder, checksums, 'train_split', train_split)
-    test = _read_split(builder, checksums, 'test_split', test_split)
-    for examples in (train, test):
-        least, most = int(examples.labels.min()), int(examples.labels.max())
-        require(
-            least >= 0 and most < label.num_classes,
-            f'config.dataset.name: {name!r} has labels from {least} to {most}; allowed: '
-            f'0 to {label.num_classes - 1}',
-        )
+    fields = Fields('config.dataset.name', 'config.dataset.data_dir', '')
+    (_, train, _), (full_name, test, class_names) = (
+        load_split(name, data_dir, split, fields._replace(split=f'config.dataset.{role}'))
+        for role, split in (('train_split', train_split), ('test_split', test_split))
+    )
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -95,16 +101,39 @@ def load(
         )
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
-    return Dataset(
-        full_name=builder.info.full_name,
-        train=train,
-        validation=held_out,
-        test=test,
-        class_names=tuple(label.int2str(i) for i in range(label.num_classes)),
+    return Dataset(full_name, train, held_out, test, class_names)
+
+
+def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
+    """Loads examples of a TFDS image-classification data set of 28x28x1 images.
+
+    Args:
+      name: As in `load`, as is ``data_dir``.
+      data_dir: See there.
+      split: In TFDS's syntax, such as ``'test'`` or ``'train[:2000]'``.
+      fields: What the user calls these three.
+
+    Raises:
+      UserError: As in `load`.
+    """
+    root = _find_root(name, data_dir, fields)
+    builder = _find_builder(name, root, fields)
+    label = _check_features(builder, fields)
+    checksums = _read_checksums(root)
+    for path in pathlib.Path(builder.data_path).glob('*.json'):
+        verify(path, checksums.get(path))
+    examples = _read_split(builder, checksums, split, fields)
+    least, most = int(examples.labels.min()), int(examples.labels.max())
+    require(
+        least >= 0 and most < label.num_classes,
+        f'{fields.name}: {name!r} has labels from {least} to {most}; allowed: '
+        f'0 to {label.num_classes - 1}',
     )
+    class_names = tuple(label.int2str(i) for i in range(label.num_classes))
+    return Split(builder.info.full_name, examples, class_names)
 
 
-def _find_root(name: str, data_dir: str) -> pathlib.Path:
+def _find_root(name: str, data_dir: str, fields: Fields) -> pathlib.Path:
     # TFDS is imported in functions: it takes 0.5 s that `--help` should not wait for.
     from tensorflow_datasets.core import constants
 
@@ -112,7 +141,7 @@ def _find_root(name: str, data_dir: str) -> pathlib.Path:
         root = pathlib.Path(data_dir).expanduser().absolute()
         require(
             root.is_dir(),
-            f'config.dataset.data_dir: found {data_dir!r}, which is no directory; '
+            f'{fields.data_dir}: found {data_dir!r}, which is no directory; '
             "allowed: a TFDS directory, or '' for the embedded MNIST",
         )
         return root
@@ -121,51 +150,53 @@ def _find_root(name: str, data_dir: str) -> pathlib.Path:
     return pathlib.Path(constants.DATA_DIR)
 
 
-def _find_builder(name: str, root: pathlib.Path) -> 'tfds.core.DatasetBuilder':
+def _find_builder(
+    name: str, root: pathlib.Path, fields: Fields
+) -> 'tfds.core.DatasetBuilder':
     from tensorflow_datasets.core import read_only_builder, registered
 
     try:
         builder = read_only_builder.builder_from_files(name, data_dir=root)
     except registered.DatasetNotFoundError as error:
-        raise UserError(_explain_absence(name, root)) from error
+        raise UserError(_explain_absence(name, root, fields)) from error
     except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
         raise UserError(
-            f'config.dataset: the TFDS description of {name!r} in {root} cannot be read '
+            f'{fields.name}: the TFDS description of {name!r} in {root} cannot be read '
             f'({_first_line(error)})'
         ) from error
     file_format = builder.info.file_format
     require(
         file_format is not None and file_format.value == 'array_record',
-        f'config.dataset: {builder.data_path} holds {name!r} as '
+        f'{fields.name}: {builder.data_path} holds {name!r} as '
         f'{file_format.value if file_format else "an unknown format"}; allowed: '
         f'array_record, as made by {_prepare_command(name, root)}',
     )
     return builder
 
 
-def _explain_absence(name: str, root: pathlib.Path) -> str:
+def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:
     import tensorflow_datasets as tfds
 
     if root == EMBEDDED_DIR:
         return (
-            f'config.dataset.name: found {name!r}; allowed: the embedded version '
-            "'mnist:3.0.1', or another with config.dataset.data_dir"
+            f'{fields.name}: found {name!r}; allowed: the embedded version '
+            f"'mnist:3.0.1', or another with {fields.data_dir}"
         )
     try:
         builder = tfds.builder(name, data_dir=root)
     except Exception:  # an unknown name, config or version, or one that cannot be parsed
         known = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, known, n=1)
-        return f'config.dataset.name: found {name!r}, which is not in {root}; allowed: ' + (
+        return f'{fields.name}: found {name!r}, which is not in {root}; allowed: ' + (
             f'a data set that TFDS knows, such as {close[0]!r}'
             if close
             else 'the name of a data set that TFDS knows, and its version if you give one'
         )
     megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
     return (
-        f'config.dataset.name: {name!r} is not in {root}; {_prepare_command(name, root)} '
+        f'{fields.name}: {name!r} is not in {root}; {_prepare_command(name, root)} '
         f'would download {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
-        "'.[tensorflow]'); or set config.dataset.data_dir to a directory that holds it"
+        f"'.[tensorflow]'); or set {fields.data_dir} to a directory that holds it"
     )
 
 
@@ -177,7 +208,7 @@ def _prepare_command(name: str, root: pathlib.Path) -> str:
 
 
 def _check_features(
-    builder: 'tfds.core.DatasetBuilder',
+    builder: 'tfds.core.DatasetBuilder', fields: Fields
 ) -> 'tfds.features.ClassLabel':
     import tensorflow_datasets as tfds
 
@@ -188,13 +219,13 @@ def _check_features(
         and isinstance(label, tfds.features.ClassLabel)
     ):
         raise UserError(
-            f'config.dataset.name: {builder.name!r} has the features '
+            f'{fields.name}: {builder.name!r} has the features '
             f'{", ".join(sorted(features))}; allowed: image classification, with an '
             "'image' and a class 'label'"
         )
     require(
         image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
-        f'config.dataset.name: {builder.name!r} has {np.dtype(image.np_dtype)} images of '
+        f'{fields.name}: {builder.name!r} has {np.dtype(image.np_dtype)} images of '
         f'shape {image.shape}; allowed: uint8 images of shape {IMAGE_SHAPE}',
     )
     return label
@@ -203,8 +234,8 @@ def _check_features(
 def _read_split(
     builder: 'tfds.core.DatasetBuilder',
     checksums: dict[pathlib.Path, str],
-    field: str,
     split: str,
+    fields: Fields,
 ) -> Examples:
     splits = builder.info.splits
     sizes = ', '.join(f'{name} ({info.num_examples})' for name, info in splits.items())
@@ -213,7 +244,7 @@ def _read_split(
         require(bool(pieces), 'it selects no example')
     except Exception as error:  # TFDS has several types for a split it cannot resolve
         raise UserError(
-            f'config.dataset.{field}: found {split!r}; allowed: the splits {sizes} and '
+            f'{fields.split}: found {split!r}; allowed: the splits {sizes} and '
             f'their slices ({_first_line(error)})'
         ) from error
     parts = []

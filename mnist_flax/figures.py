@@ -14,7 +14,7 @@ from mnist_flax.inference import Prediction
 from mnist_flax.metrics import EpochMetrics
 from mnist_flax.shards import Examples
 
-_RIGHT, _WRONG = '#1b6ca8', '#c0392b'
+RIGHT, WRONG = '#1b6ca8', '#c0392b'
 
 
 def to_png(figure: Figure) -> bytes:
@@ -51,7 +51,7 @@ def accuracy_plot(
         label = f'training (over the epoch, as it learns){means}'
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
         label = f'validation (after the epoch): {last:.2%} at the end{means}'
-        _draw_runs(axes, runs, 'validation', _RIGHT, 's', label)
+        _draw_runs(axes, runs, 'validation', RIGHT, 's', label)
     # The start of a long training may leave the axes: it would hide the rest.
     lines = [np.asarray(line.get_ydata()) for line in axes.lines]
     shown = np.concatenate([line[len(line) // 20 :] for line in lines])
@@ -127,7 +127,7 @@ def sample_predictions(
                 f'{"" if right else "✗ "}{class_names[predicted]}  '
                 f'{probabilities[index, predicted]:.1%}\n(true {class_names[label]})',
                 fontsize='small',
-                color=_RIGHT if right else _WRONG,
+                color=RIGHT if right else WRONG,
             )
     return figure
 

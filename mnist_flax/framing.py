@@ -29,6 +29,9 @@ _LEAST_SIDE = 5
 # 1 % of them at least 1.4.
 _THINNEST, _THICKEST = 1.4, 6.4
 
+# Between which an edge is looked for: below is paper, above what differs within a stroke.
+_LEAST_INK, _MOST_INK = 0.1, 0.95
+
 # Of a Gaussian, as a part of the strokes' width: what was enlarged has steps, which it
 # takes away, and thin pens it leaves as they are.
 _SMOOTH = 0.2
@@ -64,8 +67,13 @@ def _pick_digit(ink: Gray, name: str) -> Gray:
     )
     boxes = scipy.ndimage.find_objects(labels)
     # A frame, or the table round a sheet, has the digit within it.
-    parts = [part for part in parts if len(parts) == 1 or not _is_round(boxes[part], ink)]
-    groups = _group({int(part): boxes[part] for part in parts})
+    groups = _group(
+        {
+            int(part): boxes[part]
+            for part in parts
+            if len(parts) == 1 or not _is_round(boxes[part], ink)
+        }
+    )
     heights = [
         max(boxes[i][0].stop for i in group) - min(boxes[i][0].start for i in group)
         for group in groups
@@ -130,7 +138,7 @@ def _enlarge(digit: Gray) -> Gray:
     """Draws it as large as its strokes are measured."""
     digit = np.pad(digit, 2).astype(np.float32)
     height, width = digit.shape
-    scale = _FINE / _longer_side(digit)
+    scale = _FINE / _longer_side(digit > 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     large = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC))
     return np.pad(large.clip(0, 1), _FINE // 8)
@@ -138,26 +146,60 @@ def _enlarge(digit: Gray) -> Gray:
 
 def _even_strokes(digit: Gray) -> Gray:
     """Smooths the strokes, and brings their width to what MNIST has."""
+    digit = _move_edge(digit)
     solid = digit > 0.5
-    inside = scipy.ndimage.distance_transform_edt(solid)
-    # In a straight stroke the mean distance to the edge is a quarter of the width.
-    width = 4 * (float(inside[solid].mean()) - 0.5)
-    unit = _longer_side(digit) / _BOX
+    width, unit = _measure_strokes(solid)
     wanted = float(np.clip(width, _THINNEST * unit, _THICKEST * unit))
     if wanted == width:
         return scipy.ndimage.gaussian_filter(digit, _SMOOTH * width)
-    outside = scipy.ndimage.distance_transform_edt(~solid)
+    inside, outside = (
+        scipy.ndimage.distance_transform_edt(side) for side in (solid, ~solid)
+    )
     changed = outside - inside < (wanted - width) / 2
     return (changed if changed.any() else solid).astype(np.float32)
 
 
-def _longer_side(digit: Gray) -> int:
-    rows, columns = _crop(digit > 0.5, 0)
+def _move_edge(digit: Gray) -> Gray:
+    """Takes the edge of strokes that are too thick or thin from where more or less ink is.
+
+    Coarse pictures show no more of a thick digit's inside than a darker gray.
+    """
+    excess = _judge_strokes(digit > 0.5)
+    if excess == 0:
+        return digit
+    level, limit = 0.5, _MOST_INK if excess > 0 else _LEAST_INK
+    for _ in range(6):
+        middle = (level + limit) / 2
+        if _judge_strokes(digit > middle) == excess:
+            level = middle
+        else:
+            limit = middle
+    below, above = 0.5 * digit / limit, 0.5 + 0.5 * (digit - limit) / (1 - limit)
+    return np.where(digit < limit, below, above).astype(np.float32)
+
+
+def _judge_strokes(solid: Solid) -> int:
+    """Tells whether strokes are too thick (1), too thin (-1) or neither (0)."""
+    if not solid.any():
+        return -1
+    width, unit = _measure_strokes(solid)
+    return int(width > _THICKEST * unit) - int(width < _THINNEST * unit)
+
+
+def _measure_strokes(solid: Solid) -> tuple[float, float]:
+    """Measures their width, and a pixel of MNIST, both in pixels."""
+    inside = scipy.ndimage.distance_transform_edt(solid)
+    # In a straight stroke the mean distance to the edge is a quarter of the width.
+    return 4 * (float(inside[solid].mean()) - 0.5), _longer_side(solid) / _BOX
+
+
+def _longer_side(solid: Solid) -> int:
+    rows, columns = _crop(solid, 0)
     return max(rows.stop - rows.start, columns.stop - columns.start)
 
 
 def _centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
-    unit = _longer_side(digit) / _BOX
+    unit = _longer_side(digit > 0.5) / _BOX
     field = _SIDE * unit
     margin = int(np.ceil(field))
     padded = np.pad(digit, margin).astype(np.float32)

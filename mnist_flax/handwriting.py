@@ -68,7 +68,7 @@ class Handwriting:
             image = self.deform(deform_key, image, jnp.asarray(strength))
         blur, level, edge = strength * jax.random.uniform(pen_key, (3,))
         sigma = self.blur * blur
-        smooth = _blur(image[..., 0], sigma)[..., None]
+        smooth = blur(image[..., 0], sigma)[..., None]
         # From as soft as the blur leaves an edge, over 2.5 sigma, to as steep as before;
         # where an edge is as soft as a pixel, to move its middle needs some steepness.
         steepest = jnp.maximum(1 + strength * (self.pen > 0), 2.5 * sigma)
@@ -83,7 +83,7 @@ class Handwriting:
         return (draw(smooth) - black) / (white - black)
 
 
-def _blur(
+def blur(
     image: Float[Array, 'height width'], sigma: Float[Array, '']
 ) -> Float[Array, 'height width']:
     """Blurs by a Gaussian; what is outside is as black as the margin of a digit."""

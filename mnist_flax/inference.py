@@ -43,6 +43,7 @@ class Recognizer:
     def __init__(self, model: nn.Module, variables: Any, about: dict[str, Any]):
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
+        self.num_networks = len(jax.tree.leaves(variables)[0])
         self._variables = jax.device_put(variables)
 
         def apply(variables, images):
@@ -62,8 +63,7 @@ class Recognizer:
             logits = self._logits(self._variables, filled)
             parts.append(np.asarray(logits)[:, : len(batch)])
         if not parts:
-            num_runs = len(jax.tree.leaves(self._variables)[0])
-            return np.zeros((num_runs, 0, len(self.class_names)), np.float32)
+            return np.zeros((self.num_networks, 0, len(self.class_names)), np.float32)
         return np.concatenate(parts, axis=1)
 
     def probabilities(

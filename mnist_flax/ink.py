@@ -21,6 +21,10 @@ _LEAST_CONTRAST = 0.04
 # two sides, to be preferred to a simpler one.
 _GAIN = 0.5
 
+# Per cent of the ink's pixels that are not quite covered: those at the edges of strokes,
+# which are many in a coarse picture.
+_FULL = 75
+
 
 class _Split(NamedTuple):
     threshold: float
@@ -62,7 +66,8 @@ def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
     require(split.separation >= _LEAST_SEPARATION, nothing)
     above = best > split.threshold
     ink = above if _weigh(above) < 0.5 else ~above
-    paper_level, ink_level = float(np.median(best[~ink])), float(np.median(best[ink]))
+    paper_level = float(np.median(best[~ink]))
+    ink_level = float(np.percentile(best[ink], _FULL if ink is above else 100 - _FULL))
     require(abs(ink_level - paper_level) >= _LEAST_CONTRAST, nothing)
     return np.clip((best - paper_level) / (ink_level - paper_level), 0, 1)
 

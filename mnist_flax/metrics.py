@@ -9,6 +9,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+NORMAL_97_5 = 1.959964  # 97.5 % point of the standard normal distribution
+
 
 class EpochMetrics(NamedTuple):
     """What is known after an epoch; losses in nats an example, accuracies as fractions."""
@@ -101,11 +103,32 @@ def calibration_error(
       labels: The right classes.
       num_bins: How many bins; theirs is 15.
     """
+    bins = confidence_bins(probabilities, labels, num_bins)
+    return float(np.abs(bins.confidence - bins.correct).sum() / len(labels))
+
+
+class ConfidenceBins(NamedTuple):
+    """Predictions in bins of equal width by their confidence."""
+
+    examples: Int[np.ndarray, 'bins']
+    confidence: Float[np.ndarray, 'bins']  # sum over the examples
+    correct: Float[np.ndarray, 'bins']  # number of them
+
+
+def confidence_bins(
+    probabilities: Float[np.ndarray, 'examples classes'],
+    labels: Int[np.ndarray, 'examples'],
+    num_bins: int = 15,
+) -> ConfidenceBins:
+    """Sorts predictions into bins by their confidence, as in `calibration_error`."""
     confidence = probabilities.max(axis=1)
     correct = probabilities.argmax(axis=1) == labels
     bins = np.minimum((confidence * num_bins).astype(int), num_bins - 1)
-    gaps = np.bincount(bins, weights=confidence - correct, minlength=num_bins)
-    return float(np.abs(gaps).sum() / len(labels))
+    return ConfidenceBins(
+        np.bincount(bins, minlength=num_bins),
+        np.bincount(bins, weights=confidence, minlength=num_bins),
+        np.bincount(bins, weights=correct, minlength=num_bins),
+    )
 
 
 def confusion_matrix(
@@ -132,7 +155,7 @@ def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
     Returns:
       Lower and upper bound, as fractions.
     """
-    z = 1.959964  # 97.5 % point of the standard normal distribution
+    z = NORMAL_97_5
     p = correct / total
     centre = p + z**2 / (2 * total)
     half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))

@@ -1,6 +1,7 @@
 """Picture files, a stranger's too: read within bounds, to colours of a handy size."""
 
 import io
+import itertools
 import pathlib
 import stat
 import warnings
@@ -178,12 +179,9 @@ def _to_colours(image: Image.Image) -> Colours:
 def _to_bytes(pixels: np.ndarray, factor: int) -> UInt8[np.ndarray, '_ _']:
     """Averages numbers of any range over blocks, and maps them to 0..255."""
     height, width = (size // factor * factor for size in pixels.shape)
-    blocks = [
-        pixels[i:height:factor, j:width:factor]
-        for i in range(factor)
-        for j in range(factor)
-    ]
-    means = sum(block.astype(np.float64) for block in blocks) / factor**2
+    means = np.zeros((height // factor, width // factor))
+    for i, j in itertools.product(range(factor), repeat=2):  # as all at once are too large
+        means += pixels[i:height:factor, j:width:factor] / factor**2
     low, high = means.min(), means.max()
     if not np.isfinite([low, high]).all():
         raise ValueError('numbers that are infinite, or none')

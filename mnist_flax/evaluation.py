@@ -1,0 +1,196 @@
+"""What a finished run is worth: on its test set, on worse images, on what is no digit."""
+
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Array, Float
+
+from mnist_flax import data, metrics, scores
+from mnist_flax.checks import UserError, construct, require
+from mnist_flax.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from mnist_flax.inference import Recognizer
+from mnist_flax.shards import Examples
+
+_FLAGS = data.Fields('--dataset', '--data_dir', '--split')
+_OOD_FLAGS = data.Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
+
+# Of the randomness of the corruptions, which is the same for all networks.
+_SEED = 0
+
+
+class Evaluation(NamedTuple):
+    """What was measured."""
+
+    numbers: dict[str, Any]  # the contents of evaluation.json
+    split: data.Split  # the images
+    probabilities: Float[np.ndarray, 'images classes']
+
+
+def evaluate(
+    recognizer: Recognizer,
+    dataset: str,
+    data_dir: str,
+    split: str,
+    ood_dataset: str,
+    ood_data_dir: str,
+    ood_split: str,
+    with_corruptions: bool,
+) -> Evaluation:
+    """Measures a network, or the ensemble of several.
+
+    Args:
+      recognizer: The network.
+      dataset: TFDS name of the data set to measure on; that of the run if empty.
+      data_dir: TFDS directory that holds it, as in `data.load`.
+      split: In TFDS's syntax; if empty that of the run, or ``'test'`` of another data set.
+      ood_dataset: TFDS name of a data set without any of the classes; none if empty.
+      ood_data_dir: TFDS directory that holds it.
+      ood_split: In TFDS's syntax.
+      with_corruptions: Whether to measure on worse images too.
+
+    Raises:
+      UserError: A data set cannot be loaded, or has other classes than the network.
+    """
+    of_run = recognizer.about['config']['dataset']
+    if not dataset:
+        dataset, data_dir = of_run['name'], data_dir or of_run['data_dir']
+        split = split or of_run['test_split']
+    chosen = data.load_split(dataset, data_dir, split or 'test', _FLAGS)
+    require(
+        chosen.class_names == recognizer.class_names,
+        f'--dataset: found {chosen.full_name} with the classes '
+        f'{", ".join(chosen.class_names)}; allowed: a data set with those of the network, '
+        f'{", ".join(recognizer.class_names)}',
+    )
+    outsiders = None
+    if ood_dataset:
+        outsiders = data.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
+    probabilities = recognizer.probabilities(chosen.examples.images)
+    numbers = {
+        'dataset': chosen.full_name,
+        'split': split or 'test',
+        'images': len(probabilities),
+        'networks': recognizer.num_networks,
+        **measure(probabilities, chosen.examples),
+        'temperature_scaling': _scale_temperature(
+            recognizer, probabilities, chosen.examples
+        ),
+    }
+    if with_corruptions:
+        numbers['corruptions'] = measure_corruptions(recognizer, chosen.examples)
+    if outsiders:
+        numbers['out_of_distribution'] = _compare(recognizer, probabilities, outsiders)
+    return Evaluation(numbers, chosen, probabilities)
+
+
+def measure(
+    probabilities: Float[np.ndarray, 'images classes'], examples: Examples
+) -> dict[str, Any]:
+    """Computes all that follows from predictions; losses are in nats."""
+    labels = examples.labels
+    num_classes = probabilities.shape[1]
+    counts = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), num_classes)
+    of_classes = scores.class_scores(counts)
+    losses = scores.true_class_losses(probabilities, labels)
+    brier = scores.brier_scores(probabilities, labels)
+    return {
+        **_count(probabilities, examples),
+        'loss': float(losses.mean()),
+        'loss_95_percent_interval': scores.mean_interval(losses),
+        'brier_score': float(brier.mean()),
+        'brier_score_95_percent_interval': scores.mean_interval(brier),
+        'calibration_error': metrics.calibration_error(probabilities, labels),
+        'classes': {name: of.tolist() for name, of in of_classes._asdict().items()},
+        'confusion_matrix': counts.tolist(),
+    }
+
+
+def _count(
+    probabilities: Float[np.ndarray, 'images classes'], examples: Examples
+) -> dict[str, Any]:
+    number = len(examples.labels)
+    correct = int((probabilities.argmax(axis=1) == examples.labels).sum())
+    return {
+        'accuracy': correct / number,
+        'accuracy_95_percent_interval': metrics.wilson_interval(correct, number),
+    }
+
+
+def _scale_temperature(
+    recognizer: Recognizer,
+    probabilities: Float[np.ndarray, 'images classes'],
+    examples: Examples,
+) -> dict[str, Any]:
+    """Fits a temperature on what the run has held out, and measures with it."""
+    settings = recognizer.about['config']['dataset']
+    if settings['validation'] != 'holdout':
+        return {
+            'not_fitted': 'the run has held no images out; '
+            '--config.dataset.validation=holdout trains one that does'
+        }
+    try:
+        fields = ml_collections.ConfigDict(settings)
+        held_out = construct(data.load, fields, 'config.dataset').validation
+    except UserError as error:
+        return {'not_fitted': f'its held-out images cannot be loaded ({error})'}
+    temperature = scores.fit_temperature(
+        recognizer.probabilities(held_out.images), held_out.labels
+    )
+    scaled = scores.apply_temperature(probabilities, temperature)
+    return {
+        'temperature': temperature,
+        'held_out_images': len(held_out.labels),
+        'loss': float(scores.true_class_losses(scaled, examples.labels).mean()),
+        'brier_score': float(scores.brier_scores(scaled, examples.labels).mean()),
+        'calibration_error': metrics.calibration_error(scaled, examples.labels),
+    }
+
+
+def measure_corruptions(
+    recognizer: Recognizer, examples: Examples
+) -> dict[str, list[dict[str, Any]]]:
+    """Measures the accuracy on worse images, by corruption and severity."""
+    measured = {}
+    for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
+        measured[name] = [
+            {
+                'amount': corruption.amounts[severity - 1],
+                **_count(
+                    recognizer.probabilities(
+                        corrupt(name, severity, _key(number, severity), examples.images)
+                    ),
+                    examples,
+                ),
+            }
+            for severity in SEVERITIES
+        ]
+    return measured
+
+
+def _key(*numbers: int) -> Array:
+    key = jax.random.key(_SEED)
+    for number in numbers:
+        key = jax.random.fold_in(key, number)
+    return key
+
+
+def _compare(
+    recognizer: Recognizer,
+    probabilities: Float[np.ndarray, 'images classes'],
+    outsiders: data.Split,
+) -> dict[str, Any]:
+    """Measures whether the network is less sure of what belongs to none of its classes.
+
+    By the largest probability, the baseline of Hendrycks and Gimpel 2017, arXiv 1610.02136.
+    """
+    outside = recognizer.probabilities(outsiders.examples.images)
+    area, interval = scores.area_under_roc(probabilities.max(axis=1), outside.max(axis=1))
+    return {
+        'dataset': outsiders.full_name,
+        'images': len(outside),
+        'area_under_roc': area,
+        'area_under_roc_95_percent_interval': interval,
+        'mean_confidence': float(outside.max(axis=1).mean()),
+    }

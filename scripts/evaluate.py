@@ -1,0 +1,91 @@
+"""Measures a finished run, and writes a report with figures.
+
+Accuracy with its interval, losses, calibration before and after temperature scaling, each
+class, the surest mistakes, and the accuracy on images that are made worse in seven ways.
+
+  python scripts/evaluate.py --workdir=outputs
+  python scripts/evaluate.py --workdir=outputs --ood_dataset=fashion_mnist
+
+The report is report.md in --report_dir, beside its figures and evaluation.json.
+"""
+
+from absl import flags
+
+from mnist_flax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    '',
+    'Folder of a finished run, such as outputs. If empty, the network that comes with the '
+    'project, trained for the handwriting of strangers (configs/robust.py).',
+)
+_CONSTRUCTOR = flags.DEFINE_string(
+    'constructor',
+    '',
+    "The function that makes the run's network, as in config.model.constructor, if it is "
+    'one of your own.',
+)
+_DATASET = flags.DEFINE_string(
+    'dataset',
+    '',
+    'TFDS data set of 28x28x1 images to measure on; that of the run if empty.',
+)
+_SPLIT = flags.DEFINE_string(
+    'split',
+    '',
+    "Its split, in TFDS's syntax; if empty, that on which the run was tested, or 'test'.",
+)
+_DATA_DIR = flags.DEFINE_string(
+    'data_dir', '', "TFDS directory that holds it; if empty, that of the run, or TFDS's."
+)
+_OOD_DATASET = flags.DEFINE_string(
+    'ood_dataset',
+    '',
+    'TFDS data set with none of the classes: is the network less sure of its images?',
+)
+_OOD_SPLIT = flags.DEFINE_string('ood_split', 'test', 'Its split.')
+_OOD_DATA_DIR = flags.DEFINE_string(
+    'ood_data_dir', '', "TFDS directory that holds it; if empty, TFDS's."
+)
+_CORRUPTIONS = flags.DEFINE_bool(
+    'corruptions', True, 'Measure on worse images too, 35 times as many.'
+)
+_REPORT_DIR = flags.DEFINE_string(
+    'report_dir', '', 'Folder for the report; if empty, evaluation in --workdir, or here.'
+)
+
+
+def main() -> None:
+    """Runs `evaluate` with the flags and writes its report."""
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    import pathlib
+
+    from mnist_flax import evaluation, evaluation_report, inference
+
+    workdir = _WORKDIR.value or inference.PRETRAINED
+    recognizer = inference.load(workdir, _CONSTRUCTOR.value or inference.OURS)
+    evaluated = evaluation.evaluate(
+        recognizer,
+        _DATASET.value,
+        _DATA_DIR.value,
+        _SPLIT.value,
+        _OOD_DATASET.value,
+        _OOD_DATA_DIR.value,
+        _OOD_SPLIT.value,
+        _CORRUPTIONS.value,
+    )
+    folder = pathlib.Path(_REPORT_DIR.value or pathlib.Path(_WORKDIR.value, 'evaluation'))
+    name = _WORKDIR.value or 'The network that comes along'
+    files = evaluation_report.write(folder, evaluated, name)
+    numbers = evaluated.numbers
+    low, high = numbers['accuracy_95_percent_interval']
+    print(
+        f'{numbers["dataset"]}, {numbers["split"]!r}, {numbers["images"]:,} images: '
+        f'accuracy {numbers["accuracy"]:.2%} (95 % interval {low:.2%} to {high:.2%}), loss '
+        f'{numbers["loss"]:.4f}, calibration error {numbers["calibration_error"]:.2%}'
+    )
+    print(f'written to {folder}: {", ".join(files)}')
+
+
+if __name__ == '__main__':
+    cli.run(main)
