@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from mnist_flax import drawing
 from mnist_flax.checks import UserError, require
 from mnist_flax.shards import Examples, read_shard, verify
 
@@ -62,6 +63,7 @@ def load(
     test_split: str,
     validation: Literal['test', 'holdout'],
     holdout_size: int,
+    drawn: int = 0,
 ) -> Dataset:
     """Loads a TFDS image-classification data set of 28x28x1 images.
 
@@ -77,6 +79,7 @@ def load(
         examples in a hashed order, so they are a random sample, and the same one on
         every machine.
       holdout_size: Number of examples held out; unused with ``'test'``.
+      drawn: Number of digits from `drawing.draw_examples` to train on as well.
 
     Returns:
       The splits as arrays.
@@ -101,7 +104,27 @@ def load(
         )
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
+    if drawn:
+        train = _add_drawn(train, drawn, class_names)
     return Dataset(full_name, train, held_out, test, class_names)
+
+
+def _add_drawn(train: Examples, number: int, class_names: tuple[str, ...]) -> Examples:
+    require(
+        1 <= number <= len(train.labels),
+        f'config.dataset.drawn: found {number}; allowed: 0 to {len(train.labels)}, the '
+        'number of the training examples',
+    )
+    require(
+        class_names == tuple(map(str, range(10))),
+        f'config.dataset.drawn: found {number} with the classes {", ".join(class_names)}; '
+        'allowed: 0, but for data sets of the digits 0 to 9',
+    )
+    drawn = drawing.draw_examples(number)
+    return Examples(
+        np.concatenate([train.images, drawn.images]),
+        np.concatenate([train.labels, drawn.labels]),
+    )
 
 
 def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:

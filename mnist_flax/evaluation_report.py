@@ -18,7 +18,7 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
     """Writes the report of an evaluation; no file appears before all are complete.
 
     Args:
-      folder: Where to; it is made if need be.
+      folder: Where to.
       evaluation: What was measured.
       name: What to call the network.
 
@@ -46,7 +46,7 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
     contents = {file: figures.to_png(plot) for file, plot in plots.items()}
     contents['evaluation.json'] = tables.to_json(_without_nan(numbers)).encode()
     contents['report.md'] = to_markdown(numbers, classes, name).encode()
-    workdirs.write(workdirs.prepare(str(folder)), contents)
+    workdirs.write(folder, contents, '--report_dir')
     return sorted(contents)
 
 

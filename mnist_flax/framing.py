@@ -25,12 +25,16 @@ _GAP_SIDEWAYS, _GAP_DOWN = 0.08, 0.25
 # Pixels of a digit's longer side.
 _LEAST_SIDE = 5
 
+# A digit has up to two, and 400 of MNIST and of other hands had up to five of any size, by
+# gaps in the ink; noise of 64x64 pixels or more has dozens. In pixels of what is enlarged.
+_MOST_HOLES, _LEAST_HOLE = 10, 4
+
 # Of the strokes, in pixels: those of 1,500 digits of MNIST are 1.1 to 6.4 wide, and all but
 # 1 % of them at least 1.4.
 _THINNEST, _THICKEST = 1.4, 6.4
 
-# Between which an edge is looked for: below is paper, above what differs within a stroke.
-_LEAST_INK, _MOST_INK = 0.1, 0.95
+# Up to which an edge is looked for: what is above differs within strokes.
+_MOST_INK = 0.95
 
 # Of a Gaussian, as a part of the strokes' width: what was enlarged has steps, which it
 # takes away, and thin pens it leaves as they are.
@@ -52,8 +56,9 @@ def frame(ink: Gray, name: str) -> UInt8[np.ndarray, '28 28 1']:
     Raises:
       UserError: There is no digit, or there are several.
     """
-    digit = _pick_digit(ink, name)
-    return _centre(_even_strokes(_enlarge(digit)))
+    digit = _enlarge(_pick_digit(ink, name))
+    _check_holes(digit, name)
+    return centre(_even_strokes(digit))
 
 
 def _pick_digit(ink: Gray, name: str) -> Gray:
@@ -144,9 +149,20 @@ def _enlarge(digit: Gray) -> Gray:
     return np.pad(large.clip(0, 1), _FINE // 8)
 
 
+def _check_holes(digit: Gray, name: str) -> None:
+    """Sees that it is no noise or texture, which is full of holes."""
+    labels, _ = scipy.ndimage.label(digit <= 0.5)
+    areas = np.bincount(labels.ravel())[1:]
+    num_holes = int((areas >= _LEAST_HOLE).sum()) - 1  # beside what is around it
+    require(
+        num_holes <= _MOST_HOLES,
+        f'{name}: found {num_holes} holes in what is drawn; allowed: one digit',
+    )
+
+
 def _even_strokes(digit: Gray) -> Gray:
     """Smooths the strokes, and brings their width to what MNIST has."""
-    digit = _move_edge(digit)
+    digit = _take_darkest(digit)
     solid = digit > 0.5
     width, unit = _measure_strokes(solid)
     wanted = float(np.clip(width, _THINNEST * unit, _THICKEST * unit))
@@ -159,18 +175,17 @@ def _even_strokes(digit: Gray) -> Gray:
     return (changed if changed.any() else solid).astype(np.float32)
 
 
-def _move_edge(digit: Gray) -> Gray:
-    """Takes the edge of strokes that are too thick or thin from where more or less ink is.
+def _take_darkest(digit: Gray) -> Gray:
+    """Takes strokes that are too thick from where more ink is.
 
     Coarse pictures show no more of a thick digit's inside than a darker gray.
     """
-    excess = _judge_strokes(digit > 0.5)
-    if excess == 0:
+    if not _is_too_thick(digit > 0.5):
         return digit
-    level, limit = 0.5, _MOST_INK if excess > 0 else _LEAST_INK
+    level, limit = 0.5, _MOST_INK
     for _ in range(6):
         middle = (level + limit) / 2
-        if _judge_strokes(digit > middle) == excess:
+        if _is_too_thick(digit > middle):
             level = middle
         else:
             limit = middle
@@ -178,16 +193,15 @@ def _move_edge(digit: Gray) -> Gray:
     return np.where(digit < limit, below, above).astype(np.float32)
 
 
-def _judge_strokes(solid: Solid) -> int:
-    """Tells whether strokes are too thick (1), too thin (-1) or neither (0)."""
-    if not solid.any():
-        return -1
+def _is_too_thick(solid: Solid) -> bool:
     width, unit = _measure_strokes(solid)
-    return int(width > _THICKEST * unit) - int(width < _THINNEST * unit)
+    return width > _THICKEST * unit
 
 
 def _measure_strokes(solid: Solid) -> tuple[float, float]:
     """Measures their width, and a pixel of MNIST, both in pixels."""
+    if not solid.any():
+        return 0.0, 1.0
     inside = scipy.ndimage.distance_transform_edt(solid)
     # In a straight stroke the mean distance to the edge is a quarter of the width.
     return 4 * (float(inside[solid].mean()) - 0.5), _longer_side(solid) / _BOX
@@ -198,7 +212,13 @@ def _longer_side(solid: Solid) -> int:
     return max(rows.stop - rows.start, columns.stop - columns.start)
 
 
-def _centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
+def centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
+    """Scales a digit to MNIST's box, and brings its centre of mass to the middle.
+
+    Args:
+      digit: Ink from 0 to 1, with nothing else than the digit, several times as large as
+        the box.
+    """
     unit = _longer_side(digit > 0.5) / _BOX
     field = _SIDE * unit
     margin = int(np.ceil(field))

@@ -73,7 +73,8 @@ def fit_temperature(
         return float(true_class_losses(scaled, labels).mean())
 
     bounds = math.log(0.1), math.log(10)
-    return math.exp(scipy.optimize.minimize_scalar(mean_loss, bounds, method='bounded').x)
+    found = scipy.optimize.minimize_scalar(mean_loss, bounds=bounds, method='bounded')
+    return math.exp(found.x)
 
 
 def apply_temperature(

@@ -34,8 +34,12 @@ _ELSEWHERE = (
 )
 
 
-def prepare(workdir: str) -> pathlib.Path:
+def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
     """Makes the folder and sees that files can be written to it.
+
+    Args:
+      workdir: The folder.
+      flag: What the user calls it, for messages.
 
     Raises:
       UserError: They cannot.
@@ -46,7 +50,7 @@ def prepare(workdir: str) -> pathlib.Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, RuntimeError, ValueError) as error:  # no such user; a zero in it
-        raise _not_writable(workdir, error) from error
+        raise _not_writable(flag, workdir, error) from error
     return path
 
 
@@ -70,12 +74,19 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
                 'folder, or to wait until it has ended'
             ) from error
         except OSError as error:
-            raise _not_writable(f'{folder}/.lock', error) from error
+            raise _not_writable('--workdir', f'{folder}/.lock', error) from error
         yield
 
 
-def write(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
+def write(
+    folder: pathlib.Path, files: Mapping[str, bytes], flag: str = '--workdir'
+) -> None:
     """Writes files by name into the folder; none appears before all are complete.
+
+    Args:
+      folder: Where to.
+      files: Their contents.
+      flag: What the user calls the folder, for messages.
 
     Raises:
       UserError: A file cannot be written.
@@ -83,7 +94,7 @@ def write(folder: pathlib.Path, files: Mapping[str, bytes]) -> None:
     try:
         write_atomically({folder / name: content for name, content in files.items()})
     except OSError as error:
-        raise _not_writable(str(folder), error) from error
+        raise _not_writable(flag, str(folder), error) from error
 
 
 def begin(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
@@ -203,13 +214,13 @@ def _put_aside(folder: pathlib.Path) -> None:
         for path in found:
             path.rename(aside / path.name)
     except OSError as error:
-        raise _not_writable(str(folder), error) from error
+        raise _not_writable('--workdir', str(folder), error) from error
     print(f'the earlier run was moved to {aside}', flush=True)
 
 
-def _not_writable(workdir: str, error: Exception) -> UserError:
+def _not_writable(flag: str, folder: str, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) else error
     return UserError(
-        f'--workdir: cannot write to {workdir!r} ({reason}); allowed: a folder '
+        f'{flag}: cannot write to {folder!r} ({reason}); allowed: a folder '
         'where files can be made'
     )

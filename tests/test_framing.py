@@ -193,3 +193,35 @@ def test_anything_is_an_image_or_one_line(height, width, random):
         assert str(error).startswith('it: found ')
     else:
         assert image.max() > 0
+
+
+def test_a_thick_coarse_digit_is_taken_from_its_darkest_part():
+    # An eight of 8x8 pixels, whose holes are no more than a lighter gray.
+    eight = np.array(
+        [
+            [0, 0, 8, 14, 14, 8, 0, 0],
+            [0, 2, 16, 9, 9, 16, 2, 0],
+            [0, 2, 16, 9, 9, 16, 2, 0],
+            [0, 0, 10, 16, 16, 10, 0, 0],
+            [0, 0, 10, 16, 16, 10, 0, 0],
+            [0, 2, 16, 9, 9, 16, 2, 0],
+            [0, 2, 16, 9, 9, 16, 2, 0],
+            [0, 0, 8, 14, 14, 8, 0, 0],
+        ]
+    )
+    image = see(np.pad(15 * eight, 2).astype(np.uint8))[..., 0].astype(int)
+    holes = image[8:11, 13:15].mean(), image[18:21, 13:15].mean()
+    strokes = image[8:11, 10:12].mean(), image[13:16, 13:15].mean()
+    assert max(holes) < 0.8 * min(strokes)
+
+
+@pytest.mark.parametrize('size', [64, 128, 300])
+def test_static_is_no_digit(size):
+    rng = np.random.default_rng(size)
+    said = 0
+    for part in (0.05, 0.3, 0.5):
+        try:
+            see(np.where(rng.random((size, size)) < part, 0, 255).astype(np.uint8))
+        except UserError:
+            said += 1
+    assert said == 3
