@@ -66,8 +66,8 @@ class Handwriting:
         deform_key, pen_key = jax.random.split(key)
         if self.deform:
             image = self.deform(deform_key, image, jnp.asarray(strength))
-        blur, level, edge = strength * jax.random.uniform(pen_key, (3,))
-        sigma = self.blur * blur
+        width, level, edge = strength * jax.random.uniform(pen_key, (3,))
+        sigma = self.blur * width
         smooth = blur(image[..., 0], sigma)[..., None]
         # From as soft as the blur leaves an edge, over 2.5 sigma, to as steep as before;
         # where an edge is as soft as a pixel, to move its middle needs some steepness.
