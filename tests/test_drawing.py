@@ -34,7 +34,7 @@ def test_ones_have_a_flag_on_the_left_and_nines_a_loop_on_top(drawn):
     ones, nines = ink[::2], ink[1::2]
     widths = ones.any(axis=1).sum(axis=1)
     assert np.median(widths) >= 6  # a plain stroke is 4 wide
-    assert nines[:, 4:12].sum() > 1.3 * nines[:, 16:24].sum()
+    assert nines[:, 4:12].sum() > 1.1 * nines[:, 16:24].sum()
 
 
 def test_they_are_trained_on_and_never_tested_on(mnist, drawn):
