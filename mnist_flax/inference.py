@@ -43,7 +43,9 @@ class Recognizer:
     def __init__(self, model: nn.Module, variables: Any, about: dict[str, Any]):
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
-        self._variables = jax.device_put(variables)
+        self.num_networks = len(jax.tree.leaves(variables)[0])
+        self.model = model
+        self.variables = jax.device_put(variables)  # with an axis of networks
 
         def apply(variables, images):
             return model.apply(variables, normalize(images))
@@ -59,11 +61,10 @@ class Recognizer:
             batch = images[start : start + _BATCH_SIZE]
             size = 1 << (len(batch) - 1).bit_length()
             filled = np.pad(batch, ((0, size - len(batch)), (0, 0), (0, 0), (0, 0)))
-            logits = self._logits(self._variables, filled)
+            logits = self._logits(self.variables, filled)
             parts.append(np.asarray(logits)[:, : len(batch)])
         if not parts:
-            num_runs = len(jax.tree.leaves(self._variables)[0])
-            return np.zeros((num_runs, 0, len(self.class_names)), np.float32)
+            return np.zeros((self.num_networks, 0, len(self.class_names)), np.float32)
         return np.concatenate(parts, axis=1)
 
     def probabilities(

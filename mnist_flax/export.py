@@ -1,0 +1,227 @@
+"""A trained network to files that run without this project: ONNX, StableHLO, its card."""
+
+import json
+import pathlib
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import export as jax_export
+from jaxtyping import Float, UInt8
+
+from mnist_flax import data, inference, model_card, onnx_graph, reports
+from mnist_flax.checks import UserError, require
+from mnist_flax.data import IMAGE_SHAPE
+from mnist_flax.files import write_atomically
+from mnist_flax.inference import Recognizer
+from mnist_flax.models import CNN
+from mnist_flax.shards import Examples
+
+PLATFORMS = ('cpu', 'cuda', 'tpu')
+
+# Images at a time, in the checks.
+_BATCH_SIZE = 500
+
+# Most difference between logits, as a part of the largest: some hundred times what is
+# measured, and less than any mistake in a graph makes.
+_TOLERANCE = 1e-4
+
+
+class Network(NamedTuple):
+    """One network of a finished run."""
+
+    model: nn.Module  # computes in float32
+    variables: Any
+    about: dict[str, Any]  # as in `Recognizer`
+    trained_as: dict[str, Any]  # its seed, and what else tells it from the other runs
+
+
+def export_network(
+    workdir: pathlib.Path, constructor: str, folder: pathlib.Path, run: int
+) -> None:
+    """Writes a network of a finished run for other programs, and prints what was checked.
+
+    The files are ``model.onnx``, ``model.stablehlo`` and ``model.md``. A network of one's
+    own has no ``model.onnx``. Both must give JAX's predictions for all test images.
+
+    Args:
+      workdir: Where the run has ended.
+      constructor: The function that makes its network, as in `inference.load`.
+      folder: Where to write; made if it is missing.
+      run: Which of several networks, counted from 0 without those that have diverged.
+
+    Raises:
+      UserError: There is no such network, its test images are absent, a check has failed,
+        or a file cannot be written. Nothing was written.
+    """
+    recognizer = inference.load(workdir, constructor)
+    network = _choose(recognizer, run)
+    report = _read_report(workdir)
+    test = _load_test_images(recognizer)
+    expected = _predict_by_jax(network, test.images)
+    batches = np.split(test.images, [1, *range(_BATCH_SIZE, len(test.images), _BATCH_SIZE)])
+    contents, checks = {}, {}
+    if type(network.model) is CNN:
+        content = onnx_graph.to_onnx(network.model, network.variables)
+        logits = onnx_graph.run_onnx(content, batches)
+        kinds = ', '.join(onnx_graph.list_nodes(content))
+        found = compare('model.onnx', logits, expected)
+        contents['model.onnx'] = content
+        checks['model.onnx'] = f'{found}; {len(content) / 1e6:.2f} MB, nodes {kinds}'
+    else:
+        require(
+            not (folder / 'model.onnx').exists(),
+            f'--export_dir: found in {str(folder)!r} the model.onnx of another network; '
+            'allowed: another folder, since of a network of your own no ONNX is made',
+        )
+    content = to_stablehlo(network)
+    found = compare('model.stablehlo', run_stablehlo(content, batches), expected)
+    contents['model.stablehlo'] = content
+    checks['model.stablehlo'] = (
+        f'{found}; {len(content) / 1e6:.2f} MB, for {", ".join(PLATFORMS)}'
+    )
+    card = model_card.write(
+        network.about, network.trained_as, network.variables, expected, test.labels, checks,
+        report,
+    )  # fmt: skip
+    contents['model.md'] = card.encode()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_atomically({folder / name: content for name, content in contents.items()})
+    except OSError as error:
+        raise UserError(
+            f'--export_dir: cannot write into {str(folder)!r} ({error.strerror}); allowed: '
+            'a folder, which is made if it is missing'
+        ) from error
+    for name, check in checks.items():
+        print(f'{name}: {check}')
+    if 'model.onnx' not in contents:
+        print('model.onnx: left out, since it is made of the CNN of this project only')
+    print(f'written to {folder}: {", ".join(contents)}')
+
+
+def to_stablehlo(network: Network) -> bytes:
+    """Writes a network as StableHLO, from uint8 images to logits.
+
+    Returns:
+      A file's content, for `jax.export.deserialize`.
+
+    Raises:
+      UserError: The network does something that JAX cannot export.
+    """
+    model = network.model
+    if type(model) is CNN:
+        # In one compiled step this is faster than the formulation for a training's loop.
+        model = model.clone(conv='xla')
+
+    def apply(image):
+        logits = model.apply(network.variables, data.normalize(image[None]))
+        return logits[0].astype(jnp.float32)
+
+    (batch,) = jax_export.symbolic_shape('batch')
+    images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
+    try:
+        # On a GPU too, where JAX would round products to TF32.
+        with jax.default_matmul_precision('float32'):
+            # By vmap: a network of one's own may ask for len(images), which then is 1 and
+            # not a symbol.
+            function = jax_export.export(jax.jit(jax.vmap(apply)), platforms=PLATFORMS)
+            return bytes(function(images).serialize())
+    except Exception as error:  # a network of a user's own can raise anything
+        first = str(error).strip().split('\n')[0]
+        raise UserError(
+            f'model.stablehlo: found a network that cannot be exported ({first}); allowed: '
+            f'one that jax.export takes for {", ".join(PLATFORMS)}'
+        ) from error
+
+
+def run_stablehlo(
+    content: bytes, batches: list[np.ndarray]
+) -> Float[np.ndarray, 'images classes']:
+    """Computes the logits of batches of images by a reloaded StableHLO program."""
+    function = jax.jit(jax_export.deserialize(bytearray(content)).call)
+    return np.concatenate([np.asarray(function(batch)) for batch in batches])
+
+
+def compare(
+    name: str,
+    logits: Float[np.ndarray, 'images classes'],
+    expected: Float[np.ndarray, 'images classes'],
+) -> str:
+    """Says how far logits are from JAX's.
+
+    Raises:
+      UserError: A prediction is another one, or a logit is further off than by rounding.
+    """
+    alike = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
+    difference = float(np.abs(logits - expected).max())
+    allowed = _TOLERANCE * float(np.abs(expected).max())
+    found = (
+        f"{alike:,} of {len(expected):,} predictions as JAX's, logits differ by "
+        f'{difference:.1e} at most'
+    )
+    require(
+        alike == len(expected) and difference <= allowed,
+        f'{name}: found {found}; allowed: all, and {allowed:.1e}; nothing was written',
+    )
+    return found
+
+
+def _choose(recognizer: Recognizer, run: int) -> Network:
+    most = recognizer.num_networks - 1
+    require(
+        0 <= run <= most,
+        f'--run: found {run}; allowed: 0'
+        + (
+            f' to {most}, the networks that have not diverged' if most else ', the only one'
+        ),
+    )
+    model = recognizer.model
+    if type(model) is CNN:
+        model = model.clone(dtype='float32')
+    variables = jax.tree.map(lambda of: np.asarray(of[run]), recognizer.variables)
+    runs = [of for of in recognizer.about['runs'] if not of['diverged']]
+    return Network(model, variables, recognizer.about, runs[run])
+
+
+def _load_test_images(recognizer: Recognizer) -> Examples:
+    """Loads what the run was tested on."""
+    try:
+        of_run = recognizer.about['config']['dataset']
+        name, data_dir, split = (
+            str(of_run[field]) for field in ('name', 'data_dir', 'test_split')
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError('--workdir: found a run that does not name its data') from error
+    dataset = data.load(name, data_dir, split, split, 'test', 0)
+    require(
+        dataset.class_names == recognizer.class_names,
+        f'config.dataset.name: found {dataset.full_name} with the classes '
+        f'{", ".join(dataset.class_names)}; allowed: those of the network, '
+        f'{", ".join(recognizer.class_names)}',
+    )
+    return dataset.test
+
+
+def _predict_by_jax(
+    network: Network, images: UInt8[np.ndarray, 'images 28 28 1']
+) -> Float[np.ndarray, 'images classes']:
+    alone = jax.tree.map(lambda of: of[None], network.variables)
+    return Recognizer(network.model, alone, network.about).logits(images)[0]
+
+
+def _read_report(workdir: pathlib.Path) -> str:
+    """Says what the run's own report came to; nothing if it has none."""
+    path = workdir / 'metrics.json'
+    if not path.is_file():
+        return ''
+    try:
+        numbers = json.loads(path.read_text())
+        return f'{reports.conclude(numbers)}; {reports.describe(numbers)}'
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise UserError(
+            f'--workdir: found in {path} no report of a run; allowed: that of the run, or '
+            'none'
+        ) from error
