@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
+import jax
 import numpy as np
 from jaxtyping import Float
 
@@ -39,10 +40,11 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:
         raise UserError("onnx is missing; allowed: pip install -e '.[export]'") from error
-    nodes, weights = [], []
+    nodes: list[Any] = []
+    weights: list[Any] = []
     last = 'images'
 
-    def add(kind: str, name: str, arrays: Mapping[str, np.ndarray], **attributes) -> None:
+    def add(kind: str, name: str, arrays: Mapping[str, Any], **attributes) -> None:
         """Adds a node that works on what the last one returns."""
         nonlocal last
         inputs = [last, *(f'{name}.{key}' for key in arrays)]
@@ -53,6 +55,7 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
         )
         last = name
 
+    variables = jax.tree.map(np.asarray, variables)
     params = variables['params']
     add('Cast', 'float', {}, to=TensorProto.FLOAT)
     add('Div', 'normalized', {'most': np.float32(255)})
@@ -80,21 +83,10 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     add('Gemm', 'hidden', {'kernel': kernel, 'bias': hidden['bias']})
     add('Relu', 'relu_hidden', {})
     add('Gemm', 'logits', {'kernel': output['kernel'], 'bias': output['bias']})
-    graph = helper.make_graph(
-        nodes,
-        'mnist_flax',
-        [
-            helper.make_tensor_value_info(
-                'images', TensorProto.UINT8, ['batch', *IMAGE_SHAPE]
-            )
-        ],
-        [
-            helper.make_tensor_value_info(
-                'logits', TensorProto.FLOAT, ['batch', model.num_classes]
-            )
-        ],
-        weights,
-    )
+    describe = helper.make_tensor_value_info
+    images = describe('images', TensorProto.UINT8, ['batch', *IMAGE_SHAPE])
+    logits = describe('logits', TensorProto.FLOAT, ['batch', model.num_classes])
+    graph = helper.make_graph(nodes, 'mnist_flax', [images], [logits], weights)
     proto = helper.make_model(
         graph,
         producer_name='mnist_flax',
