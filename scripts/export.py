@@ -12,7 +12,7 @@ the same as JAX's:
   model.stablehlo  for jax.export.deserialize, on a CPU, a GPU or a TPU
   model.md         what the network is, how to run both files, data, recipe, metrics, limits
 
-Both files take uint8 images (batch, 28, 28, 1), any number of them, and return logits.
+Both files take uint8 images (batch, 28, 28, 1), one or more, and return logits.
 A network of your own (--constructor) is written as StableHLO only. Needs the extra
 `export`, ONNX and ONNX Runtime: pip install -e '.[export]'.
 """

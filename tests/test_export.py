@@ -1,11 +1,11 @@
 """``scripts/export.py``, as a command and in its parts."""
 
+import importlib
 import re
 import shutil
 import subprocess
 import sys
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -279,43 +279,48 @@ def test_a_run_on_other_data_is_checked_on_those(tmp_path, mnist, monkeypatch, c
         assert other not in card
 
 
-class Own(nn.Module):
-    """As in the README."""
+OWN = """
+import flax.linen as nn
 
+class Own(nn.Module):
     width: int
 
     @nn.compact
     def __call__(self, images, train=False, dropout=None):
         x = images.reshape(len(images), -1)
         return nn.Dense(10)(nn.relu(nn.Dense(self.width)(x)))
+"""
 
 
-def write_own(folder):
-    about = dict(checkpoints.read(inference.PRETRAINED / 'model').about)
-    about['config']['model'] = {'constructor': 'test_export.Own', 'width': 8}
-    variables = Own(8).init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
+    """Found in the current folder, as the configs are."""
+    (tmp_path / 'own_model.py').write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    own = importlib.import_module('own_model').Own(8)
+    variables = own.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
     arrays = traverse_util.flatten_dict(variables, sep='.')
     arrays = {name: np.asarray(array)[None] for name, array in arrays.items()}
-    checkpoints.write(folder / 'model', arrays, about)
-    return folder
+    about = dict(checkpoints.read(inference.PRETRAINED / 'model').about)
+    about['config']['model'] = {'constructor': 'own_model.Own', 'width': 8}
+    checkpoints.write(tmp_path / 'run' / 'model', arrays, about)
 
-
-def test_a_network_of_one_s_own_is_stablehlo(tmp_path, mnist, capsys):
-    workdir = write_own(tmp_path / 'run')
-    run(workdir, tmp_path / 'new', constructor='test_export.Own')
-    assert {path.name for path in (tmp_path / 'new').iterdir()} == FILES - {'model.onnx'}
-    output = capsys.readouterr().out
-    assert "model.stablehlo: 10,000 of 10,000 predictions as JAX's" in output
-    assert 'model.onnx: left out' in output
-    card = (tmp_path / 'new' / 'model.md').read_text()
-    assert 'parameters, made by `test_export.Own`' in card
+    flags = ('--workdir=run', '--constructor=own_model.Own', '--export_dir=new')
+    process = command(ROOT / 'scripts/export.py', *flags, cwd=tmp_path)
+    assert process.returncode == 0, process.stderr
+    folder = tmp_path / 'new'
+    assert {path.name for path in folder.iterdir()} == FILES - {'model.onnx'}
+    start = "model.stablehlo: 10,000 of 10,000 predictions as JAX's"
+    assert process.stdout.startswith(start)
+    assert 'model.onnx: left out' in process.stdout
+    card = (folder / 'model.md').read_text()
+    assert 'parameters, made by `own_model.Own`' in card
     assert 'onnx' not in card
     # A folder that holds another's ONNX would show two networks as one.
-    (tmp_path / 'new' / 'model.onnx').write_bytes(b'another')
+    (folder / 'model.onnx').write_bytes(b'another')
     with pytest.raises(
         UserError, match='the model.onnx of another network; allowed: anoth'
     ):
-        run(workdir, tmp_path / 'new', constructor='test_export.Own')
+        run(tmp_path / 'run', folder, constructor='own_model.Own')
 
 
 def forget_the_order_of_inputs(monkeypatch):
