@@ -65,7 +65,8 @@ def export_network(
     test = _load_test_images(recognizer)
     expected = _predict_by_jax(network, test.images)
     # The first alone, since a batch may have any size.
-    batches = np.split(test.images, [1, *range(_BATCH_SIZE, len(test.images), _BATCH_SIZE)])
+    starts = [1, *range(_BATCH_SIZE, len(test.images), _BATCH_SIZE)]
+    batches = [batch for batch in np.split(test.images, starts) if len(batch)]
     contents: dict[str, bytes] = {}
     checks: dict[str, str] = {}
 

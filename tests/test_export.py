@@ -43,20 +43,6 @@ def expected(mnist):
     return inference.load().logits(mnist.test.images[:256])[0]
 
 
-@pytest.fixture(scope='module')
-def trained(tmp_path_factory):
-    """Two networks with batch norm, trained for a few steps."""
-    config = default.get_config()
-    config.num_epochs = 1
-    config.runs = 2
-    config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:700]'})
-    config.model.update({'features': (4, 8), 'hidden_size': 16, 'batch_norm': True})
-    config.model.conv = 'xla'  # which is compiled faster
-    workdir = tmp_path_factory.mktemp('trained')
-    train_and_evaluate(config, str(workdir))
-    return workdir
-
-
 def change(folder, change_about=lambda about: None):
     """Writes the network that comes along anew, with other facts."""
     read = checkpoints.read(inference.PRETRAINED / 'model')
@@ -191,15 +177,56 @@ def test_the_card_tells_what_the_network_is_worth(exported):
     assert '\nNone' not in card
 
 
-def test_one_of_several_networks_with_batch_norm(trained, tmp_path, mnist, capsys):
+@pytest.fixture(scope='module')
+def pair(tmp_path_factory):
+    """Two networks as those of one run; a third one between them has diverged."""
+    folder = tmp_path_factory.mktemp('pair')
+    first, second = (
+        checkpoints.read(inference.PRETRAINED.parent / name / 'model').arrays
+        for name in ('robust', 'default')
+    )
+    about = dict(checkpoints.read(change(folder) / 'model').about)
+    seeds = enumerate([False, True, False], 5)
+    about['runs'] = [{'seed': i, 'diverged': bad, 'changes': ()} for i, bad in seeds]
+    arrays = {
+        name: np.concatenate([first[name], np.full_like(first[name], np.nan), second[name]])
+        for name in first
+    }
+    checkpoints.write(folder / 'model', arrays, about)
+    return folder
+
+
+def test_one_of_several_networks_is_chosen(pair, tmp_path, mnist):
     images = mnist.test.images[:50]
-    run(trained, tmp_path, 1)
-    expected = inference.load(trained).logits(images)
-    assert not np.allclose(*expected, atol=0.1)
-    (logits,) = start(tmp_path / 'model.onnx').run(['logits'], {'images': images})
-    np.testing.assert_allclose(logits, expected[1], atol=1e-3)
+    run(pair, tmp_path, 1)
+    logits = inference.load(pair).logits(images)
+    assert not np.allclose(*logits, atol=0.1)
+    (by_onnx,) = start(tmp_path / 'model.onnx').run(['logits'], {'images': images})
+    np.testing.assert_allclose(by_onnx, logits[1], atol=1e-3)
     reloaded = export.run_stablehlo((tmp_path / 'model.stablehlo').read_bytes(), [images])
-    np.testing.assert_allclose(reloaded, expected[1], atol=1e-3)
+    np.testing.assert_allclose(reloaded, logits[1], atol=1e-3)
+    assert 'The network of seed 7.' in (tmp_path / 'model.md').read_text()
+
+
+def test_a_network_that_is_not_there_is_one_line(pair, tmp_path):
+    for number in (2, -1):
+        expected = f'--run: found {number}; allowed: 0 to 1, the networks that have not'
+        with pytest.raises(UserError, match=expected):
+            run(pair, tmp_path / 'new', number)
+    with pytest.raises(UserError, match=r'--run: found 1; allowed: 0$'):
+        run(inference.PRETRAINED, tmp_path / 'new', 1)
+    assert not (tmp_path / 'new').exists()
+
+
+@pytest.mark.slow
+def test_networks_with_batch_norm_from_training_to_the_card(tmp_path, capsys):
+    config = default.get_config()
+    config.num_epochs = 1
+    config.runs = 2
+    config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:700]'})
+    config.model.update({'features': (4, 8), 'hidden_size': 16, 'batch_norm': True})
+    train_and_evaluate(config, str(tmp_path))
+    run(tmp_path, tmp_path, 1)
     output = capsys.readouterr().out
     assert "model.onnx: 700 of 700 predictions as JAX's" in output
     assert output.count('Conv, MaxPool, BatchNormalization, Relu, ') == 2
@@ -209,18 +236,9 @@ def test_one_of_several_networks_with_batch_norm(trained, tmp_path, mnist, capsy
     assert 'and tested on `test[:700]`, 700 images' in card
 
 
-def test_a_network_that_is_not_there_is_one_line(trained, tmp_path):
-    for number in (2, -1):
-        expected = f'--run: found {number}; allowed: 0 to 1, the networks that have not'
-        with pytest.raises(UserError, match=expected):
-            run(trained, tmp_path / 'new', number)
-    with pytest.raises(UserError, match=r'--run: found 1; allowed: 0$'):
-        run(inference.PRETRAINED, tmp_path / 'new', 1)
-    assert not (tmp_path / 'new').exists()
-
-
-@pytest.mark.parametrize('features', [(3,), (2, 3), (2, 5, 4)])
-@pytest.mark.parametrize('batch_norm', [False, True])
+@pytest.mark.parametrize(
+    ('features', 'batch_norm'), [((3,), True), ((2, 3), False), ((2, 5, 4), True)]
+)
 def test_the_graph_is_the_network_whatever_its_sizes(features, batch_norm, mnist):
     model = CNN(features, 7, 4, 'xla', 'float32', batch_norm)
     images = mnist.test.images[:20]
@@ -434,8 +452,12 @@ def test_bad_arguments_are_one_line(command, arguments, status, message):
 def test_an_earlier_export_is_replaced(exported, tmp_path):
     shutil.copytree(exported[0], tmp_path / 'again')
     before = (tmp_path / 'again' / 'model.md').read_text()
-    run(change(tmp_path), tmp_path / 'again')
+
+    def test_on_one_image(about):
+        about['config']['dataset']['test_split'] = 'test[:1]'
+
+    run(change(tmp_path, test_on_one_image), tmp_path / 'again')
     assert {path.name for path in (tmp_path / 'again').iterdir()} == FILES
     after = (tmp_path / 'again' / 'model.md').read_text()
     assert '10,000 images' in before
-    assert '`test[:600]`, 600 images' in after
+    assert '`test[:1]`, 1 images' in after
