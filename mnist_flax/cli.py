@@ -26,9 +26,7 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
-    # Configs import one another as `configs.default`, from the repository's root; that
-    # folder is on the path of `python -m`, but not of `python scripts/ablate.py`.
-    sys.path.append(os.getcwd())
+    _import_from_here()
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
         config_flags.DEFINE_config_file(
@@ -90,6 +88,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
+    _import_from_here()
     try:
         app.run(
             (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
@@ -100,6 +99,16 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except (UserError, OSError) as error:  # such as a standard output on a full disk
         _fail(str(error), 1)
+
+
+def _import_from_here() -> None:
+    # Configs import one another as `configs.default`, from the repository's root, and a
+    # checkpoint's network may be `configs.mlp.MLP`; that folder is on the path of `python
+    # -m`, but not of `python scripts/ablate.py`.
+    with contextlib.suppress(OSError):
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)
 
 
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:

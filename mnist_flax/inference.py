@@ -44,7 +44,8 @@ class Recognizer:
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
         self.num_networks = len(jax.tree.leaves(variables)[0])
-        self._variables = jax.device_put(variables)
+        self.model = model
+        self.variables = jax.device_put(variables)  # with an axis of networks
 
         def apply(variables, images):
             return model.apply(variables, normalize(images))
@@ -60,7 +61,7 @@ class Recognizer:
             batch = images[start : start + _BATCH_SIZE]
             size = 1 << (len(batch) - 1).bit_length()
             filled = np.pad(batch, ((0, size - len(batch)), (0, 0), (0, 0), (0, 0)))
-            logits = self._logits(self._variables, filled)
+            logits = self._logits(self.variables, filled)
             parts.append(np.asarray(logits)[:, : len(batch)])
         if not parts:
             return np.zeros((self.num_networks, 0, len(self.class_names)), np.float32)

@@ -1,0 +1,60 @@
+"""Exports a trained network for other programs: ONNX, StableHLO and a model card.
+
+Without flags it exports the network that comes with the project.
+
+  python scripts/export.py
+  python scripts/export.py --workdir=outputs --export_dir=exported/mine
+
+In --export_dir then are, all at once and only if every prediction of the test images is
+the same as JAX's:
+
+  model.onnx       for ONNX Runtime and the like; Conv, MaxPool, Gemm and a few more nodes
+  model.stablehlo  for jax.export.deserialize, on a CPU, a GPU or a TPU
+  model.md         what the network is, how to run both files, data, recipe, metrics, limits
+
+Both files take uint8 images (batch, 28, 28, 1), one or more, and return logits.
+A network of your own (--constructor) is written as StableHLO only. Needs the extra
+`export`, ONNX and ONNX Runtime: pip install -e '.[export]'.
+"""
+
+import pathlib
+
+from absl import flags
+
+from mnist_flax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    '',
+    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
+    'project, trained for the handwriting of strangers (configs/robust.py).',
+)
+_CONSTRUCTOR = flags.DEFINE_string(
+    'constructor',
+    '',
+    "The function that makes the run's network, as in config.model.constructor, if it is "
+    'one of your own.',
+)
+_EXPORT_DIR = flags.DEFINE_string(
+    'export_dir', 'exported', 'Folder for the files; made if it is missing.'
+)
+_RUN = flags.DEFINE_integer(
+    'run', 0, 'Which of several networks of the run, counted from 0.'
+)
+
+
+def main() -> None:
+    """Runs `export_network` with the flags."""
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax import export, inference
+
+    export.export_network(
+        pathlib.Path(_WORKDIR.value or inference.PRETRAINED).expanduser(),
+        _CONSTRUCTOR.value or inference.OURS,
+        pathlib.Path(_EXPORT_DIR.value).expanduser(),
+        _RUN.value,
+    )
+
+
+if __name__ == '__main__':
+    cli.run(main)
