@@ -95,6 +95,11 @@ def export_network(
     add('model.stablehlo', content, logits, f'for {", ".join(PLATFORMS)}')
     contents['model.md'] = _write_card(network, expected, test, checks, report).encode()
     _write(folder, contents)
+    if recognizer.num_networks > 1:
+        print(
+            f'network {run} of {recognizer.num_networks}, counted from 0; the other scripts '
+            'take the mean of all'
+        )
     for name, check in checks.items():
         print(f'{name}: {check}')
     if 'model.onnx' not in contents:

@@ -22,13 +22,16 @@ def test_pictures_vary_and_are_the_same_again(digits):
 
 def test_the_network_for_strangers_knows_most_of_their_digits(digits):
     """As README.md says, on some of them; the slow test takes all."""
-    images, labels = digits.images[::6], digits.target[::6]
+    images, labels = digits.images[::8], digits.target[::8]
     table = strangers.measure(inference.load(), images, labels)
     assert float(table.splitlines()[2].split('|')[2]) >= 95
 
 
 def test_a_network_that_knows_nothing_is_measured_so(digits):
-    class Guess:
+    class Guess(inference.Recognizer):
+        def __init__(self):
+            pass
+
         def probabilities(self, images):
             return np.eye(10)[np.zeros(len(images), int)]
 
