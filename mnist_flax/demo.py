@@ -8,7 +8,7 @@ import json
 import pathlib
 import re
 import warnings
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from typing import Any
 
 import python_multipart  # noqa: F401  starlette says only at an upload that it is missing
@@ -179,7 +179,6 @@ async def _read(request: Request, held: _Held) -> bytes:
     """Reads the picture of a request, be it in a form or the body itself."""
     length = request.headers.get('content-length', '')
     if length.isdecimal() and int(length) > MOST_BYTES:
-        await _drain(request)
         raise _too_large()
     stream = _stream(request, held)
     if not request.headers.get('content-type', '').startswith('multipart/form-data'):
@@ -210,15 +209,6 @@ async def _stream(request: Request, held: _Held) -> AsyncGenerator[bytes, None]:
         yield chunk
 
 
-async def _drain(request: Request) -> None:
-    """Lets a client finish that hears an answer only when it has sent all."""
-    size = 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > 4 * MOST_BYTES:
-            break
-
-
 def _count_pixels(content: bytes) -> int:
     try:
         with warnings.catch_warnings():
@@ -245,23 +235,25 @@ def _busy() -> HTTPException:
 
 async def _say_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
-        headers = dict(error.headers or {})
-        # What is left of an upload is not waited for.
-        if error.status_code in (408, 413, 503):
-            headers['Connection'] = 'close'
-        return _to_json(error.status_code, {'error': error.detail}, headers)
+        # What is left of an upload the server reads and throws away, for a while: clients
+        # hear an answer only when they have sent all.
+        return _to_json(error.status_code, {'error': error.detail}, error.headers)
     if isinstance(error, ClientDisconnect):  # nobody hears it
         return _to_json(400, {'error': 'upload: found its end too early; allowed: all'})
     return _to_json(500, {'error': 'server: found a fault of its own, which is logged'})
 
 
 def _to_json(
-    status: int, content: dict[str, Any], headers: dict[str, str] | None = None
+    status: int, content: dict[str, Any], headers: Mapping[str, str] | None = None
 ) -> Response:
     return Response(
         json.dumps(content),
         status,
-        {'X-Content-Type-Options': 'nosniff', 'Cache-Control': 'no-store', **(headers or {})},
+        {
+            'X-Content-Type-Options': 'nosniff',
+            'Cache-Control': 'no-store',
+            **(headers or {}),
+        },
         'application/json',
     )
 

@@ -48,7 +48,9 @@ def write(digit, place=(0, 0, 1), seed=0):
 
 def _through(knots):
     """A smooth line through knots, by Catmull's and Rom's splines."""
-    ends = np.concatenate([2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]])
+    ends = np.concatenate(
+        [2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]]
+    )
     pieces = []
     for a, b, c, d in zip(ends, ends[1:], ends[2:], ends[3:], strict=False):
         number = max(1, round(float(np.hypot(*(c - b))) / 0.035))

@@ -148,7 +148,6 @@ def test_an_upload_that_takes_too_long_is_said(client, monkeypatch):
     scope = {'type': 'http', 'method': 'POST', 'path': '/predict', 'headers': []}
     asyncio.run(client.app(scope, receive, send))
     assert sent[0]['status'] == 408
-    assert (b'connection', b'close') in sent[0]['headers']
     assert 'upload: not whole after 0.1 s; allowed' in json.loads(sent[1]['body'])['error']
 
 
@@ -208,8 +207,12 @@ def test_random_forms_end_in_an_answer(client, check, data):
         b'name="file"; ', b'filename="a"', b'filename*=utf-16\'\'%ff', b'name=', b'--x', b'\xff',
         KINDS['PNG'],
     )  # fmt: skip
-    parts = data.draw(st.lists(st.sampled_from(heads) | st.binary(max_size=20), max_size=12))
+    parts = data.draw(
+        st.lists(st.sampled_from(heads) | st.binary(max_size=20), max_size=12)
+    )
     charset = data.draw(st.sampled_from(['', '; charset=utf-16', '; charset=idna']))
     kind = 'multipart/form-data; boundary=x' + charset
-    answer = client.post('/predict', content=b''.join(parts), headers={'Content-Type': kind})
+    answer = client.post(
+        '/predict', content=b''.join(parts), headers={'Content-Type': kind}
+    )
     check(answer)

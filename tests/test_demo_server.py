@@ -17,6 +17,8 @@ from PIL import Image
 from test_demo import to_file
 from test_framing import draw
 
+from mnist_flax import demo
+
 DRAWING = to_file(draw(7, size=280))
 
 
@@ -104,6 +106,13 @@ def test_slow_clients_keep_nobody_out(server):
     assert is_served(server)
 
 
+def test_who_sends_too_much_hears_why(server):
+    for content in (bytes(demo.MOST_BYTES + 1), bytes(5 * demo.MOST_BYTES)):
+        assert post(server, content)[0] == 413
+    pieces = (bytes(2**20) for _ in range(17))
+    assert post(server, pieces)[0] == 413
+
+
 def test_broken_uploads_and_what_is_no_http_do_not_stop_it(server):
     head = b'POST /predict HTTP/1.1\r\nHost: x\r\n'
     form = b'Content-Type: multipart/form-data; boundary=x\r\n'
@@ -142,7 +151,10 @@ def test_a_flood_is_answered_or_sent_away(server):
 @pytest.mark.slow
 def test_slow_clients_are_sent_away():
     # Of some 20 files it needs itself.
-    with serve(preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))) as s:
+    with serve(
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+    ) as s:
+        assert is_served(s)
         before = num_files(s.process)
         head = b'POST /predict HTTP/1.1\r\nHost: x\r\n'
         idle = [open_raw(s) for _ in range(50)]
@@ -163,6 +175,7 @@ def test_slow_clients_are_sent_away():
             assert connection.recv(1) == b''
         for connection in bodies:
             assert connection.recv(1000).startswith(b'HTTP/1.1 408 ')
+            assert connection.recv(1) == b''
         assert num_files(s.process) <= before + 1
         assert is_served(s)
 
@@ -178,7 +191,7 @@ def test_a_small_part_of_the_memory_is_enough():
     colours[:2000, :1000, :3] ^= rng.integers(0, 2, (2000, 1000, 3), np.uint8)
     colours = to_file(colours)
     deep = io.BytesIO()
-    Image.fromarray(page.astype(np.int32) * 200).save(deep, 'PNG')  # 16 bits
+    Image.fromarray(page.astype(np.uint16) * 200).save(deep, 'PNG')
     bomb = to_file(np.zeros((30000, 30000), bool))
     assert max(map(len, (flat, colours, bomb))) < 16 * 2**20
     with serve() as server, concurrent.futures.ThreadPoolExecutor(20) as pool:
