@@ -11,8 +11,8 @@ from conftest import ROOT
 
 
 @contextlib.contextmanager
-def serve(*flags, **options):
-    """Starts it at a free port; it must live, and say nothing of faults, to the end."""
+def serve(*flags, lives=True, **options):
+    """Starts it at a free port; if it ``lives``, it does to the end, and without faults."""
     process = subprocess.Popen(
         [sys.executable, 'scripts/demo.py', '--port=0', *flags],
         cwd=ROOT,
@@ -25,12 +25,14 @@ def serve(*flags, **options):
         url = process.stdout.readline().strip()
         assert url, process.stderr.read()
         port = int(url.rpartition(':')[2])
-        yield types.SimpleNamespace(url=url, port=port, process=process)
-        assert process.poll() is None, process.stderr.read()
+        server = types.SimpleNamespace(url=url, port=port, process=process)
+        yield server
+        assert process.poll() is None or not lives, process.stderr.read()
     finally:
         process.kill()
         _, errors = process.communicate()
-    assert errors == ''
+    server.errors = errors
+    assert errors == '' or not lives
 
 
 def peak_mebibytes(process):
