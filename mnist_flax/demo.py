@@ -60,12 +60,16 @@ def create_app(recognizer: Recognizer) -> Starlette:
     description['info']['version'] = __version__
     desk = _Desk(recognizer)
     desk.recognize(_draw_example())  # compiles
+
+    async def describe(request: Request) -> Response:
+        return _to_json(200, description)
+
     page, docs = _Page('demo.html'), _Page('demo_docs.html')
     return Starlette(
         routes=[
             Route('/', page.respond),
             Route('/docs', docs.respond),
-            Route('/openapi.json', lambda request: _to_json(200, description)),
+            Route('/openapi.json', describe),
             Route('/predict', desk.predict, methods=['POST']),
         ],
         exception_handlers={
@@ -181,7 +185,8 @@ async def _read(request: Request, held: _Held) -> bytes:
     if length.isdecimal() and int(length) > MOST_BYTES:
         raise _too_large()
     stream = _stream(request, held)
-    if not request.headers.get('content-type', '').startswith('multipart/form-data'):
+    kind = request.headers.get('content-type', '').lower()
+    if not kind.startswith('multipart/form-data'):
         content = bytearray()
         async for chunk in stream:
             content += chunk

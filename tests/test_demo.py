@@ -25,8 +25,13 @@ def to_file(pixels, kind='PNG'):
 
 
 @pytest.fixture(scope='module')
-def client():
-    with TestClient(demo.create_app(inference.load())) as client:
+def recognizer():
+    return inference.load()
+
+
+@pytest.fixture(scope='module')
+def client(recognizer):
+    with TestClient(demo.create_app(recognizer)) as client:
         yield client
 
 
@@ -58,8 +63,8 @@ def test_its_description_is_valid(client):
 
 
 @pytest.mark.parametrize('kind', ['PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM'])
-def test_a_picture_is_the_body_or_a_form_s_file(client, check, kind):
-    content = to_file(draw(7), kind)
+def test_a_picture_is_the_body_or_a_form_s_file(client, check, recognizer, kind):
+    content = to_file(draw(7, size=100), kind)
     answers = [
         client.post('/predict', content=content),
         # As `curl --data-binary` says it.
@@ -76,7 +81,7 @@ def test_a_picture_is_the_body_or_a_form_s_file(client, check, kind):
         check(answer)
         assert answer.json() == answers[0].json()
     said = answers[0].json()
-    (expected,) = inference.load().predict([content])
+    (expected,) = recognizer.predict([content])
     assert said['prediction'] == str(expected.label) == '7'
     assert said['runner_up'] == str(expected.runner_up)
     assert said['confidence'] == pytest.approx(expected.confidence)

@@ -256,6 +256,24 @@ def test_a_server_that_is_busy_is_asked_again(open_page):
     assert answer(page) == '1'
 
 
+def test_other_classes_are_shown_by_their_names(open_page):
+    page = open_page(**PHONE)
+    said_of_it = {
+        'prediction': 'Ankle boot',
+        'confidence': 0.75,
+        'runner_up': 'Bag',
+        'probabilities': {'Bag': 0.25, 'Ankle boot': 0.75},
+        'image': 'data:image/png;base64,',
+    }
+    page.route('**/predict', lambda route: route.fulfill(json=said_of_it))
+    draw_by_finger(page, write(1))
+    assert answer(page) == 'Ankle boot'
+    assert said(page) == '75.0% sure; else Bag (25.0%)'
+    rows = [row.split('\n') for row in page.locator('#bars li').all_inner_texts()]
+    assert rows == [['Bag', '25.0%'], ['Ankle boot', '75.0%']]
+    assert page.evaluate('document.documentElement.scrollWidth') == 360
+
+
 @pytest.fixture
 def photograph(tmp_path):
     path = tmp_path / 'photo.jpg'
@@ -263,6 +281,7 @@ def photograph(tmp_path):
     return path
 
 
+@pytest.mark.slow
 def test_a_picture_is_chosen_or_photographed(open_page, photograph):
     page = open_page(**PHONE)
     for label in ('Choose a picture', 'Photograph'):

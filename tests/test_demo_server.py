@@ -59,7 +59,11 @@ def test_it_listens_on_this_machine_alone_and_serves_the_page(server):
 
 
 @pytest.mark.parametrize(
-    ('number', 'word'), [(signal.SIGINT, 'interrupted'), (signal.SIGTERM, 'terminated')]
+    ('number', 'word'),
+    [
+        (signal.SIGINT, 'interrupted'),
+        pytest.param(signal.SIGTERM, 'terminated', marks=pytest.mark.slow),
+    ],
 )
 def test_a_signal_ends_it_at_once(number, word):
     with serve(lives=False) as server:
@@ -75,9 +79,7 @@ def test_what_it_cannot_do_is_one_line(command, server):
     for flag, message in (
         (used, f'--host and --port: cannot listen at 127.0.0.1:{server.port} (Address al'),
         ('--host=no.such.host.invalid', '--host and --port: cannot listen at no.such.host'),
-        ('--host=192.0.2.1', '--host and --port: cannot listen at 192.0.2.1:'),
         ('--workdir=nowhere', "--workdir: found in 'nowhere' no finished run"),
-        ('--port=99999', 'flag --port=99999: 99999 is not an integer in the range'),
     ):
         flags = [flag] if 'port' in flag else [flag, '--port=0']
         process = command('scripts/demo.py', *flags)
