@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import os
 import socket
 from collections.abc import Iterator
 
@@ -32,7 +33,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except (OSError, UnicodeError) as error:  # no name of a host
-        reason = getattr(error, 'strerror', None) or error
+        number = getattr(error, 'errno', None) or 0
+        reason = os.strerror(number) if number > 0 else error
         raise UserError(
             f'--host and --port: cannot listen at {host}:{port} ({reason}); allowed: an '
             'address of this machine, and a port that no other program uses, such as '

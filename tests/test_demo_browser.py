@@ -144,10 +144,13 @@ def test_ten_of_ten_at_any_size_and_place(open_page, window, draw_strokes, place
 
 
 def test_a_finger_draws_on_a_phone_and_does_not_scroll(open_page):
-    page = open_page(**PHONE, **DARK)
+    page = open_page(**{**PHONE, **DARK, 'viewport': {'width': 360, 'height': 400}})
+    assert page.evaluate('document.documentElement.scrollHeight') > 400
     draw_by_finger(page, write(3, PLACES[0]))
     assert answer(page) == '3'
     assert page.evaluate('[scrollX, scrollY]') == [0, 0]
+    page.set_viewport_size(PHONE['viewport'])
+    assert page.evaluate('document.documentElement.scrollHeight') == 640
     assert page.evaluate('document.documentElement.scrollWidth') == 360
     for name in ('Undo', 'Clear'):
         assert page.get_by_role('button', name=name).is_visible()
@@ -205,20 +208,31 @@ def test_undo_and_clear_by_button_and_key(open_page):
     assert answer(page) == '?'
 
 
+NOTE_WHAT_IS_SHOWN = """() => {
+  window.shown = [];
+  const digit = document.querySelector('#digit');
+  const note = () => window.shown.push(digit.textContent);
+  new MutationObserver(note).observe(digit, {childList: true});
+}"""
+
+
 @pytest.mark.slow
 def test_an_answer_that_comes_after_clear_is_not_shown(open_page):
     page = open_page(**DESKTOP)
 
-    def answer_late(route):
-        response = route.fetch()
-        page.keyboard.press('Escape')
-        route.fulfill(response=response)
-
-    page.route('**/predict', answer_late)
-    draw_by_mouse(page, [write(1, PLACES[0])[0][:2]])
-    with page.expect_response('**/predict'):
-        pass
-    assert answer(page) == '?'
+    waiting = []
+    page.route('**/predict', lambda route: waiting.append(route))
+    page.evaluate(NOTE_WHAT_IS_SHOWN)
+    draw_by_mouse(page, write(1, PLACES[0]))
+    page.keyboard.press('Escape')
+    draw_by_mouse(page, write(0, PLACES[0]))
+    while page.locator('#answer').get_attribute('aria-busy') == 'true':
+        if waiting:
+            waiting.pop(0).continue_()
+        page.wait_for_timeout(50)
+    shown = page.evaluate('window.shown')
+    assert shown[-1] == '0'
+    assert '1' not in shown
 
 
 def test_several_digits_are_said_in_words(open_page):

@@ -77,7 +77,10 @@ def test_a_signal_ends_it_at_once(number, word):
 def test_what_it_cannot_do_is_one_line(command, server):
     used = f'--port={server.port}'
     for flag, message in (
-        (used, f'--host and --port: cannot listen at 127.0.0.1:{server.port} (Address al'),
+        (
+            used,
+            f'--host and --port: cannot listen at 127.0.0.1:{server.port} (Address already',
+        ),
         ('--host=no.such.host.invalid', '--host and --port: cannot listen at no.such.host'),
         ('--workdir=nowhere', "--workdir: found in 'nowhere' no finished run"),
     ):
