@@ -67,10 +67,14 @@ def test_it_listens_on_this_machine_alone_and_serves_the_page(server):
 )
 def test_a_signal_ends_it_at_once(number, word):
     with serve(lives=False) as server:
-        idle = open_raw(server)  # for which it does not wait
+        # For which it does not wait.
+        slow = open_raw(
+            server, b'POST /predict HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n'
+        )
+        assert is_served(server)
         server.process.send_signal(number)
-        assert server.process.wait(timeout=60) == 128 + number
-        idle.close()
+        assert server.process.wait(timeout=20) == 128 + number
+        slow.close()
     assert server.errors == f'error: {word}; files already written are whole\n'
 
 
