@@ -1,0 +1,64 @@
+"""Serves a page on which one draws a digit and sees, while drawing, what it is taken for.
+
+  python scripts/demo.py
+  python scripts/demo.py --workdir=outputs --port=8080
+
+Open the address that is printed. One can also drop, paste, choose or photograph a picture.
+Nothing is loaded from outside, and only programs on this machine reach the page; with
+--host=0.0.0.0 the others in its network do too, such as a phone.
+
+For programs: POST /predict takes a picture and answers in JSON, as /docs describes.
+
+  curl -F file=@photo.jpg http://127.0.0.1:8000/predict
+
+Needs the extra `demo`. Ctrl-C ends it.
+"""
+
+from absl import flags
+
+from mnist_flax import cli
+
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    '',
+    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
+    'project, trained for the handwriting of strangers (configs/robust.py).',
+)
+_CONSTRUCTOR = flags.DEFINE_string(
+    'constructor',
+    '',
+    "The function that makes the run's network, as in config.model.constructor, if it is "
+    'one of your own.',
+)
+_HOST = flags.DEFINE_string(
+    'host',
+    '127.0.0.1',
+    'Address to listen at. 0.0.0.0 is all of this machine: whoever reaches it may use the '
+    'demo.',
+)
+_PORT = flags.DEFINE_integer(
+    'port', 8000, 'Port to listen at; any free one if 0.', lower_bound=0, upper_bound=65535
+)
+
+
+def main() -> None:
+    """Runs `serve` with the flags."""
+    # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    from mnist_flax import inference
+    from mnist_flax.checks import UserError
+
+    try:
+        from mnist_flax import demo, demo_server
+    except ImportError as error:
+        raise UserError(
+            f"{error.name} is missing; allowed: pip install -e '.[demo]'"
+        ) from error
+    listening = demo_server.listen(_HOST.value, _PORT.value)
+    recognizer = inference.load(
+        _WORKDIR.value or inference.PRETRAINED, _CONSTRUCTOR.value or inference.OURS
+    )
+    demo_server.serve(demo.create_app(recognizer), listening)
+
+
+if __name__ == '__main__':
+    cli.run(main)
