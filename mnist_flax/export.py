@@ -97,8 +97,8 @@ def export_network(
     _write(folder, contents)
     if recognizer.num_networks > 1:
         print(
-            f'network {run} of {recognizer.num_networks}, counted from 0; the other scripts '
-            'take the mean of all'
+            f'network {run} of {recognizer.num_networks}, counted from 0; predict.py takes '
+            'the mean of all'
         )
     for name, check in checks.items():
         print(f'{name}: {check}')
