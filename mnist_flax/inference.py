@@ -16,6 +16,7 @@ from jaxtyping import Float, UInt8
 from mnist_flax import checkpoints, framing, ink, pictures, workdirs
 from mnist_flax.checks import UserError, construct_named, require
 from mnist_flax.data import IMAGE_SHAPE, normalize
+from mnist_flax.models import CNN
 
 # Of a network that came with the project: robust to other people's handwriting.
 PRETRAINED = pathlib.Path(__file__).parent / 'pretrained' / 'robust'
@@ -44,13 +45,20 @@ class Recognizer:
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
         self.num_networks = len(jax.tree.leaves(variables)[0])
+        if type(model) is CNN:
+            # Outside a training's loop the plain one is the fastest on a CPU too, one
+            # network after another: 256 images by four of them take 30 ms, not 109, and
+            # 0.2 s to compile, not 3.7.
+            model = model.clone(conv='xla')
         self.model = model
         self.variables = jax.device_put(variables)  # with an axis of networks
 
+        @jax.jit
         def apply(variables, images):
-            return model.apply(variables, normalize(images))
+            pixels = normalize(images)
+            return jax.lax.map(lambda network: model.apply(network, pixels), variables)
 
-        self._logits = jax.jit(jax.vmap(apply, (0, None)))
+        self._logits = apply
 
     def logits(
         self, images: UInt8[np.ndarray, 'images 28 28 1']

@@ -138,9 +138,12 @@ def _describe_data(
     validation = 'the test images'
     if settings['validation'] == 'holdout':
         validation = f'the last {settings["holdout_size"]:,} of it, which were held out'
+    drawn = ''
+    if settings.get('drawn'):
+        drawn = f' and on {settings["drawn"]:,} digits that `mnist_flax.drawing` draws'
     return (
-        f'{text}\nTrained on the split `{settings["train_split"]}`, validated after each '
-        f'epoch on {validation},\nand tested on `{settings["test_split"]}`, {num_test:,} '
+        f'{text}\nTrained on the split `{settings["train_split"]}`{drawn}, validated after '
+        f'each epoch on {validation},\nand tested on `{settings["test_split"]}`, {num_test:,} '
         'images.\n'
     )
 
