@@ -143,8 +143,8 @@ def _describe_data(
         drawn = f' and on {settings["drawn"]:,} digits that `mnist_flax.drawing` draws'
     return (
         f'{text}\nTrained on the split `{settings["train_split"]}`{drawn}, validated after '
-        f'each epoch on {validation},\nand tested on `{settings["test_split"]}`, {num_test:,} '
-        'images.\n'
+        f'each epoch on {validation},\nand tested on `{settings["test_split"]}`, '
+        f'{num_test:,} images.\n'
     )
 
 

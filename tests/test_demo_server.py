@@ -220,6 +220,7 @@ def test_a_small_part_of_the_memory_is_enough():
             connection.close()
 
 
+@pytest.mark.slow
 def test_the_load_is_measured(command, server):
     flags = ('scripts/load_demo.py', '--clients=1,3', '--seconds=1')
     process = command(*flags, f'--url={server.url}')

@@ -174,7 +174,7 @@ def test_the_card_tells_what_the_network_is_worth(exported):
         'and on 1,600 digits that `mnist_flax.drawing` draws',
         "10,000 of 10,000 predictions as JAX's", 'Apache-2.0', 'CC BY-SA 3.0',
         'and tested on `test`, 10,000 images',
-        'validated after each\nepoch on the last 5,000 of it, which were held out',
+        'validated after each epoch on the last 5,000 of it, which were held out',
     ):  # fmt: skip
         assert fact in card, fact
     assert '\nNone' not in card
@@ -323,6 +323,7 @@ def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
     arrays = {name: np.asarray(array)[None] for name, array in arrays.items()}
     about = dict(checkpoints.read(DEFAULT / 'model').about)
     about['config']['model'] = {'constructor': 'own_exported.Own', 'width': 8}
+    about['config']['dataset']['test_split'] = 'test[:600]'
     checkpoints.write(tmp_path / 'run' / 'model', arrays, about)
 
     flags = ('--workdir=run', '--constructor=own_exported.Own', '--export_dir=new')
@@ -330,7 +331,7 @@ def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
     assert process.returncode == 0, process.stderr
     folder = tmp_path / 'new'
     assert {path.name for path in folder.iterdir()} == FILES - {'model.onnx'}
-    start = "model.stablehlo: 10,000 of 10,000 predictions as JAX's"
+    start = "model.stablehlo: 600 of 600 predictions as JAX's"
     assert process.stdout.startswith(start)
     assert 'model.onnx: left out' in process.stdout
     card = (folder / 'model.md').read_text()

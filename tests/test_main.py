@@ -167,6 +167,7 @@ def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
     assert round(metrics['validation_accuracy'] * 100, 6) % 1 == 0
 
 
+@pytest.mark.slow
 def test_fashion_mnist_s_config_runs_the_same_pipeline(command, tmp_path, mnist):
     # Digits under the other name, since its own images cannot be had offline.
     images, labels = mnist.test.slice(0, 300)
@@ -284,6 +285,7 @@ def test_bad_input_ends_in_one_line(command, tmp_path, arguments, message):
     assert (workdir / 'metrics.txt').read_text() == 'an earlier run'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('num_examples', [100, 600])
 def test_divergence_is_reported_and_nothing_overwritten(command, tmp_path, num_examples):
     # 100 examples are one step, after which only the validation loss can tell.
@@ -337,14 +339,8 @@ def read_timeless(workdir):
     )
 
 
-@pytest.mark.parametrize(
-    'number',
-    [
-        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
-        signal.SIGTERM,
-        pytest.param(signal.SIGKILL, marks=pytest.mark.slow),
-    ],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('number', [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
     tmp_path, untouched, number
 ):
@@ -379,6 +375,7 @@ def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
     assert read_timeless(tmp_path) == untouched
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(tmp_path, untouched):
     for _ in range(2):
         stdout, stderr = start(tmp_path).communicate(timeout=60)
@@ -401,6 +398,7 @@ def read_finished(folder):
     return {path: path.read_bytes() for path in files if '.new' not in str(path)}
 
 
+@pytest.mark.slow
 def test_a_workdir_has_one_process_at_work(tmp_path):
     first = start(tmp_path, '--config.num_epochs=1000')
     assert any(line.startswith('epoch') for line in first.stdout)

@@ -11,6 +11,7 @@ def notebook():
     return nbformat.read(ROOT / 'MNIST_Image_Classification.ipynb', as_version=4)
 
 
+@pytest.mark.slow
 def test_the_notebook_runs(notebook):
     replaced = 0
     for cell in notebook.cells:

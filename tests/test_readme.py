@@ -16,6 +16,7 @@ def find_recipe(name):
     return code, command.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(('name', 'parameters'), [('noisy', 225_034), ('mlp', 203_530)])
 def test_an_augmentation_and_a_model_are_a_file_and_a_line(
     command, tmp_path, name, parameters

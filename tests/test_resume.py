@@ -75,7 +75,14 @@ def untouched(tmp_path_factory):
     return train_and_evaluate(everything(), str(tmp_path_factory.mktemp('untouched')))
 
 
-@pytest.mark.parametrize('moments', [[1], [7], [21], [24], [3, 1, 2, 9, 14, 5]])
+@pytest.mark.parametrize(
+    'moments',
+    [
+        [1],
+        *(pytest.param([step], marks=pytest.mark.slow) for step in (7, 21, 24)),
+        [3, 1, 2, 9, 14, 5],
+    ],
+)
 def test_runs_that_were_left_end_with_the_same_bits(
     tmp_path, untouched, leave_after, moments
 ):
@@ -83,6 +90,7 @@ def test_runs_that_were_left_end_with_the_same_bits(
     assert_same(train_and_evaluate(everything(), str(tmp_path)), untouched)
 
 
+@pytest.mark.slow
 def test_what_was_saved_every_other_epoch_goes_on_from_there(tmp_path, monkeypatch):
     config = tiny(num_epochs=5)
     config.checkpoint.every = 2
@@ -114,7 +122,12 @@ def assert_close(result, expected):
 
 @pytest.mark.parametrize(
     'elsewhere',
-    [{'num_devices': 1}, {'num_devices': 4}, {'runs_at_once': 1}, {'runs_at_once': 3}],
+    [
+        pytest.param({'num_devices': 1}, marks=pytest.mark.slow),
+        {'num_devices': 4},
+        {'runs_at_once': 1},
+        pytest.param({'runs_at_once': 3}, marks=pytest.mark.slow),
+    ],
 )
 def test_other_devices_go_on_with_what_was_saved(
     tmp_path, untouched, leave_after, elsewhere
@@ -140,6 +153,7 @@ def test_more_epochs_give_what_a_longer_run_would_have(tmp_path):
         train_and_evaluate(config, str(tmp_path / 'extended'))
 
 
+@pytest.mark.slow
 def test_in_a_population_the_sick_run_stays_marked_and_the_others_go_on(
     tmp_path, leave_after
 ):
@@ -182,6 +196,7 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_go_on_from(tmp_pa
         train_and_evaluate(config, str(tmp_path))
 
 
+@pytest.mark.slow
 def test_runs_that_all_diverged_leave_no_checkpoint_and_no_gap(tmp_path, leave_after):
     config = tiny(runs_at_once=1)
     config.sweep.learning_rate = (1e30, 1e-3)

@@ -192,6 +192,7 @@ def test_devices_share_the_work_and_not_the_result(recipe, examples, num_devices
         assert (totals.correct, totals.examples) == (expected.correct, expected.examples)
 
 
+@pytest.mark.slow
 def test_the_fast_formulation_s_losses_follow_the_reference_s_for_200_steps(mesh, mnist):
     curves = []
     for conv in ('winograd', 'xla'):

@@ -82,6 +82,7 @@ def tiny_config(**changes):
     return config
 
 
+@pytest.mark.slow
 def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch, capsys):
     """Which does not change them; here 5 runs, the last group filled up to its size."""
     config = tiny_config(runs=5, num_devices=1, seed=2)
