@@ -17,7 +17,7 @@ from PIL import Image
 from test_demo import to_file
 from test_framing import draw
 
-from mnist_flax import demo
+from mnist_flax import demo, demo_server
 
 DRAWING = to_file(draw(7, size=280))
 
@@ -236,3 +236,11 @@ def test_the_load_is_measured(command, server):
     absent = command(*flags, '--url=http://127.0.0.1:1')
     assert absent.stderr.startswith('error: --url: no demo answers at http://127.0.0.1:1')
     assert absent.stderr.count('\n') == absent.returncode == 1
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement():
+    with demo_server.listen('127.0.0.1', 0) as listening:
+        with socket.create_connection(listening.getsockname()):
+            accepted, _ = listening.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
