@@ -239,8 +239,8 @@ def test_the_load_is_measured(command, server):
 
 
 def test_answers_are_not_held_back_for_an_acknowledgement():
-    with demo_server.listen('127.0.0.1', 0) as listening:
-        with socket.create_connection(listening.getsockname()):
-            accepted, _ = listening.accept()
-            with accepted:
-                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+    listening = demo_server.listen('127.0.0.1', 0)
+    with listening, socket.create_connection(listening.getsockname()):
+        accepted, _ = listening.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
