@@ -62,6 +62,22 @@ def define_hosts() -> None:
     )
 
 
+def define_network() -> None:
+    """Defines the flags that say which trained network to take."""
+    flags.DEFINE_string(
+        'workdir',
+        '',
+        'Folder of a finished run, such as outputs. If empty, the networks that come with '
+        'the project, trained for the handwriting of strangers (configs/robust.py).',
+    )
+    flags.DEFINE_string(
+        'constructor',
+        '',
+        "The function that makes the run's network, as in config.model.constructor, if it "
+        'is one of your own.',
+    )
+
+
 def run(main: Callable[..., object], arguments: str = '') -> None:
     """Parses the flags, calls ``main`` and exits.
 

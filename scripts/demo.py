@@ -18,18 +18,7 @@ from absl import flags
 
 from mnist_flax import cli
 
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    '',
-    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
-    'project, trained for the handwriting of strangers (configs/robust.py).',
-)
-_CONSTRUCTOR = flags.DEFINE_string(
-    'constructor',
-    '',
-    "The function that makes the run's network, as in config.model.constructor, if it is "
-    'one of your own.',
-)
+cli.define_network()
 _HOST = flags.DEFINE_string(
     'host',
     '127.0.0.1',
@@ -55,7 +44,8 @@ def main() -> None:
         ) from error
     listening = demo_server.listen(_HOST.value, _PORT.value)
     recognizer = inference.load(
-        _WORKDIR.value or inference.PRETRAINED, _CONSTRUCTOR.value or inference.OURS
+        flags.FLAGS.workdir or inference.PRETRAINED,
+        flags.FLAGS.constructor or inference.OURS,
     )
     demo_server.serve(demo.create_app(recognizer), listening)
 

@@ -13,18 +13,7 @@ from absl import flags
 
 from mnist_flax import cli
 
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    '',
-    'Folder of a finished run, such as outputs. If empty, the network that comes with the '
-    'project, trained for the handwriting of strangers (configs/robust.py).',
-)
-_CONSTRUCTOR = flags.DEFINE_string(
-    'constructor',
-    '',
-    "The function that makes the run's network, as in config.model.constructor, if it is "
-    'one of your own.',
-)
+cli.define_network()
 _DATASET = flags.DEFINE_string(
     'dataset',
     '',
@@ -62,10 +51,10 @@ def main() -> None:
 
     from mnist_flax import evaluation, evaluation_report, inference, workdirs
 
-    workdir = _WORKDIR.value or inference.PRETRAINED
-    recognizer = inference.load(workdir, _CONSTRUCTOR.value or inference.OURS)
+    workdir = flags.FLAGS.workdir or inference.PRETRAINED
+    recognizer = inference.load(workdir, flags.FLAGS.constructor or inference.OURS)
     # Before what takes half a minute.
-    report_dir = _REPORT_DIR.value or os.path.join(_WORKDIR.value, 'evaluation')
+    report_dir = _REPORT_DIR.value or os.path.join(flags.FLAGS.workdir, 'evaluation')
     folder = workdirs.prepare(report_dir, '--report_dir')
     evaluated = evaluation.evaluate(
         recognizer,
@@ -77,7 +66,7 @@ def main() -> None:
         _OOD_SPLIT.value,
         _CORRUPTIONS.value,
     )
-    name = _WORKDIR.value or 'The network that comes along'
+    name = flags.FLAGS.workdir or 'The networks that come along'
     files = evaluation_report.write(folder, evaluated, name)
     numbers = evaluated.numbers
     low, high = numbers['accuracy_95_percent_interval']

@@ -23,18 +23,7 @@ from absl import flags
 
 from mnist_flax import cli
 
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    '',
-    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
-    'project, trained for the handwriting of strangers (configs/robust.py).',
-)
-_CONSTRUCTOR = flags.DEFINE_string(
-    'constructor',
-    '',
-    "The function that makes the run's network, as in config.model.constructor, if it is "
-    'one of your own.',
-)
+cli.define_network()
 _EXPORT_DIR = flags.DEFINE_string(
     'export_dir', 'exported', 'Folder for the files; made if it is missing.'
 )
@@ -49,8 +38,8 @@ def main() -> None:
     from mnist_flax import export, inference
 
     export.export_network(
-        pathlib.Path(_WORKDIR.value or inference.PRETRAINED).expanduser(),
-        _CONSTRUCTOR.value or inference.OURS,
+        pathlib.Path(flags.FLAGS.workdir or inference.PRETRAINED).expanduser(),
+        flags.FLAGS.constructor or inference.OURS,
         pathlib.Path(_EXPORT_DIR.value).expanduser(),
         _RUN.value,
     )

@@ -17,18 +17,7 @@ from absl import flags
 
 from mnist_flax import cli
 
-_WORKDIR = flags.DEFINE_string(
-    'workdir',
-    '',
-    'Folder of a finished run, such as outputs. If empty, a network that comes with the '
-    'project, trained for the handwriting of strangers (configs/robust.py).',
-)
-_CONSTRUCTOR = flags.DEFINE_string(
-    'constructor',
-    '',
-    "The function that makes the run's network, as in config.model.constructor, if it is "
-    'one of your own.',
-)
+cli.define_network()
 _JSON = flags.DEFINE_bool(
     'json', False, 'Print a JSON object a line, with the probabilities of all classes.'
 )
@@ -44,7 +33,8 @@ def main(sources: list[str]) -> None:
     from mnist_flax.predict import predict_files
 
     recognizer = inference.load(
-        _WORKDIR.value or inference.PRETRAINED, _CONSTRUCTOR.value or inference.OURS
+        flags.FLAGS.workdir or inference.PRETRAINED,
+        flags.FLAGS.constructor or inference.OURS,
     )
     sys.exit(not predict_files(sources, recognizer, _JSON.value, _SAVE_FIGURE.value))
 
