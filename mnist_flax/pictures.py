@@ -9,7 +9,7 @@ from typing import BinaryIO
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mnist_flax.checks import UserError, require
 
@@ -122,8 +122,10 @@ def _decode(content: bytes, name: str) -> Colours:
             f'{name}: found more than {MOST_PIXELS:,} pixels; allowed: no more'
         ) from error
     except Exception as error:  # Pillow raises a dozen types for what is damaged
+        # Of what it does not know at all it says no more than so.
+        reason = '' if isinstance(error, UnidentifiedImageError) else f' ({error})'
         raise UserError(
-            f'{name}: found no picture, or a damaged one ({error}); allowed: '
+            f'{name}: found no picture, or a damaged one{reason}; allowed: '
             f'{", ".join(FORMATS)}'
         ) from error
 

@@ -124,14 +124,14 @@ def claim(width, height):
     ('content', 'message'),
     [
         (b'', 'it: found an empty file; allowed: a picture'),
-        (b'digit', 'it: found no picture, or a damaged one (cannot identify image file'),
+        (b'digit', 'it: found no picture, or a damaged one; allowed: PNG, JPEG'),
         (claim(100_000, 100_000), 'it: found more than 64,000,000 pixels; allowed'),
         (claim(10_000, 10_000), 'it: found 10000 x 10000 pixels; allowed: 8 or more'),
         (claim(7, 100), 'it: found 7 x 100 pixels; allowed: 8 or more each way'),
         (claim(5000, 5000), 'it: found no picture, or a damaged one ('),
         (encode(half_black())[:-30], 'it: found no picture, or a damaged one ('),
         (encode(half_black(), 'JPEG')[:300], 'it: found no picture, or a damaged one ('),
-        (encode(half_black(), 'PDF'), 'it: found no picture, or a damaged one ('),
+        (encode(half_black(), 'PDF'), 'it: found no picture, or a damaged one; allowed: PNG'),
         (bytes(pictures.MOST_BYTES + 1), 'it: found more than 64 MiB; allowed: no more'),
     ],
     ids=[
