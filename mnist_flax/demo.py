@@ -33,11 +33,11 @@ _UPLOAD_SECONDS = 30
 # What all uploads together may hold of memory, apart from the beginning of each: large
 # ones, sent slowly, keep neither drawings out nor the memory full.
 _MOST_HELD = 64 * 2**20
-_BEGINNING = 256 * 2**10
+_BEGINNING = 64 * 2**10
 
 # Uploads that wait for the processor, or have it; a drawing takes some hundredths of a
-# second.
-_MOST_WAITING = 64
+# second, a large picture up to some seconds.
+_MOST_WAITING, _MOST_LARGE = 64, 4
 
 # Pixels from which a picture is worked on alone, since one of `pictures.MOST_PIXELS` takes
 # 400 MiB, while drawings go on beside it.
@@ -65,7 +65,7 @@ def create_app(recognizer: Recognizer) -> Starlette:
         return _to_json(200, description)
 
     page, docs = _Page('demo.html'), _Page('demo_docs.html')
-    return Starlette(
+    app = Starlette(
         routes=[
             Route('/', page.respond),
             Route('/docs', docs.respond),
@@ -78,6 +78,8 @@ def create_app(recognizer: Recognizer) -> Starlette:
             Exception: _say_error,
         },
     )
+    app.router.redirect_slashes = False  # to where the client says that the server is
+    return app
 
 
 class _Page:
@@ -108,12 +110,17 @@ class _Desk:
     def __init__(self, recognizer: Recognizer):
         self._recognizer = recognizer
         self._num_held = 0  # bytes
-        self._num_waiting = 0
+        self._num_waiting, self._num_large = 0, 0
         self._measuring = asyncio.Semaphore(1)
         self._small, self._large = asyncio.Semaphore(2), asyncio.Semaphore(1)
 
     async def predict(self, request: Request) -> Response:
         """Answers ``POST /predict``."""
+        # A page of somebody else's, in the browser of whoever runs this, is no business of
+        # a server that is bound to loopback.
+        if request.headers.get('sec-fetch-site') == 'cross-site':
+            message = 'request: found one from another site; allowed: this page, programs'
+            raise HTTPException(403, message)
         held = _Held(self)
         try:
             async with asyncio.timeout(_UPLOAD_SECONDS):
@@ -140,12 +147,26 @@ class _Desk:
         try:
             async with self._measuring:
                 size = await asyncio.to_thread(_count_pixels, content)
-            async with self._large if size > _LARGE else self._small:
-                if await request.is_disconnected():
-                    raise ClientDisconnect
-                return await asyncio.to_thread(self.recognize, content)
+            if size <= _LARGE:
+                return await self._recognize_in(self._small, content, request)
+            # So that they take no drawing's place.
+            if self._num_large >= _MOST_LARGE:
+                raise _busy()
+            self._num_large += 1
+            try:
+                return await self._recognize_in(self._large, content, request)
+            finally:
+                self._num_large -= 1
         finally:
             self._num_waiting -= 1
+
+    async def _recognize_in(
+        self, places: asyncio.Semaphore, content: bytes, request: Request
+    ) -> dict[str, Any]:
+        async with places:
+            if await request.is_disconnected():
+                raise ClientDisconnect
+            return await asyncio.to_thread(self.recognize, content)
 
     def recognize(self, content: bytes) -> dict[str, Any]:
         """Says what a picture shows."""
@@ -242,7 +263,12 @@ async def _say_error(request: Request, error: Exception) -> Response:
     if isinstance(error, HTTPException):
         # What is left of an upload the server reads and throws away, for a while: clients
         # hear an answer only when they have sent all.
-        return _to_json(error.status_code, {'error': error.detail}, error.headers)
+        details = {
+            404: f'path: found {request.url.path!r}; allowed: /, /docs, /predict',
+            405: f'method: found {request.method} of {request.url.path}; allowed: another',
+        }
+        detail = details.get(error.status_code, error.detail)
+        return _to_json(error.status_code, {'error': detail}, error.headers)
     if isinstance(error, ClientDisconnect):  # nobody hears it
         return _to_json(400, {'error': 'upload: found its end too early; allowed: all'})
     return _to_json(500, {'error': 'server: found a fault of its own, which is logged'})

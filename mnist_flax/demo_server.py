@@ -3,10 +3,13 @@
 import asyncio
 import contextlib
 import ctypes
+import json
 import os
+import resource
 import socket
 from collections.abc import Iterator
 
+import h11
 import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -15,6 +18,10 @@ from mnist_flax.checks import UserError
 
 # For the head of a request, from the opening of a connection or the last answer on it.
 _HEAD_SECONDS = 10
+
+# At once; each may hold 64 KiB of an upload that is not counted. Beyond, connections are
+# closed at once: where files run out, asyncio logs without end.
+_MOST_CONNECTIONS = 1000
 
 _M_MMAP_THRESHOLD = -3  # in malloc.h
 
@@ -62,6 +69,7 @@ def serve(app: Starlette, listening: socket.socket) -> None:
         log_level='error',
         access_log=False,
         server_header=False,
+        backlog=64,
     )
     print(f'http://[{host}]:{port}' if ':' in host else f'http://{host}:{port}', flush=True)
     _Server(config).run([listening])
@@ -75,6 +83,12 @@ def _return_memory() -> None:
     """
     with contextlib.suppress(AttributeError):  # another library than glibc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2 * 2**20)
+
+
+def _most_connections() -> int:
+    """Leaves files for everything else where the system allows few."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(_MOST_CONNECTIONS, allowed // 2)
 
 
 class _Server(uvicorn.Server):
@@ -91,18 +105,47 @@ class _Protocol(H11Protocol):
     """
 
     _deadline: asyncio.TimerHandle | None = None
+    _stuck: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._await_request()
+        if len(self.connections) > _most_connections():
+            transport.abort()
+
+    def pause_writing(self) -> None:
+        """Waits a while for a client that does not read its answers."""
+        super().pause_writing()
+        self._stuck = self.loop.call_later(_HEAD_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        if self._stuck is not None:
+            self._stuck.cancel()
+        super().resume_writing()
+
+    def send_400_response(self, msg: str) -> None:
+        """Says in JSON what is no HTTP, as all other errors are said."""
+        content = json.dumps({'error': f'request: found no HTTP ({msg}); allowed: HTTP'})
+        headers = [
+            (b'content-type', b'application/json'),
+            (b'content-length', str(len(content)).encode()),
+            (b'connection', b'close'),
+        ]
+        with contextlib.suppress(h11.ProtocolError):
+            response = h11.Response(status_code=400, headers=headers)
+            self.transport.write(self.conn.send(response) or b'')
+            self.transport.write(self.conn.send(h11.Data(content.encode())) or b'')
+            self.transport.write(self.conn.send(h11.EndOfMessage()) or b'')
+        self.transport.close()
 
     def on_response_complete(self) -> None:
         self._await_request()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        for timer in (self._deadline, self._stuck):
+            if timer is not None:
+                timer.cancel()
         super().connection_lost(exc)
 
     def _await_request(self) -> None:

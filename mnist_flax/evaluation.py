@@ -53,7 +53,12 @@ def evaluate(
     Raises:
       UserError: A data set cannot be loaded, or has other classes than the network.
     """
-    of_run = recognizer.about['config']['dataset']
+    of_run = _data_of(recognizer)
+    require(
+        bool(ood_dataset) or (not ood_data_dir and ood_split in ('', 'test')),
+        '--ood_dataset: missing, while another flag says where it is; allowed: the name of '
+        'a data set',
+    )
     if not dataset:
         dataset, data_dir = of_run['name'], data_dir or of_run['data_dir']
         split = split or of_run['test_split']
@@ -67,15 +72,22 @@ def evaluate(
     outsiders = None
     if ood_dataset:
         outsiders = data.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
+        require(
+            outsiders.class_names != recognizer.class_names,
+            f'--ood_dataset: found {outsiders.full_name} with the classes of the network; '
+            'allowed: a data set with none of them',
+        )
     probabilities = recognizer.probabilities(chosen.examples.images)
+    held_out, num_seen = _compare_with_training(of_run, chosen)
     numbers = {
         'dataset': chosen.full_name,
         'split': split or 'test',
         'images': len(probabilities),
         'networks': recognizer.num_networks,
         **measure(probabilities, chosen.examples),
+        'images_seen_in_training': num_seen,
         'temperature_scaling': _scale_temperature(
-            recognizer, probabilities, chosen.examples
+            recognizer, held_out, probabilities, chosen.examples
         ),
     }
     if with_corruptions:
@@ -118,23 +130,48 @@ def _count(
     }
 
 
+def _data_of(recognizer: Recognizer) -> dict[str, Any]:
+    """Returns the run's ``config.dataset``."""
+    try:
+        of_run = dict(recognizer.about['config']['dataset'])
+        for field in ('name', 'data_dir', 'test_split', 'validation'):
+            of_run[field] = str(of_run[field])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError('--workdir: found a run that does not name its data') from error
+    return of_run
+
+
+def _compare_with_training(
+    of_run: dict[str, Any], chosen: data.Split
+) -> tuple[Examples | str, int]:
+    """Loads the run's held-out images, or says why not, and counts images it has seen."""
+    try:
+        fields = ml_collections.ConfigDict(of_run)
+        of_run_data = construct(data.load, fields, 'config.dataset')
+    except UserError as error:
+        return f'its held-out images cannot be loaded ({error})', 0
+    held_out = of_run_data.validation
+    was_held_out = of_run['validation'] == 'holdout'
+    known = [of_run_data.train, *([held_out] if was_held_out else [])]
+    seen = {image.tobytes() for examples in known for image in examples.images}
+    num_seen = sum(image.tobytes() in seen for image in chosen.examples.images)
+    if not was_held_out:
+        return (
+            'the run has held no images out; --config.dataset.validation=holdout trains '
+            'one that does'
+        ), num_seen
+    return held_out, num_seen
+
+
 def _scale_temperature(
     recognizer: Recognizer,
+    held_out: Examples | str,
     probabilities: Float[np.ndarray, 'images classes'],
     examples: Examples,
 ) -> dict[str, Any]:
     """Fits a temperature on what the run has held out, and measures with it."""
-    settings = recognizer.about['config']['dataset']
-    if settings['validation'] != 'holdout':
-        return {
-            'not_fitted': 'the run has held no images out; '
-            '--config.dataset.validation=holdout trains one that does'
-        }
-    try:
-        fields = ml_collections.ConfigDict(settings)
-        held_out = construct(data.load, fields, 'config.dataset').validation
-    except UserError as error:
-        return {'not_fitted': f'its held-out images cannot be loaded ({error})'}
+    if isinstance(held_out, str):
+        return {'not_fitted': held_out}
     temperature = scores.fit_temperature(
         recognizer.probabilities(held_out.images), held_out.labels
     )

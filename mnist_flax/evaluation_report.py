@@ -38,7 +38,7 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
             counts, classes, f'{counts.sum():,} images of {split.full_name}'
         ),
         'mistakes.png': figures.sample_predictions(
-            examples, probabilities, classes, split.full_name
+            examples, probabilities, classes, split.full_name, 'images'
         ),
     }
     if 'corruptions' in numbers:
@@ -54,7 +54,7 @@ def _without_nan(tree: Any) -> Any:
     """Writes None for what is not a number, which JSON does not know."""
     if isinstance(tree, dict):
         return {key: _without_nan(value) for key, value in tree.items()}
-    if isinstance(tree, list):
+    if isinstance(tree, list | tuple):
         return [_without_nan(value) for value in tree]
     return None if isinstance(tree, float) and np.isnan(tree) else tree
 
@@ -74,13 +74,14 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
         f'{numbers["images"]:,} images. Intervals of 95 % say what other images of the '
         "same kind would change: Wilson's for accuracies, the normal one for losses, "
         "Hanley and McNeil's for the area under the curve.",
+        _warn(numbers),
         _overall_table(numbers),
         _describe_temperature(numbers),
         '![Reliability](reliability.png)',
         '## Classes',
         _class_table(numbers, class_names),
         '![Confusion matrix](confusion_matrix.png)',
-        '## The surest mistakes',
+        '## The first images, and the surest mistakes',
         '![Mistakes](mistakes.png)',
     ]
     if 'corruptions' in numbers:
@@ -93,7 +94,17 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
         ]
     parts += ['## What is none of the classes', _describe_outsiders(numbers)]
     parts.append(reports.describe(numbers))
-    return '\n\n'.join(part.rstrip('\n') for part in parts) + '\n'
+    return '\n\n'.join(part.rstrip('\n') for part in parts if part) + '\n'
+
+
+def _warn(numbers: dict[str, Any]) -> str:
+    number = numbers['images_seen_in_training']
+    if not number:
+        return ''
+    return (
+        f'**{number:,} of these images were trained on, or chosen by: what follows does '
+        'not say how well others are recognised.**'
+    )
 
 
 def _overall_table(numbers: dict[str, Any]) -> str:
@@ -107,7 +118,8 @@ def _overall_table(numbers: dict[str, Any]) -> str:
         ('Brier score (0 to 2)', 'brier_score'),
     ):
         low, high = numbers[f'{name}_95_percent_interval']
-        rows.append([title, f'{numbers[name]:.4f}', f'{low:.4f} to {high:.4f}'])
+        interval = '–' if np.isnan(low) else f'{low:.4f} to {high:.4f}'
+        rows.append([title, f'{numbers[name]:.4f}', interval])
     rows.append(
         ['expected calibration error, 15 bins', f'{numbers["calibration_error"]:.2%}', '']
     )
@@ -207,9 +219,9 @@ def reliability_diagram(
     # By rounding, an interval may not quite reach what was observed at 0 or 1.
     errors = np.abs(intervals.T - accuracy)
     label = 'observed, with 95 % intervals'
-    upper.errorbar(confidence, accuracy, errors, fmt='o-', color=figures.RIGHT, label=label)
+    upper.errorbar(confidence, accuracy, errors, fmt='o', color=figures.RIGHT, label=label)
     upper.set(ylabel='accuracy', ylim=(-0.02, 1.02))
-    upper.legend(loc='lower right')
+    upper.legend(loc='upper left')
     error = metrics.calibration_error(probabilities, labels)
     upper.set_title(f'Expected calibration error {error:.2%}, {len(labels):,} images')
     edges = np.linspace(0, 1, len(bins.examples) + 1)

@@ -86,26 +86,28 @@ def sample_predictions(
     probabilities: Float[np.ndarray, 'examples classes'],
     class_names: Sequence[str],
     title: str,
+    kind: str = 'test images',
 ) -> Figure:
-    """Shows the first test images, then the mistakes made with most confidence.
+    """Shows the first images, then the mistakes made with most confidence.
 
     Args:
-      examples: The test set.
-      probabilities: What the network says of each image.
+      examples: The images.
+      probabilities: What the network says of each.
       class_names: Names of the classes.
       title: Title of the figure.
+      kind: What to call the images.
     """
     predictions = probabilities.argmax(axis=-1)
     mistakes = np.flatnonzero(predictions != examples.labels)
     surest = mistakes[np.argsort(-probabilities.max(axis=-1)[mistakes], kind='stable')]
     first = np.arange(min(16, len(examples.labels)))
     shown = surest[:16]
-    sections = [(f'the first {len(first)} test images', first)]
+    sections = [(f'the first {len(first)} {kind}', first)]
     if len(shown):
         sections.append(
             (
                 f'{len(shown)} of the {len(mistakes)} mistakes in '
-                f'{len(predictions):,} test images, those made with most confidence',
+                f'{len(predictions):,} {kind}, those made with most confidence',
                 shown,
             )
         )

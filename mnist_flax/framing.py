@@ -22,6 +22,9 @@ _DIRT = 0.03
 # Parts of one digit are no further apart, as a part of the tallest one's height.
 _GAP_SIDEWAYS, _GAP_DOWN = 0.08, 0.25
 
+# Of two parts above each other, up to what part of the taller one the other is its bar.
+_BAR = 0.6
+
 # Pixels of a digit's longer side.
 _LEAST_SIDE = 5
 
@@ -72,13 +75,12 @@ def _pick_digit(ink: Gray, name: str) -> Gray:
     )
     boxes = scipy.ndimage.find_objects(labels)
     # A frame, or the table round a sheet, has the digit within it.
-    groups = _group(
-        {
-            int(part): boxes[part]
-            for part in parts
-            if len(parts) == 1 or not _is_round(boxes[part], ink)
-        }
+    inner = [part for part in parts if not _is_round(boxes[part], ink)]
+    require(
+        bool(inner) or len(parts) == 1,
+        f'{name}: found frames with nothing in them; allowed: one digit',
     )
+    groups = _group({int(part): boxes[part] for part in inner or parts})
     heights = [
         max(boxes[i][0].stop for i in group) - min(boxes[i][0].start for i in group)
         for group in groups
@@ -128,7 +130,12 @@ def _are_near(one, other, tallest) -> bool:
     down, sideways = (
         max(a.start, b.start) - min(a.stop, b.stop) for a, b in zip(one, other, strict=True)
     )
-    return down <= _GAP_DOWN * tallest and sideways <= _GAP_SIDEWAYS * tallest
+    if sideways > _GAP_SIDEWAYS * tallest:
+        return False
+    # Above each other, a bar belongs to its digit, and two that are as tall are two digits.
+    heights = sorted(rows.stop - rows.start for rows, _ in (one, other))
+    is_bar = heights[0] < _BAR * heights[1]
+    return down <= (_GAP_DOWN if is_bar else 0) * tallest
 
 
 def _crop(mask: Solid, margin: int = 2) -> tuple[slice, slice]:

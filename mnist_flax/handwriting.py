@@ -86,7 +86,7 @@ class Handwriting:
 def blur(
     image: Float[Array, 'height width'], sigma: Float[Array, '']
 ) -> Float[Array, 'height width']:
-    """Blurs by a Gaussian; what is outside is as black as the margin of a digit."""
+    """Blurs by a Gaussian, at the border by the part of it that is inside."""
 
     def weights(size: int) -> Float[Array, 'size size']:
         places = jnp.arange(size)

@@ -127,7 +127,12 @@ def see(source: pictures.Source, name: str = 'picture') -> UInt8[np.ndarray, '28
     Raises:
       UserError: It cannot be read, or shows no digit or several.
     """
-    return framing.frame(ink.find_ink(pictures.read(source, name), name), name)
+    colours = pictures.read(source, name)
+    found = ink.find_ink(colours, name)
+    sheet = ink.find_sheet(found)
+    if sheet:
+        found = ink.find_ink(colours[sheet], name)
+    return framing.frame(found, name)
 
 
 def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> Recognizer:
@@ -172,9 +177,11 @@ def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> R
     expected = _describe_variables(model, num_classes)
     found = {name: (of.shape, of.dtype) for name, of in checkpoint.arrays.items()}
     require(
-        bool(well.any())
-        and found == {k: ((len(well), *of.shape), of.dtype) for k, of in expected.items()},
+        found == {k: ((len(well), *of.shape), of.dtype) for k, of in expected.items()},
         f'--workdir: {path} does not hold the parameters of its network',
+    )
+    require(
+        bool(well.any()), f'--workdir: found in {path} only networks that have diverged'
     )
     variables = {name: array[well] for name, array in checkpoint.arrays.items()}
     require(

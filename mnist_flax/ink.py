@@ -25,6 +25,9 @@ _GAIN = 0.5
 # which are many in a coarse picture.
 _FULL = 75
 
+# A sheet fills its box, and is some pixels large, or it is a coarse picture's digit.
+_LEAST_FILLED, _LEAST_SHEET = 0.88, 50
+
 
 class _Split(NamedTuple):
     threshold: float
@@ -70,6 +73,33 @@ def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
     ink_level = float(np.percentile(best[ink], _FULL if ink is above else 100 - _FULL))
     require(abs(ink_level - paper_level) >= _LEAST_CONTRAST, nothing)
     return np.clip((best - paper_level) / (ink_level - paper_level), 0, 1)
+
+
+def find_sheet(ink: Gray) -> tuple[slice, slice] | None:
+    """Finds a sheet of paper that was taken for the ink, as it lies on a larger table.
+
+    Args:
+      ink: As from `find_ink`.
+
+    Returns:
+      The rows and columns within the sheet; None if there is none, or it is turned by more
+      than some degrees.
+    """
+    labels, number = scipy.ndimage.label(ink > 0.5)
+    if number == 0:
+        return None
+    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    box = scipy.ndimage.find_objects(labels)[largest - 1]
+    filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
+    if filled.mean() < _LEAST_FILLED or min(filled.shape) < _LEAST_SHEET:
+        return None
+    if min(filled.shape) < 0.4 * max(filled.shape) or filled.size < 0.1 * ink.size:
+        return None
+    rows, columns = (
+        slice(of.start + 1 + size // 25, of.stop - 1 - size // 25)  # it may be askew
+        for of, size in zip(box, filled.shape, strict=True)
+    )
+    return rows, columns
 
 
 def _project(colours: Float[np.ndarray, 'height width 3']) -> Gray:

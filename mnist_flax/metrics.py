@@ -160,4 +160,8 @@ def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
     centre = p + z**2 / (2 * total)
     half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
-    return (centre - half_width) / scale, (centre + half_width) / scale
+    # Rounding may lead out by a hair.
+    return (
+        max(0.0, (centre - half_width) / scale),
+        min(1.0, (centre + half_width) / scale),
+    )

@@ -58,8 +58,8 @@ _LIMITS = """\
 - It takes images in the form of those that it was trained on. Of MNIST that is one digit,
   light on black, in a box of 20x20 pixels, its centre of mass in the middle. The function
   `mnist_flax.inference.see('photo.jpg')` brings a picture of one digit into that form.
-- It was measured on the test images above. For other handwriting, pens and cameras neither
-  its accuracy nor its confidence has been measured here; expect less of both.
+- It was measured on the test images above. Of other handwriting, pens and cameras expect
+  less, in accuracy and in confidence; `scripts/strangers.py` measures a run on such.
 - It has not been tested for uses in which a mistake harms somebody.
 """
 
@@ -97,7 +97,8 @@ def write(
         'Recipe': _describe_recipe(config, of_run),
         'Metrics': _describe_metrics(logits, labels, checks, report),
         'Limits': _LIMITS,
-        'Licence': 'The code, and the networks that come with it: Apache-2.0.'
+        'Licence': 'The code, and the networks that come with it: Apache-2.0. A network of your'
+        '\nown is yours.'
         + is_mnist
         * ' MNIST: CC BY-SA 3.0\n(https://creativecommons.org/licenses/by-sa/3.0/).'
         + '\n',
@@ -105,6 +106,9 @@ def write(
     }
     parts = [f'## {title}\n\n{text}' for title, text in sections.items() if text]
     title = f'# A network that was trained on {name}'
+    number = sum(not run['diverged'] for run in about['runs'])
+    if number > 1:
+        title += f'\n\nOne of the {number} of its run, whose mean is not in these files.'
     described = _describe(config['model'], about['class_names'], num_parameters)
     return '\n'.join([f'{title}\n\n{described}', *parts])
 
@@ -135,16 +139,15 @@ def _describe_data(
     text = f'`{name}` of TensorFlow Datasets, whose catalog names its authors and terms.\n'
     if is_mnist:
         text = _MNIST.format(name=name)
-    validation = 'the test images'
+    trained, validation = f'the split `{settings["train_split"]}`', 'the test images'
     if settings['validation'] == 'holdout':
-        validation = f'the last {settings["holdout_size"]:,} of it, which were held out'
-    drawn = ''
+        trained += f' without its last {settings["holdout_size"]:,} images'
+        validation = 'those'
     if settings.get('drawn'):
-        drawn = f' and on {settings["drawn"]:,} digits that `mnist_flax.drawing` draws'
+        trained += f', and {settings["drawn"]:,} digits that `mnist_flax.drawing` draws'
     return (
-        f'{text}\nTrained on the split `{settings["train_split"]}`{drawn}, validated after '
-        f'each epoch on {validation},\nand tested on `{settings["test_split"]}`, '
-        f'{num_test:,} images.\n'
+        f'{text}\nTrained on {trained}; validated after each epoch on {validation};\n'
+        f'tested on `{settings["test_split"]}`, {num_test:,} images.\n'
     )
 
 

@@ -3,6 +3,7 @@
 import io
 import itertools
 import pathlib
+import re
 import stat
 import warnings
 from typing import BinaryIO
@@ -24,6 +25,11 @@ _MOST_SCANS = 100
 
 # Numbers as text, which Pillow reads slowly, and with comments for hours.
 _PLAIN = (b'P1', b'P2', b'P3')
+
+# A JPEG's markers; in the data of a scan 0xff is followed by zero. Some have no length.
+_MARKER = re.compile(b'\xff[^\x00\xff]')
+_BARE = {0x01, *range(0xD0, 0xD9)}
+
 _LEAST_SIDE = 8
 _MOST_ASPECT = 50
 
@@ -84,6 +90,7 @@ def read_stream(stream: BinaryIO) -> bytes:
 
 def _read_file(path: pathlib.Path, name: str) -> bytes:
     try:
+        require(not path.is_dir(), f'{name}: found no pictures in it; allowed: some')
         # A pipe or a device could be read for ever.
         is_regular = stat.S_ISREG(path.stat().st_mode)
         require(is_regular, f'{name}: found no regular file; allowed: a picture')
@@ -104,7 +111,7 @@ def _decode(content: bytes, name: str) -> Colours:
         content[:2] not in _PLAIN,
         f'{name}: found a plain PNM; allowed: a binary one (P4, P5, P6)',
     )
-    num_scans = content.count(b'\xff\xda') if content[:2] == b'\xff\xd8' else 0
+    num_scans = _count_scans(content) if content[:2] == b'\xff\xd8' else 0
     require(
         num_scans <= _MOST_SCANS,
         f'{name}: found a JPEG of {num_scans} scans; allowed: up to {_MOST_SCANS}',
@@ -130,10 +137,26 @@ def _decode(content: bytes, name: str) -> Colours:
         ) from error
 
 
+def _count_scans(jpeg: bytes) -> int:
+    """Counts the scans of a JPEG's first picture; phones put films and more behind it."""
+    number, place = 0, 2
+    while found := _MARKER.search(jpeg, place):
+        place, marker = found.end(), jpeg[found.end() - 1]
+        if marker == 0xD9:  # the end
+            break
+        if marker not in _BARE:
+            place += int.from_bytes(jpeg[place : place + 2])
+        number += marker == 0xDA
+    return number
+
+
 def _check_size(image: Image.Image, name: str) -> None:
     # Pillow has read the header only: a small file can claim to hold terabytes.
     width, height = image.size
-    most = MOST_PIXELS if image.format in (None, 'JPEG', 'PNG') else MOST_PIXELS // 2
+    # With a transparent colour it becomes RGBA before it is reduced.
+    is_keyed = image.mode == 'RGB' and 'transparency' in image.info
+    is_lean = image.format in (None, 'JPEG', 'MPO', 'PNG') and not is_keyed
+    most = MOST_PIXELS if is_lean else MOST_PIXELS // 2
     require(
         min(width, height) >= _LEAST_SIDE and width * height <= most,
         f'{name}: found {width} x {height} pixels; allowed: {_LEAST_SIDE} or more each '

@@ -13,8 +13,8 @@ from mnist_flax.files import write_atomically
 from mnist_flax.inference import Prediction, Recognizer
 
 _SUFFIXES = (
-    '.bmp', '.gif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.ppm', '.tif', '.tiff',
-    '.webp',
+    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm',
+    '.tif', '.tiff', '.webp',
 )  # fmt: skip
 
 # Pictures in a figure.
@@ -31,7 +31,8 @@ def predict_files(
         standard input.
       recognizer: Predicts.
       as_json: Print a JSON object a line.
-      figure_path: Where to write a figure as PNG; nowhere if empty.
+      figure_path: Where to write a figure of the first hundred as PNG, if any was
+        predicted; nowhere if empty.
 
     Returns:
       Whether all pictures were predicted.
@@ -39,6 +40,11 @@ def predict_files(
     Raises:
       UserError: The figure cannot be written.
     """
+    path = pathlib.Path(os.path.expanduser(figure_path)) if figure_path else None
+    require(
+        path is None or (bool(path.name) and path.parent.is_dir() and not path.is_dir()),
+        f'--save_figure: found {figure_path!r}; allowed: a file in a folder that exists',
+    )
     names = recognizer.class_names
     shown: list[tuple[str, Prediction]] = []
     is_well = True
@@ -59,10 +65,9 @@ def predict_files(
         print(_describe(source, prediction, names, as_json), flush=True)
         if len(shown) < _MOST_SHOWN:
             shown.append((source, prediction))
-    if figure_path and shown:
+    if path and shown:
         from mnist_flax import figures
 
-        path = pathlib.Path(figure_path)
         figure = figures.what_was_seen(shown, names)
         try:
             write_atomically({path: figures.to_png(figure)})
@@ -88,7 +93,8 @@ def list_pictures(sources: Sequence[str]) -> Iterator[str]:
         if os.path.isdir(source):  # which, unlike pathlib, takes names of any length
             yield from _list_folder(source) or [source]
         elif glob.has_magic(source) and not os.path.exists(source):
-            yield from sorted(glob.glob(source, recursive=True)) or [source]
+            found = sorted(glob.glob(source, recursive=True))
+            yield from [path for path in found if not os.path.isdir(path)] or [source]
         else:
             yield source
 

@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Float, Int
 
-from mnist_flax.metrics import NORMAL_97_5
+from mnist_flax.metrics import NORMAL_97_5, wilson_interval
 
 
 def true_class_losses(
@@ -97,18 +97,28 @@ def area_under_roc(
     Returns:
       The probability that one from inside has a larger score than one from outside, and
       its 95 % interval by the standard error of Hanley and McNeil 1982, "The meaning and
-      use of the area under a receiver operating characteristic (ROC) curve".
+      use of the area under a receiver operating characteristic (ROC) curve". Where the
+      groups do not overlap at all that is 0, whatever their sizes, and the interval is
+      Wilson's for as many successes as the smaller group has members.
     """
     m, n = len(inside), len(outside)
     ranks = scipy.stats.rankdata(np.concatenate([inside, outside]))
     area = float((ranks[:m].sum() - m * (m + 1) / 2) / (m * n))
     q1, q2 = area / (2 - area), 2 * area**2 / (1 + area)
+    if area in (0.0, 1.0):
+        least = min(m, n)
+        return area, wilson_interval(least * area, least)
     variance = area * (1 - area) + (m - 1) * (q1 - area**2) + (n - 1) * (q2 - area**2)
     half_width = NORMAL_97_5 * math.sqrt(max(variance, 0.0) / (m * n))
     return area, (max(0.0, area - half_width), min(1.0, area + half_width))
 
 
 def mean_interval(values: Float[np.ndarray, 'examples']) -> tuple[float, float]:
-    """Gives the 95 % interval of a mean over a sample of images, by the normal one."""
+    """Gives the 95 % interval of a mean over a sample of images, by the normal one.
+
+    Not numbers if there is only one image.
+    """
+    if len(values) < 2:
+        return math.nan, math.nan
     half_width = NORMAL_97_5 * float(values.std(ddof=1)) / math.sqrt(len(values))
     return float(values.mean()) - half_width, float(values.mean()) + half_width

@@ -36,7 +36,9 @@ def main() -> None:
     """Runs `export_network` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax import export, inference
+    from mnist_flax.checks import require
 
+    require(bool(_EXPORT_DIR.value), "--export_dir: found ''; allowed: a folder")
     export.export_network(
         pathlib.Path(flags.FLAGS.workdir or inference.PRETRAINED).expanduser(),
         flags.FLAGS.constructor or inference.OURS,

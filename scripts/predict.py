@@ -22,7 +22,9 @@ _JSON = flags.DEFINE_bool(
     'json', False, 'Print a JSON object a line, with the probabilities of all classes.'
 )
 _SAVE_FIGURE = flags.DEFINE_string(
-    'save_figure', '', 'PNG file for a figure of what the network saw.'
+    'save_figure',
+    '',
+    'PNG file for a figure of what the network saw, of the first hundred.',
 )
 
 

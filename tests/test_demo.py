@@ -134,10 +134,20 @@ def test_a_form_without_a_file_is_said(client, check):
 
 def test_errors_of_addresses_are_json_too(client):
     assert client.get('/nowhere').status_code == 404
+    assert client.get('/nowhere').json()['error'].startswith("path: found '/nowhere'; ")
+    # No redirect, which would be built from what the client says the server is called.
+    assert client.post('/predict/').status_code == 404
     assert client.get('/predict').status_code == 405
     assert client.post('/').status_code == 405
     for answer in (client.get('/nowhere'), client.get('/predict'), client.post('/')):
         assert [*answer.json()] == ['error']
+
+
+def test_pages_of_other_sites_are_refused(client):
+    file = to_file(draw(7))
+    for site, status in (('cross-site', 403), ('same-origin', 200)):
+        answer = client.post('/predict', content=file, headers={'Sec-Fetch-Site': site})
+        assert answer.status_code == status
 
 
 def test_an_upload_that_takes_too_long_is_said(client, monkeypatch):

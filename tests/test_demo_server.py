@@ -1,6 +1,7 @@
 """``scripts/demo.py`` as a process, under careless and hostile clients."""
 
 import concurrent.futures
+import contextlib
 import http.client
 import io
 import json
@@ -138,6 +139,50 @@ def test_broken_uploads_and_what_is_no_http_do_not_stop_it(server):
         for _ in range(5):
             open_raw(server, sent).close()
         assert is_served(server)
+
+
+def test_what_is_no_http_is_said_in_json(server):
+    connection = open_raw(server, b'hello\r\n\r\n')
+    answer = connection.recv(10_000).decode()
+    assert answer.startswith('HTTP/1.1 400 ')
+    assert json.loads(answer.partition('\r\n\r\n')[2])['error'].startswith('request: found')
+    assert connection.recv(1) == b''
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('sent', [b'', b'GET / HTTP/1.1\r\nHost: x\r\n\r\n' * 400])
+def test_more_connections_than_files_are_sent_away(sent):
+    """Idle ones, and such as never read the answers to what they ask."""
+    with serve(
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))
+    ) as s:
+        assert is_served(s)
+        connections = []
+        for _ in range(400):
+            with contextlib.suppress(OSError):
+                connections.append(open_raw(s))
+                connections[-1].settimeout(0.2)
+                connections[-1].sendall(sent)
+        for _ in range(30):
+            time.sleep(1)
+            with contextlib.suppress(OSError):
+                if is_served(s):
+                    break
+        else:
+            raise AssertionError('nobody is served any more')
+        for connection in connections:
+            connection.close()
+
+
+@pytest.mark.slow
+def test_large_pictures_leave_room_for_drawings(server):
+    page = np.kron(draw(4, size=500), np.ones((16, 16), np.uint8))
+    large = to_file(page)
+    with concurrent.futures.ThreadPoolExecutor(40) as pool:
+        answers = [pool.submit(post, server, large) for _ in range(40)]
+        for _ in range(5):
+            assert is_served(server)
+        assert {answer.result()[0] for answer in answers} == {200, 503}
 
 
 @pytest.mark.slow

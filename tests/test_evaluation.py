@@ -9,7 +9,7 @@ import tfds_directory
 from conftest import ROOT
 
 from configs import default
-from mnist_flax import evaluation, inference, scores
+from mnist_flax import evaluation, evaluation_report, inference, scores
 from mnist_flax.checks import UserError
 from mnist_flax.corruptions import CORRUPTIONS
 from mnist_flax.evaluation_report import to_markdown
@@ -115,6 +115,8 @@ def test_right_after_installation(command, tmp_path):
             '--dataset: found fashion/1.0.0 with the classes 0, 1, 2, 3, 4, 5, 6; ',
         ),
         ({'ood_dataset': 'fashion', 'ood_data_dir': 'no'}, "--ood_data_dir: found 'no'"),
+        ({'ood_dataset': 'mnist', 'ood_split': 'test'}, '--ood_dataset: found mnist/3.0.1'),
+        ({'ood_split': 'train'}, '--ood_dataset: missing, while another flag says where'),
         (
             {'ood_dataset': 'fashion', 'ood_data_dir': '{fashion}', 'ood_split': 'all_'},
             "--ood_split: found 'all_'",
@@ -122,12 +124,9 @@ def test_right_after_installation(command, tmp_path):
     ],
 )
 def test_bad_input_is_said(arguments, message, fashion, finished):
-    names = ('dataset', 'data_dir', 'split', 'ood_dataset', 'ood_data_dir', 'ood_split')
-    chosen = dict.fromkeys(names, '')
-    for name, value in arguments.items():
-        chosen[name] = value.format(fashion=fashion)
+    chosen = {name: value.format(fashion=fashion) for name, value in arguments.items()}
     with pytest.raises(UserError, match=f'^{re.escape(message)}'):
-        evaluation.evaluate(inference.load(finished[1]), **chosen, with_corruptions=False)
+        evaluate(finished[1], **chosen)
 
 
 def test_a_report_that_cannot_be_written_is_one_line(finished, command):
@@ -140,6 +139,41 @@ def test_a_report_that_cannot_be_written_is_one_line(finished, command):
     assert process.returncode == 1
     assert process.stderr.startswith("error: --report_dir: cannot write to 'README.md'")
     assert process.stderr.count('\n') == 1
+
+
+def evaluate(workdir, **chosen):
+    flags = ('dataset', 'data_dir', 'split', 'ood_dataset', 'ood_data_dir', 'ood_split')
+    chosen = dict.fromkeys(flags, '') | chosen
+    return evaluation.evaluate(inference.load(workdir), **chosen, with_corruptions=False)
+
+
+def test_one_image_is_a_report_too(finished, tmp_path):
+    evaluated = evaluate(finished[1], split='test[:1]')
+    evaluation_report.write(tmp_path, evaluated, 'it')
+    assert json.loads((tmp_path / 'evaluation.json').read_text())['images'] == 1
+    assert ' | – |\n' in (tmp_path / 'report.md').read_text()
+
+
+@pytest.mark.parametrize(
+    ('split', 'number'), [('train[:100]', 100), ('train[2900:3100]', 100), ('test', 0)]
+)
+def test_images_that_were_trained_on_are_said(finished, split, number):
+    """The run has had train[:3000], of which it has held out a third."""
+    evaluated = evaluate(finished[1], split=split)
+    assert evaluated.numbers['images_seen_in_training'] == number
+    report = to_markdown(
+        {**evaluated.numbers, 'device': '', 'versions': {}}, '0123456789', 'it'
+    )
+    assert (f'**{number} of these images were trained on' in report) == bool(number)
+
+
+def test_a_run_that_does_not_name_its_data_is_one_line(finished):
+    recognizer = inference.load(finished[1])
+    del recognizer.about['config']['dataset']['validation']
+    with pytest.raises(
+        UserError, match='--workdir: found a run that does not name its data'
+    ):
+        evaluation.evaluate(recognizer, '', '', '', '', '', '', with_corruptions=False)
 
 
 def test_without_held_out_images_no_temperature_is_fitted(finished):

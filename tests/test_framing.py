@@ -225,3 +225,51 @@ def test_static_is_no_digit(size):
         except UserError:
             said += 1
     assert said == 3
+
+
+def test_frames_with_nothing_in_them_are_said():
+    page = np.full((200, 200), 255, np.uint8)
+    for margin in (0, 10, 16):
+        ImageDraw.Draw(image := Image.fromarray(page)).rectangle(
+            (margin, margin, 199 - margin, 199 - margin), outline=0, width=2
+        )
+        page = np.asarray(image)
+    with pytest.raises(UserError, match='it: found frames with nothing in them; allowed: '):
+        see(page, 'it')
+
+
+@pytest.mark.parametrize('gap', [2, 10])
+def test_digits_above_each_other_are_said(gap):
+    def crop(digit):
+        page = draw(digit)
+        rows = np.flatnonzero((page < 128).any(axis=1))
+        return page[rows[0] : rows[-1] + 1]
+
+    space = np.full((gap, 200), 230, np.uint8)
+    page = np.concatenate([crop(4), space, crop(7)])
+    with pytest.raises(UserError, match='found 2 things drawn apart'):
+        see(np.pad(page, 20, constant_values=230))
+
+
+def test_a_five_s_bar_may_be_above_it():
+    image = Image.new('L', (200, 200), 255)
+    canvas = ImageDraw.Draw(image)
+    canvas.line([(70, 40), (140, 40)], fill=0, width=12)
+    canvas.line([(75, 65), (72, 100), *[(100 + 35 * np.cos(a), 125 + 32 * np.sin(a))
+        for a in np.linspace(-2.2, 2.4, 20)]], fill=0, width=12)  # fmt: skip
+    assert extent(see(np.asarray(image)))[0] == 20
+
+
+@pytest.mark.parametrize('table', [30, 60, 130])
+@pytest.mark.parametrize('margin', [20, 60, 150])
+def test_a_sheet_on_a_table_is_looked_into(table, margin):
+    sheet = draw(8, 300)
+    page = np.pad(sheet, margin, constant_values=table)
+    difference = see(page).astype(float) - see(sheet).astype(float)
+    assert np.abs(difference).mean() < 8
+
+
+def test_a_square_is_no_digit():
+    page = np.pad(np.zeros((100, 100), np.uint8), 60, constant_values=255)
+    with pytest.raises(UserError, match='found nothing drawn'):
+        see(page)

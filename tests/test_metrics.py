@@ -65,3 +65,9 @@ def test_wilson_interval_holds_the_accuracy_and_stays_in_range(counts):
     low, high = metrics.wilson_interval(correct, total)
     assert -1e-12 <= low <= correct / total + 1e-12
     assert correct / total - 1e-12 <= high <= 1 + 1e-12
+
+
+def test_wilson_s_interval_stays_within_fractions():
+    for number in range(1, 1000):
+        assert metrics.wilson_interval(0, number)[0] >= 0
+        assert metrics.wilson_interval(number, number)[1] <= 1

@@ -71,6 +71,15 @@ def test_each_picture_is_a_line_and_each_broken_one_too(folder, tmp_path):
     assert Image.open(figure).size[0] > 400
 
 
+@pytest.mark.parametrize('path', ['.', '/', '/nowhere/seen.png'])
+def test_a_figure_that_cannot_be_written_is_said_first(path, folder):
+    process = predict(folder / 'good' / '7.png', f'--save_figure={path}')
+    assert (process.returncode, process.stdout) == (1, b'')
+    assert process.stderr.decode() == (
+        f'error: --save_figure: found {path!r}; allowed: a file in a folder that exists\n'
+    )
+
+
 def test_json_for_machines_and_the_standard_input(folder):
     whole = (folder / 'good/5.png').read_bytes()
     process = predict('--json', '-', folder / 'bad/two.png', stdin=whole)

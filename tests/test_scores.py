@@ -83,6 +83,17 @@ def test_the_interval_of_the_area_is_that_of_the_paper():
     assert (high - low) / 2 / 1.96 == pytest.approx(0.032, abs=5e-4)
 
 
+def test_few_images_that_are_told_apart_are_no_certainty():
+    area, (low, high) = scores.area_under_roc(np.ones(1000), np.zeros(3))
+    assert (area, high) == (1, 1)
+    assert low == pytest.approx(metrics.wilson_interval(3, 3)[0])
+    assert scores.area_under_roc(np.zeros(3), np.ones(9))[1][0] == 0
+
+
+def test_one_image_has_no_interval():
+    assert np.isnan(scores.mean_interval(np.ones(1))).all()
+
+
 def test_the_mean_is_within_its_interval_as_often_as_it_says():
     rng = np.random.default_rng(0)
     within = 0
