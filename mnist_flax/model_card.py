@@ -97,8 +97,8 @@ def write(
         'Recipe': _describe_recipe(config, of_run),
         'Metrics': _describe_metrics(logits, labels, checks, report),
         'Limits': _LIMITS,
-        'Licence': 'The code, and the networks that come with it: Apache-2.0. A network of your'
-        '\nown is yours.'
+        'Licence': 'The code, and the networks that come with it: Apache-2.0. A network of '
+        'your own is\nyours.'
         + is_mnist
         * ' MNIST: CC BY-SA 3.0\n(https://creativecommons.org/licenses/by-sa/3.0/).'
         + '\n',

@@ -237,7 +237,7 @@ def test_networks_with_batch_norm_from_training_to_the_card(tmp_path, capsys):
     card = (tmp_path / 'model.md').read_text()
     assert 'The network of seed 1.' in card
     assert '% (mean ± sd), ensemble' in card
-    assert 'and tested on `test[:700]`, 700 images' in card
+    assert 'tested on `test[:700]`, 700 images' in card
 
 
 @pytest.mark.parametrize(
