@@ -158,6 +158,20 @@ def test_a_finger_draws_on_a_phone_and_does_not_scroll(open_page):
     assert page.get_by_label('Photograph').get_attribute('capture') == 'environment'
 
 
+@pytest.mark.parametrize('size', [(915, 412), (740, 360), (320, 568)])
+def test_all_is_in_a_small_window_without_scrolling(open_page, size):
+    width, height = size
+    page = open_page(**{**PHONE, 'viewport': {'width': width, 'height': height}})
+    draw_by_finger(page, write(3, PLACES[0]))
+    assert answer(page) == '3'
+    scrolled = 'document.documentElement.scrollWidth, document.documentElement.scrollHeight'
+    assert page.evaluate(f'[{scrolled}]') == [width, height]
+    for name in ('#bars', '#undo', '#clear', '#camera', '#file'):
+        box = page.locator(name).bounding_box()
+        assert box['y'] + box['height'] <= height
+        assert box['x'] + box['width'] <= width
+
+
 def test_all_that_is_said_of_a_drawing_is_seen(open_page):
     page = open_page(**DESKTOP)
     assert page.get_by_text('Draw here').is_visible()
