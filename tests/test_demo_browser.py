@@ -234,6 +234,7 @@ def test_large_text_leaves_all_in_reach(open_page):
     page.evaluate("() => { document.documentElement.style.fontSize = '200%'; }")
     lefts = 'nodes => nodes.map(node => node.getBoundingClientRect().left)'
     assert min(page.locator('body *').evaluate_all(lefts)) >= 0
+    assert page.evaluate('document.documentElement.scrollWidth') == 360
 
 
 def test_undo_and_clear_by_button_and_key(open_page):
