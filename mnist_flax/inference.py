@@ -180,9 +180,7 @@ def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> R
         found == {k: ((len(well), *of.shape), of.dtype) for k, of in expected.items()},
         f'--workdir: {path} does not hold the parameters of its network',
     )
-    require(
-        bool(well.any()), f'--workdir: found in {path} only networks that have diverged'
-    )
+    require(bool(well.any()), f'--workdir: {path} holds only networks that have diverged')
     variables = {name: array[well] for name, array in checkpoint.arrays.items()}
     require(
         all(np.isfinite(array).all() for array in variables.values()),

@@ -161,7 +161,6 @@ def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
     half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
     scale = 1 + z**2 / total
     # Rounding may lead out by a hair.
-    return (
-        max(0.0, (centre - half_width) / scale),
-        min(1.0, (centre + half_width) / scale),
-    )
+    low, high = (centre - half_width) / scale, (centre + half_width) / scale
+    # Rounding may leave out what was found.
+    return max(0.0, min(low, p)), min(1.0, max(high, p))

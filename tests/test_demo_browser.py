@@ -158,6 +158,7 @@ def test_a_finger_draws_on_a_phone_and_does_not_scroll(open_page):
     assert page.get_by_label('Photograph').get_attribute('capture') == 'environment'
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('size', [(915, 412), (740, 360), (320, 568)])
 def test_all_is_in_a_small_window_without_scrolling(open_page, size):
     width, height = size
@@ -172,6 +173,7 @@ def test_all_is_in_a_small_window_without_scrolling(open_page, size):
         assert box['x'] + box['width'] <= width
 
 
+@pytest.mark.slow
 def test_all_that_is_said_of_a_drawing_is_seen(open_page):
     page = open_page(**DESKTOP)
     assert page.get_by_text('Draw here').is_visible()
@@ -202,6 +204,7 @@ def test_it_says_what_it_sees_before_the_pen_is_lifted(open_page):
     assert answer(page) == '0'
 
 
+@pytest.mark.slow
 def test_no_question_is_asked_of_a_stroke_that_has_only_begun(open_page):
     page = open_page(**DESKTOP)
     statuses = []
@@ -218,6 +221,7 @@ def test_no_question_is_asked_of_a_stroke_that_has_only_begun(open_page):
     assert {*statuses} == {200}
 
 
+@pytest.mark.slow
 def test_the_bars_are_seen_in_forced_colours(open_page):
     page = open_page(**DESKTOP, forced_colors='active')
     draw_by_mouse(page, write(5, PLACES[0]))
@@ -229,6 +233,7 @@ def test_the_bars_are_seen_in_forced_colours(open_page):
     assert len({*colours}) == 2
 
 
+@pytest.mark.slow
 def test_large_text_leaves_all_in_reach(open_page):
     page = open_page(**PHONE)
     page.evaluate("() => { document.documentElement.style.fontSize = '200%'; }")
@@ -320,6 +325,7 @@ def test_a_server_that_is_busy_is_asked_again(open_page):
     assert answer(page) == '1'
 
 
+@pytest.mark.slow
 def test_other_classes_are_shown_by_their_names(open_page):
     page = open_page(**PHONE)
     said_of_it = {
@@ -400,11 +406,13 @@ GIVE_MEANWHILE = """async (meanwhile) => {
 }"""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('meanwhile', ['clear', 'picture'])
 def test_a_picture_that_is_slow_to_decode_does_not_come_back(open_page, meanwhile):
     assert open_page(**DESKTOP).evaluate(GIVE_MEANWHILE, meanwhile)
 
 
+@pytest.mark.slow
 def test_strokes_begun_while_a_picture_is_decoded_stay(open_page):
     page = open_page(**DESKTOP)
     page.evaluate("""() => new Promise((begun) => {
@@ -419,6 +427,7 @@ def test_strokes_begun_while_a_picture_is_decoded_stay(open_page):
     assert answer(page) == '2'
 
 
+@pytest.mark.slow
 def test_a_file_that_is_gone_before_it_is_read_is_said(open_page, photograph):
     page = open_page(**DESKTOP)
     page.evaluate("""() => addEventListener('change', (event) => {
@@ -432,6 +441,7 @@ def test_a_file_that_is_gone_before_it_is_read_is_said(open_page, photograph):
     assert page.locator('#said').inner_text() == text
 
 
+@pytest.mark.slow
 def test_a_picture_that_the_browser_cannot_show_is_recognised(open_page, tmp_path):
     page = open_page(**DESKTOP)
     path = tmp_path / 'digit.tiff'
@@ -462,6 +472,7 @@ def test_a_file_that_is_no_picture_is_said_in_words(open_page):
     assert said(page).startswith('Found another kind of file. Allowed: PNG, JPEG')
 
 
+@pytest.mark.slow
 def test_the_page_for_programs_describes_and_tries(open_page, photograph):
     page = open_page('/docs', **PHONE)
     page.get_by_text('POST /predict').wait_for()

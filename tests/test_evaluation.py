@@ -129,6 +129,7 @@ def test_bad_input_is_said(arguments, message, fashion, finished):
         evaluate(finished[1], **chosen)
 
 
+@pytest.mark.slow
 def test_a_report_that_cannot_be_written_is_one_line(finished, command):
     process = command(
         'scripts/evaluate.py',

@@ -313,6 +313,7 @@ class Own(nn.Module):
 """
 
 
+@pytest.mark.slow
 def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
     """Found in the current folder, as the configs are."""
     (tmp_path / 'own_exported.py').write_text(OWN)

@@ -145,6 +145,7 @@ def test_what_a_log_shows(short_run):
     assert process.stderr == ''
 
 
+@pytest.mark.slow
 def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
     process = command(
         '-m',

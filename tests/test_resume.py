@@ -234,6 +234,7 @@ def test_what_has_diverged_is_not_saved_in_the_middle_of_an_epoch(
     assert not (tmp_path / 'checkpoints').exists()
 
 
+@pytest.mark.slow
 def test_another_network_is_no_continuation(tmp_path):
     expected = train_and_evaluate(tiny(), str(tmp_path))
     shutil.rmtree(tmp_path / 'checkpoints/runs_0-0/21')
