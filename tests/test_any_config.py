@@ -62,7 +62,7 @@ def assert_one_clear_line(error):
     assert len(message) < 1000
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @example({'runs': 10**9})
 @example({'num_epochs': 10**12})
 @example({'model.hidden_size': 10**9})

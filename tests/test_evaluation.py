@@ -86,6 +86,7 @@ def test_the_report_of_a_run(finished, fashion, command):
     assert f'accuracy {found["accuracy"]:.2%}' in process.stdout
 
 
+@pytest.mark.slow
 def test_right_after_installation(command, tmp_path):
     process = command(
         ROOT / 'scripts/evaluate.py',

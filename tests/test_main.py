@@ -89,6 +89,7 @@ def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
     assert config['model']['features'] == [32, 64]
 
 
+@pytest.mark.slow
 def test_a_population_is_one_command(command, tmp_path):
     """Three seeds, two learning rates and an ensemble of each."""
     process = command(

@@ -125,7 +125,7 @@ def assert_close(result, expected):
     [
         pytest.param({'num_devices': 1}, marks=pytest.mark.slow),
         {'num_devices': 4},
-        {'runs_at_once': 1},
+        pytest.param({'runs_at_once': 1}, marks=pytest.mark.slow),
         pytest.param({'runs_at_once': 3}, marks=pytest.mark.slow),
     ],
 )
@@ -141,6 +141,7 @@ def test_other_devices_go_on_with_what_was_saved(
     assert groups == {'runs_0-1', 'runs_2-2'}
 
 
+@pytest.mark.slow
 def test_more_epochs_give_what_a_longer_run_would_have(tmp_path):
     config = tiny()
     config.optimizer.schedule = 'constant'
@@ -171,6 +172,7 @@ def test_in_a_population_the_sick_run_stays_marked_and_the_others_go_on(
     np.testing.assert_array_equal(well.logits, expected.runs[0].logits)
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_go_on_from(tmp_path):
     config = tiny()
     train_and_evaluate(config, str(tmp_path))

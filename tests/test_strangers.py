@@ -22,7 +22,7 @@ def test_pictures_vary_and_are_the_same_again(digits):
 
 def test_the_network_for_strangers_knows_most_of_their_digits(digits):
     """As README.md says, on some of them; the slow test takes all."""
-    images, labels = digits.images[::24], digits.target[::24]
+    images, labels = digits.images[::36], digits.target[::36]
     table = strangers.measure(inference.load(), images, labels)
     assert float(table.splitlines()[2].split('|')[2]) >= 95
 
