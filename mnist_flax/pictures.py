@@ -183,7 +183,7 @@ def _to_colours(image: Image.Image) -> Colours:
     else:
         if image.mode in ('1', 'P') or 'transparency' in info:
             image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
-        image = image.reduce(factor)
+        image = _reduce(image, factor)
         image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
     image.info = info
     try:
@@ -199,6 +199,18 @@ def _to_colours(image: Image.Image) -> Colours:
     opaque = bool(alpha.min() > 0.99)
     behind = 0.0 if seen > 0.5 and not opaque else 1.0
     return colours * alpha + behind * (1 - alpha)
+
+
+def _reduce(image: Image.Image, factor: int) -> Image.Image:
+    """Averages over blocks, in bands: of what has an alpha channel Pillow makes a copy."""
+    if image.mode != 'RGBA':
+        return image.reduce(factor)
+    width, height = image.size
+    reduced = Image.new('RGBA', (-(-width // factor), -(-height // factor)))
+    for top in range(0, height, 64 * factor):
+        band = image.crop((0, top, width, min(height, top + 64 * factor)))
+        reduced.paste(band.reduce(factor), (0, top // factor))
+    return reduced
 
 
 def _to_bytes(pixels: np.ndarray, factor: int) -> UInt8[np.ndarray, '_ _']:
