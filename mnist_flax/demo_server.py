@@ -79,7 +79,7 @@ def _return_memory() -> None:
     """Has the C library give large blocks back to the system when they are freed.
 
     By default it keeps those of each thread for that thread: of large pictures at once
-    1.3 GiB were left, and now there are never more than 0.9.
+    1.3 GiB were left, and 0.9 are with this.
     """
     with contextlib.suppress(AttributeError):  # another library than glibc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2 * 2**20)
