@@ -60,3 +60,28 @@ def mnist():
     from mnist_flax import data
 
     return data.load('mnist', '', 'train', 'test', 'test', 0)
+
+
+@pytest.fixture(scope='module')
+def recipe():
+    """A small network, trained by Adam."""
+    # XLA's own convolution: it compiles fastest, and test_ops compares the others with it.
+    from small_runs import create_recipe
+
+    return create_recipe((4, 8), 16)
+
+
+@pytest.fixture(scope='module')
+def mesh():
+    """One device."""
+    from mnist_flax import devices
+
+    return devices.make_mesh(1, batch_size=1)
+
+
+@pytest.fixture(scope='module')
+def examples(mesh, mnist):
+    """The first 100 training images and labels, on that device."""
+    from mnist_flax import devices
+
+    return devices.replicate(mesh, tuple(mnist.train.slice(0, 100)))

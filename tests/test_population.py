@@ -1,10 +1,9 @@
 import jax
 import numpy as np
 import pytest
-from test_run import (
+from small_runs import (
     INGREDIENTS,
     assert_close_params,
-    create_recipe,
     create_rich_recipe,
     create_state,
     means,
@@ -15,23 +14,8 @@ from mnist_flax import devices, population
 
 
 @pytest.fixture(scope='module')
-def recipe():
-    return create_recipe((4, 8), 16)
-
-
-@pytest.fixture(scope='module')
-def mesh():
-    return devices.make_mesh(1, batch_size=1)
-
-
-@pytest.fixture(scope='module')
 def arrays(mnist):
     return tuple(mnist.train.slice(0, 100))
-
-
-@pytest.fixture(scope='module')
-def examples(mesh, arrays):
-    return devices.replicate(mesh, arrays)
 
 
 @pytest.fixture(scope='module')
