@@ -1,5 +1,6 @@
 """Shared fixtures; every test runs with jaxtyping's shape annotations checked."""
 
+import contextlib
 import os
 import pathlib
 import subprocess
@@ -85,3 +86,53 @@ def examples(mesh, mnist):
     from mnist_flax import devices
 
     return devices.replicate(mesh, tuple(mnist.train.slice(0, 100)))
+
+
+@pytest.fixture(scope='module')
+def server():
+    """The demo, listening."""
+    from demo_process import serve
+
+    with serve() as server:
+        yield server
+
+
+@pytest.fixture(scope='module')
+def browser():
+    """A real browser, for the demo's page."""
+    from demo_page import CHROMIUM
+    from playwright import sync_api
+
+    if CHROMIUM is None:
+        pytest.skip('found no Chromium; allowed: apt-get install chromium')
+    with sync_api.sync_playwright() as playwright:
+        yield playwright.chromium.launch(executable_path=CHROMIUM)
+
+
+@pytest.fixture
+def open_page(browser, server):
+    """Opens the page; it must ask nobody else for anything, and report no mistake."""
+    with contextlib.ExitStack() as stack:
+
+        def open_(path='/', **options):
+            context = stack.enter_context(browser.new_context(**options))
+            page = context.new_page()
+            mistakes = []
+
+            def note_request(request):
+                if not request.url.startswith((server.url, 'data:', 'blob:')):
+                    mistakes.append(request.url)
+
+            def note_message(message):
+                # Chromium itself notes answers that are errors, and absent ones.
+                if not message.text.startswith('Failed to load resource'):
+                    mistakes.append(message.text)
+
+            page.on('request', note_request)
+            page.on('console', note_message)
+            page.on('pageerror', lambda error: mistakes.append(error))
+            stack.callback(lambda: pytest.fail(f'{mistakes}') if mistakes else None)
+            page.goto(server.url + path)
+            return page
+
+        yield open_

@@ -5,10 +5,10 @@ python tests/photograph_demo.py docs/demo.png
 
 import sys
 
+from demo_page import CHROMIUM, DESKTOP, PLACES, answer, draw_by_mouse
 from demo_process import serve
 from handwriting_of_digits import write
 from playwright import sync_api
-from test_demo_browser import CHROMIUM, DESKTOP, PLACES, answer, draw_by_mouse
 
 
 def main(path):

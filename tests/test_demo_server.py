@@ -23,12 +23,6 @@ from mnist_flax import demo, demo_server
 DRAWING = to_file(draw(7, size=280))
 
 
-@pytest.fixture(scope='module')
-def server():
-    with serve() as server:
-        yield server
-
-
 def post(server, content, timeout=120):
     """Sends a picture on a connection of its own; returns status and answer."""
     connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=timeout)
