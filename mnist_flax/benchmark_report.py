@@ -1,23 +1,13 @@
-"""Numbers of `scripts/benchmark.py` to tables and figures."""
+"""Numbers of `scripts/benchmark.py` to tables."""
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
-
 from mnist_flax import tables
 
 OURS = 'mnist_flax'
 TARGET_ACCURACY = 0.99
-_COLORS = {
-    OURS: '#1b6ca8',
-    'pytorch': '#e67e22',
-    'pytorch_compile': '#b9770e',
-    'keras': '#c0392b',
-}
 
 
 def median_ratio(ours: Sequence[float], theirs: Sequence[float]) -> float:
@@ -54,23 +44,6 @@ def to_markdown(results: Mapping[str, Any]) -> str:
     return '\n'.join([*sections, where, '', f'`{results["command"]}`']) + '\n'
 
 
-def to_figures(results: Mapping[str, Any]) -> dict[str, Figure]:
-    """Draws the parts that were run.
-
-    Args:
-      results: The contents of ``benchmark.json``.
-
-    Returns:
-      Figures by file name.
-    """
-    figures = {}
-    if 'epoch' in results or 'time_to_99' in results:
-        figures['benchmark.png'] = _bar_charts(results)
-    if 'scaling' in results:
-        figures['benchmark_scaling.png'] = _scaling_plot(results)
-    return figures
-
-
 def _epoch_table(results: Mapping[str, Any]) -> str:
     part = results['epoch']
     rounds = results['rounds']
@@ -93,7 +66,7 @@ def _epoch_table(results: Mapping[str, Any]) -> str:
                 f'{numbers["setup_seconds"]:.1f}',
                 _median_and_range(epochs),
                 _compare(part, name, lambda contender: contender['epoch_seconds']),
-                _seconds(statistics.median(_all_evaluations(numbers))),
+                seconds_to_text(statistics.median(all_evaluations(numbers))),
                 _compare(part, name, _evaluation_of_each_round),
                 f'{100 * numbers["test_accuracy"][-1]:.2f}',
             ]
@@ -105,7 +78,7 @@ def _epoch_table(results: Mapping[str, Any]) -> str:
 
 
 def _scaling_table(results: Mapping[str, Any]) -> str:
-    by_batch_size, by_examples = _scaling_series(results)
+    by_batch_size, by_examples = scaling_series(results)
     texts = []
     for caption, unit, series, to_text in (
         (
@@ -118,7 +91,7 @@ def _scaling_table(results: Mapping[str, Any]) -> str:
             'An epoch, s, by number of images, batches of 128',
             'images',
             by_examples,
-            _seconds,
+            seconds_to_text,
         ),
     ):
         sizes = next(iter(series.values()))
@@ -146,7 +119,7 @@ def _time_table(results: Mapping[str, Any]) -> str:
             'until compiled, s',
         ]
     ]
-    means = {name: _mean_time(runs) for name, runs in part.items()}
+    means = {name: mean_time(runs) for name, runs in part.items()}
     for name, runs in part.items():
         ours, theirs = means.get(OURS), means[name]
         rows.append(
@@ -204,127 +177,7 @@ def _population_table(results: Mapping[str, Any]) -> str:
     )
 
 
-def _bar_charts(results: Mapping[str, Any]) -> Figure:
-    panels: list[tuple[str, Callable[..., float], dict[str, list[float]]]] = []
-    if 'epoch' in results:
-        part = results['epoch']
-        panels += [
-            (
-                f'training: an epoch of {results["num_examples"]:,} images, s',
-                statistics.median,
-                {name: numbers['epoch_seconds'] for name, numbers in part.items()},
-            ),
-            (
-                f'evaluation of {results["num_test_examples"]:,} images, s',
-                statistics.median,
-                {name: _all_evaluations(numbers) for name, numbers in part.items()},
-            ),
-        ]
-    if 'time_to_99' in results:
-        part = results['time_to_99']['runs']
-        times = {
-            name: [run['seconds'] for run in runs]
-            for name, runs in part.items()
-            if _mean_time(runs) is not None
-        }
-        title = f'from start to {TARGET_ACCURACY:.0%} test accuracy, s'
-        panels.append((title, statistics.mean, times))
-    num_bars = max(len(values) for _, _, values in panels)
-    figure = Figure(
-        figsize=(max(4.4 * len(panels), 6), 1.3 + 0.55 * num_bars), layout='constrained'
-    )
-    for axes, panel in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
-        _draw_bars(axes, *panel)
-    environment = results['environment']
-    figure.suptitle(
-        f'{environment["cpu"]}, {environment["cores"]} cores; whiskers: least to most'
-    )
-    return figure
-
-
-def _draw_bars(
-    axes: Axes,
-    title: str,
-    average: Callable[..., float],
-    values: Mapping[str, Sequence[float]],
-) -> None:
-    names = list(values)
-    heights = [average(values[name]) for name in names]
-    most = max(max(row) for row in values.values()) if names else 1
-    axes.barh(names, heights, height=0.6, color=[_COLORS[name] for name in names])
-    for row, (name, height) in enumerate(zip(names, heights, strict=True)):
-        least, greatest = min(values[name]), max(values[name])
-        axes.errorbar(
-            height,
-            row,
-            xerr=[[height - least], [greatest - height]],
-            color='black',
-            linewidth=1.2,
-            capsize=4,
-        )
-        axes.annotate(
-            _seconds(height),
-            (greatest, row),
-            xytext=(7, 0),
-            textcoords='offset points',
-            va='center',
-            fontweight='bold' if name == OURS else 'normal',
-        )
-    axes.set_title(title, fontsize='medium')
-    axes.set_xlim(0, 1.22 * most)  # room for the numbers
-    axes.invert_yaxis()  # the first contender at the top, as in the table
-    axes.grid(axis='x', alpha=0.3)
-    axes.set_axisbelow(True)
-    axes.tick_params('y', length=0)
-    axes.spines[['top', 'right']].set_visible(False)
-
-
-def _scaling_plot(results: Mapping[str, Any]) -> Figure:
-    by_batch_size, by_examples = _scaling_series(results)
-    figure = Figure(figsize=(11, 4.2), layout='constrained')
-    left, right = figure.subplots(1, 2)
-    for axes, series in ((left, by_batch_size), (right, by_examples)):
-        for name, row in series.items():
-            axes.plot(
-                list(row),
-                [statistics.median(values) for values in row.values()],
-                marker='o',
-                color=_COLORS[name],
-                linewidth=2.5 if name == OURS else 1.5,
-                label=name,
-            )
-            axes.fill_between(
-                list(row),
-                [min(values) for values in row.values()],
-                [max(values) for values in row.values()],
-                color=_COLORS[name],
-                alpha=0.15,
-                linewidth=0,
-            )
-        sizes = list(next(iter(series.values())))
-        axes.set_ylim(bottom=0)
-        axes.set_xticks(sizes, [f'{size:,}' for size in sizes])
-        axes.grid(alpha=0.3)
-        axes.spines[['top', 'right']].set_visible(False)
-    left.set_xscale('log')
-    left.xaxis.set_minor_locator(NullLocator())
-    sizes = list(next(iter(by_batch_size.values())))
-    left.set_xticks(sizes, [f'{size:,}' for size in sizes])
-    left.yaxis.set_major_formatter('{x:,.0f}')
-    left.set(
-        title=f'training speed, {results["num_examples"] // 4:,} images',
-        xlabel='batch size (logarithmic)',
-        ylabel='images/s',
-    )
-    right.set(title='an epoch, batches of 128', xlabel='number of images', ylabel='seconds')
-    right.set_xlim(left=0)
-    right.legend(loc='upper left', frameon=False)
-    return figure
-
-
-def _scaling_series(
+def scaling_series(
     results: Mapping[str, Any],
 ) -> tuple[dict[str, dict[int, list[float]]], dict[str, dict[int, list[float]]]]:
     """Picks images/s by batch size, and seconds by examples, of each contender."""
@@ -348,7 +201,8 @@ def _scaling_series(
     return by_batch_size, by_examples
 
 
-def _all_evaluations(numbers: Mapping[str, Any]) -> list[float]:
+def all_evaluations(numbers: Mapping[str, Any]) -> list[float]:
+    """Picks the seconds of a contender's evaluations, of all rounds."""
     return [seconds for row in numbers['evaluation_seconds'] for seconds in row]
 
 
@@ -364,7 +218,7 @@ def _compare(
     return f'{median_ratio(values(part[OURS]), values(part[name])):.2f}'
 
 
-def _mean_time(runs: Sequence[Mapping[str, Any]]) -> float | None:
+def mean_time(runs: Sequence[Mapping[str, Any]]) -> float | None:
     """Averages the seconds, if the runs reached the accuracy on average."""
     if statistics.mean(run['test_accuracy'] for run in runs) < TARGET_ACCURACY:
         return None
@@ -375,7 +229,8 @@ def _decimals(value: float) -> int:
     return 1 if value >= 10 else 2 if value >= 1 else 3
 
 
-def _seconds(value: float) -> str:
+def seconds_to_text(value: float) -> str:
+    """Writes seconds, with more decimals where they are few."""
     return f'{value:.{_decimals(value)}f}'
 
 

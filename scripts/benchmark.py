@@ -62,7 +62,7 @@ def main() -> None:
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     _check_flags()
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import benchmark_report, devices, figures, workdirs
+    from mnist_flax import benchmark_figures, benchmark_report, devices, figures, workdirs
 
     workdir = workdirs.prepare(_WORKDIR.value)
     with tempfile.TemporaryDirectory() as scratch:
@@ -71,7 +71,7 @@ def main() -> None:
     tables = benchmark_report.to_markdown(results)
     numbers = json.dumps(results, indent=2, allow_nan=False) + '\n'
     files = {'benchmark.json': numbers.encode(), 'benchmark.md': tables.encode()}
-    for name, figure in benchmark_report.to_figures(results).items():
+    for name, figure in benchmark_figures.to_figures(results).items():
         files[name] = figures.to_png(figure)
     workdirs.write(workdir, files)
     print(tables, end='')

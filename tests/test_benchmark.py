@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mnist_flax import benchmark_report, figures
+from mnist_flax import benchmark_figures, benchmark_report, figures
 
 RESULTS = {
     'command': 'python scripts/benchmark.py',
@@ -213,7 +213,7 @@ def test_a_column_without_us_has_no_ratio():
 
 
 def test_figures_show_what_the_tables_say():
-    plots = benchmark_report.to_figures(RESULTS)
+    plots = benchmark_figures.to_figures(RESULTS)
     assert set(plots) == {'benchmark.png', 'benchmark_scaling.png'}
     epoch, evaluation, whole = plots['benchmark.png'].axes
     assert [bar.get_width() for bar in epoch.patches] == [11, 20]
