@@ -5,11 +5,13 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from mnist_flax.checks import UserError
 
 _ROOT = pathlib.Path(__file__).parent.parent
+MOST_EXAMPLES = 60000  # to train on, in mnist.npz
 
 
 class Program(NamedTuple):
@@ -107,3 +109,19 @@ def failure(name: str, log: pathlib.Path) -> UserError:
     lines = log.read_text().split('\n')
     reason = next((line for line in reversed(lines) if line.strip()), 'it says nothing')
     return UserError(f'the contender {name!r} ended early; the last it said: {reason}')
+
+
+def find_missing(packages: Sequence[str], peers_python: str) -> list[str]:
+    """Looks for packages in the peers' Python; returns those that it has not."""
+    code = (
+        'import sys; from importlib.util import find_spec; '
+        'print(*(name for name in sys.argv[1:] if not find_spec(name)))'
+    )
+    try:
+        output = subprocess.check_output([peers_python, '-c', code, *packages], text=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        raise UserError(
+            f'--peers_python: found {peers_python!r}, which does not run; '
+            'allowed: a Python interpreter'
+        ) from error
+    return output.split()
