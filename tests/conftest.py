@@ -105,6 +105,7 @@ def browser():
 
     if CHROMIUM is None:
         pytest.skip('found no Chromium; allowed: apt-get install chromium')
+    sync_api.expect.set_options(timeout=30_000)  # milliseconds, as for all else; not 5,000
     with sync_api.sync_playwright() as playwright:
         yield playwright.chromium.launch(executable_path=CHROMIUM)
 
