@@ -6,9 +6,12 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
+from mnist_flax import light
 from mnist_flax.checks import require
 
-Gray = Float[np.ndarray, 'height width']
+Colours = Float[np.ndarray, '_ _ 3']
+Gray = Float[np.ndarray, '_ _']
+Solid = Bool[np.ndarray, '_ _']
 
 # Otsu's measure is 0.64 for a normal distribution and 0.75 for a uniform one, which have
 # nothing drawn in them, and 1 for two values.
@@ -25,8 +28,29 @@ _GAIN = 0.5
 # which are many in a coarse picture.
 _FULL = 75
 
-# A sheet fills its box, and is some pixels large, or it is a coarse picture's digit.
-_LEAST_FILLED, _LEAST_SHEET = 0.88, 50
+# Shadows are looked for in pictures with so many pixels each way: coarse ones show none.
+_LEAST_SIDE = 64
+
+# Pixels of the longer side, up to two of them, while they are.
+_MANY = 500
+
+# Of the picture's shorter side: no stroke goes on along the margin for as long, or is as
+# thick, but shadows are.
+_LONG_RUN, _WIDE = 0.8, 0.25
+
+# Of the picture's longer side. Edges of strokes are sharper than of a lamp's light, if they
+# were not drawn with a few pixels.
+_SOFT = 0.1
+
+# By what part of the variance the two sides must be further apart without shadows.
+_CLEARER = 0.08
+
+# Of the paper's brightness, where shadows were evened, which makes noise stronger.
+_LEAST_PART = 0.15
+
+# Of neighbours. In 200 pictures of static with 16x16 pixels or more it was up to 0.11, in
+# digits of MNIST and of other hands at least 0.33; in larger ones noise has holes.
+_LEAST_CORRELATION, _STATIC = 0.2, range(16, 100)
 
 
 class _Split(NamedTuple):
@@ -35,13 +59,28 @@ class _Split(NamedTuple):
     within: float  # the variance that is left on them
 
 
+class _Drawing(NamedTuple):
+    values: Gray  # brighter or darker where there is ink
+    ink: Solid
+    separation: float
+
+    def levels(self) -> tuple[float, float]:
+        """Gives the values of paper and of full ink."""
+        ink, paper = self.values[self.ink], self.values[~self.ink]
+        if not ink.size or not paper.size:
+            return 0.0, 0.0
+        is_brighter = ink.min() > paper.max()
+        full = np.percentile(ink, _FULL if is_brighter else 100 - _FULL)
+        return float(np.median(paper)), float(full)
+
+
 def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
     """Finds what is drawn, in whatever colour on whatever other one.
 
     The colours are projected on the line along which they differ most, the light is taken
-    away as a smooth surface, and Otsu's threshold (1979, "A threshold selection method from
-    gray-level histograms") tells the ink from the paper. The ink is the side that has less
-    of the picture and of its margin.
+    away, and Otsu's threshold (1979, "A threshold selection method from gray-level
+    histograms") tells the ink from the paper. The ink is the side that has less of the
+    picture and of its margin.
 
     Args:
       colours: The picture, from 0 to 1.
@@ -54,91 +93,121 @@ def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
       UserError: Nothing is drawn.
     """
     gray = _project(colours)
-    gray = scipy.ndimage.gaussian_filter(gray, max(gray.shape) / 400)
-    flat = gray - np.median(gray)
-    best, split = flat, _split(flat)
-    for degree in (1, 2):
-        evened = gray - _fit_background(gray, degree)
-        other = _split(evened)
-        if other.within < _GAIN * split.within:
-            best, split = evened, other
+    require(
+        min(gray.shape) not in _STATIC or _correlate(gray) >= _LEAST_CORRELATION,
+        f'{name}: found pixels that have nothing to do with their neighbours; allowed: one '
+        'digit',
+    )
+    drawing = _find_in_smooth_light(gray)
+    if min(gray.shape) >= _LEAST_SIDE and _may_be_shadow(drawing):
+        few = _shrink(colours)
+        in_shadow = _find_in_shadows(few)
+        if _explains(in_shadow, _find_in_smooth_light(_project(few))):
+            drawing = in_shadow
     nothing = (
         f'{name}: found nothing drawn; allowed: one digit, in another brightness or colour '
         'than what it is on'
     )
-    require(split.separation >= _LEAST_SEPARATION, nothing)
-    above = best > split.threshold
-    ink = above if _weigh(above) < 0.5 else ~above
-    paper_level = float(np.median(best[~ink]))
-    ink_level = float(np.percentile(best[ink], _FULL if ink is above else 100 - _FULL))
+    require(drawing.separation >= _LEAST_SEPARATION, nothing)
+    paper_level, ink_level = drawing.levels()
     require(abs(ink_level - paper_level) >= _LEAST_CONTRAST, nothing)
-    return np.clip((best - paper_level) / (ink_level - paper_level), 0, 1)
+    return np.clip((drawing.values - paper_level) / (ink_level - paper_level), 0, 1)
 
 
-def find_sheet(ink: Gray) -> tuple[slice, slice] | None:
-    """Finds a sheet of paper that was taken for the ink, as it lies on a larger table.
-
-    Args:
-      ink: As from `find_ink`.
-
-    Returns:
-      The rows and columns within the sheet; None if there is none, or it is turned by more
-      than some degrees.
-    """
-    labels, number = scipy.ndimage.label(ink > 0.5)
-    if number == 0:
-        return None
-    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    box = scipy.ndimage.find_objects(labels)[largest - 1]
-    filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
-    if filled.mean() < _LEAST_FILLED or min(filled.shape) < _LEAST_SHEET:
-        return None
-    if min(filled.shape) < 0.4 * max(filled.shape) or filled.size < 0.1 * ink.size:
-        return None
-    rows, columns = (
-        slice(of.start + 1 + size // 25, of.stop - 1 - size // 25)  # it may be askew
-        for of, size in zip(box, filled.shape, strict=True)
+def _shrink(colours: Colours) -> Colours:
+    """Averages over blocks of pixels: windows as wide as shadows' take their time."""
+    factor = max(1, max(colours.shape) // _MANY)
+    height, width = (size // factor for size in colours.shape[:2])
+    blocks = colours[: height * factor, : width * factor].reshape(
+        height, factor, width, factor, 3
     )
-    return rows, columns
+    return blocks.mean(axis=(1, 3))
 
 
-def _project(colours: Float[np.ndarray, 'height width 3']) -> Gray:
+def _find_in_smooth_light(gray: Gray) -> _Drawing:
+    gray = _smooth(gray)
+    best = gray - np.median(gray)
+    split = _split(best)
+    for degree in (1, 2):
+        evened = gray - light.fit_surface(gray, degree)
+        other = _split(evened)
+        if other.within < _GAIN * split.within:
+            best, split = evened, other
+    return _draw(best, split)
+
+
+def _find_in_shadows(colours: Colours) -> _Drawing:
+    evened = light.take_shadows(_smooth(colours.mean(axis=-1)))
+    return _draw(evened, _split(evened))
+
+
+def _may_be_shadow(drawing: _Drawing) -> bool:
+    is_clear = drawing.separation >= _LEAST_SEPARATION and _measure_edge(drawing) <= _SOFT
+    return not is_clear or _measure_run(drawing.ink) > 0
+
+
+def _explains(in_shadow: _Drawing, drawing: _Drawing) -> bool:
+    """Tells whether a shadow's edge was taken for that of ink."""
+    paper_level, ink_level = in_shadow.levels()
+    is_drawn = (
+        in_shadow.separation >= _LEAST_SEPARATION
+        and abs(ink_level - paper_level) >= _LEAST_PART * paper_level
+        and _measure_edge(in_shadow) <= _SOFT
+    )
+    if is_drawn and in_shadow.separation > drawing.separation + _CLEARER:
+        return True
+    shadow = drawing.ink & ~in_shadow.ink if is_drawn else drawing.ink
+    return _measure_run(drawing.ink) >= _LONG_RUN and _measure_square(shadow) >= _WIDE
+
+
+def _measure_edge(drawing: _Drawing) -> float:
+    """Measures how far it is from paper to ink, as a part of the longer side."""
+    edge = drawing.ink & ~scipy.ndimage.binary_erosion(drawing.ink, border_value=1)
+    if not edge.any():
+        return 1.0
+    slope = float(np.median(np.hypot(*np.gradient(drawing.values))[edge]))
+    paper_level, ink_level = drawing.levels()
+    return abs(ink_level - paper_level) / max(slope, 1e-9) / max(edge.shape)
+
+
+def _measure_square(solid: Solid) -> float:
+    """Measures the largest square within it, as a part of the shorter side."""
+    depth = scipy.ndimage.distance_transform_cdt(np.pad(solid, 1), 'chessboard')
+    return 2 * float(depth.max()) / min(solid.shape)
+
+
+def _measure_run(ink: Solid) -> float:
+    """Measures how far ink goes on along the margin, as a part of the shorter side."""
+    margin = np.concatenate([ink[0], ink[1:, -1], ink[-1, -2::-1], ink[-2:0:-1, 0]])
+    margin = np.roll(margin, -int(np.argmin(margin)))  # starts where there is none
+    labels, _ = scipy.ndimage.label(margin)
+    return float(np.bincount(labels)[1:].max(initial=0)) / min(ink.shape)
+
+
+def _correlate(gray: Gray) -> float:
+    """Correlates neighbours, in the direction in which they have less to do."""
+    away = gray - gray.mean()
+    if away.var() < 1e-12:
+        return 1.0
+    products = (away[1:] * away[:-1]).mean(), (away[:, 1:] * away[:, :-1]).mean()
+    return float(min(products) / away.var())
+
+
+def _smooth(gray: Gray) -> Gray:
+    return scipy.ndimage.gaussian_filter(gray, max(gray.shape) / 400)
+
+
+def _project(colours: Colours) -> Gray:
     pixels = colours.reshape(-1, 3)
     covariance = np.cov(pixels, rowvar=False)
     _, directions = np.linalg.eigh(covariance)
     return (pixels @ directions[:, -1]).reshape(colours.shape[:2])
 
 
-def _fit_background(gray: Gray, degree: int) -> Gray:
-    """Fits a polynomial to most of the pixels, leaving out those far from it."""
-    rows, columns = (np.linspace(-1, 1, size) for size in gray.shape)
-    powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
-    # A few thousand pixels tell as much as all.
-    step = max(1, max(gray.shape) // 64)
-    few = gray[::step, ::step]
-    y, x = np.meshgrid(rows[::step], columns[::step], indexing='ij')
-    terms = np.stack([y**i * x**j for i, j in powers], axis=-1).reshape(-1, len(powers))
-    values = few.ravel()
-    kept = np.ones(len(values), bool)
-    for _ in range(20):
-        factors, *_ = np.linalg.lstsq(terms[kept], values[kept], rcond=None)
-        away = np.abs(values - terms @ factors)
-        # Three standard deviations of normal noise, from the nearer half.
-        limit = max(3 * 1.4826 * float(np.median(away)), 1e-3)
-        now = away <= limit
-        if (now == kept).all():
-            break
-        kept = now
-    return np.polynomial.polynomial.polygrid2d(
-        rows, columns, _to_matrix(powers, factors, degree)
-    )
-
-
-def _to_matrix(powers, factors, degree):
-    matrix = np.zeros((degree + 1, degree + 1))
-    for (i, j), factor in zip(powers, factors, strict=True):
-        matrix[i, j] = factor
-    return matrix
+def _draw(values: Gray, split: _Split) -> _Drawing:
+    above = values > split.threshold
+    ink = above if _weigh(above) < 0.5 else ~above
+    return _Drawing(values, ink, split.separation)
 
 
 def _split(values: Gray) -> _Split:

@@ -1,0 +1,68 @@
+"""A sheet of paper that lies on a table, cut out."""
+
+import numpy as np
+import scipy.ndimage
+import scipy.spatial
+from jaxtyping import Bool, Float
+
+Colours = Float[np.ndarray, '_ _ 3']
+Solid = Bool[np.ndarray, '_ _']
+
+# Of the rectangle around it. A circle, such as of a zero, fills 0.79.
+_LEAST_FILLED = 0.88
+
+# Of its own sides, and of the picture's pixels; and in pixels, as one of a coarse picture
+# may be a digit's stroke.
+_LEAST_ASPECT, _LEAST_PART, _LEAST_SIDE = 0.4, 0.1, 50
+
+# Of a sheet's shorter side: it may not be quite a rectangle, and throws a shadow.
+_MARGIN = 0.04
+
+
+def cut_out(colours: Colours, ink: Float[np.ndarray, '_ _']) -> Colours | None:
+    """Cuts out a sheet of paper that was taken for the ink, turned in any way.
+
+    Args:
+      colours: The picture.
+      ink: What was taken for the ink, from 0 to 1.
+
+    Returns:
+      The box around the sheet, with what is not of the sheet in the colours nearest to it;
+      None if there is no sheet.
+    """
+    labels, number = scipy.ndimage.label(ink > 0.5)
+    if number == 0:
+        return None
+    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
+    box = scipy.ndimage.find_objects(labels)[largest - 1]
+    filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
+    if min(filled.shape) < _LEAST_SIDE or filled.sum() < _LEAST_PART * ink.size:
+        return None
+    height, width = _measure_rectangle(filled)
+    if filled.sum() < _LEAST_FILLED * height * width:
+        return None
+    if min(height, width) < _LEAST_ASPECT * max(height, width):
+        return None
+    depth = scipy.ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
+    inside = depth > 1 + _MARGIN * min(height, width)
+    nearest = scipy.ndimage.distance_transform_edt(
+        ~inside, return_distances=False, return_indices=True
+    )
+    (middle,) = scipy.ndimage.find_objects(inside.astype(np.int8))
+    return colours[box][tuple(nearest)][middle]
+
+
+def _measure_rectangle(solid: Solid) -> tuple[float, float]:
+    """Measures the sides of the smallest rectangle around it, turned in any way."""
+    pixels = np.argwhere(solid & ~scipy.ndimage.binary_erosion(solid))
+    corners = pixels[scipy.spatial.ConvexHull(pixels).vertices]
+    # One side of the rectangle lies on one of the hull's.
+    edges = np.roll(corners, -1, axis=0) - corners
+    angles = np.arctan2(edges[:, 1], edges[:, 0])
+    axes = (
+        np.stack([np.cos(angles), np.sin(angles)]),
+        np.stack([-np.sin(angles), np.cos(angles)]),
+    )
+    sides = [np.ptp(corners @ axis, axis=0) + 1 for axis in axes]
+    best = int(np.argmin(sides[0] * sides[1]))
+    return float(sides[0][best]), float(sides[1][best])
