@@ -13,7 +13,7 @@ from flax import linen as nn
 from flax import traverse_util
 from jaxtyping import Float, UInt8
 
-from mnist_flax import checkpoints, framing, ink, pictures, sheet, workdirs
+from mnist_flax import checkpoints, framing, ink, pictures, workdirs
 from mnist_flax.checks import UserError, construct_named, require
 from mnist_flax.data import IMAGE_SHAPE, normalize
 from mnist_flax.models import CNN
@@ -128,11 +128,7 @@ def see(source: pictures.Source, name: str = 'picture') -> UInt8[np.ndarray, '28
       UserError: It cannot be read, or shows no digit or several.
     """
     colours = pictures.read(source, name)
-    found = ink.find_ink(colours, name)
-    of_sheet = sheet.cut_out(colours, found)
-    if of_sheet is not None:
-        found = ink.find_ink(of_sheet, name)
-    return framing.frame(found, name)
+    return framing.frame(ink.find_ink(colours, name), name)
 
 
 def load(workdir: str | pathlib.Path = PRETRAINED, constructor: str = OURS) -> Recognizer:

@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
-from mnist_flax import light
+from mnist_flax import light, sheet
 from mnist_flax.checks import require
 
 Colours = Float[np.ndarray, '_ _ 3']
@@ -34,9 +34,12 @@ _LEAST_SIDE = 64
 # Pixels of the longer side, up to two of them, while they are.
 _MANY = 500
 
-# Of the picture's shorter side: no stroke goes on along the margin for as long, or is as
-# thick, but shadows are.
-_LONG_RUN, _WIDE = 0.8, 0.25
+# Of the variance: shadows are looked for where a digit explains less.
+_CLEAR = 0.85
+
+# Of the picture's shorter side: hardly a stroke goes on along the margin for as long, or a
+# frame or a line is as thick.
+_LONG_RUN, _WIDE = 0.8, 0.15
 
 # Of the picture's longer side. Edges of strokes are sharper than of a lamp's light, if they
 # were not drawn with a few pixels.
@@ -74,7 +77,7 @@ class _Drawing(NamedTuple):
         return float(np.median(paper)), float(full)
 
 
-def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
+def find_ink(colours: Colours, name: str) -> Gray:
     """Finds what is drawn, in whatever colour on whatever other one.
 
     The colours are projected on the line along which they differ most, the light is taken
@@ -99,6 +102,10 @@ def find_ink(colours: Float[np.ndarray, 'height width 3'], name: str) -> Gray:
         'digit',
     )
     drawing = _find_in_smooth_light(gray)
+    of_sheet = sheet.cut_out(colours, drawing.ink)
+    if of_sheet is not None:
+        colours, gray = of_sheet, _project(of_sheet)
+        drawing = _find_in_smooth_light(gray)
     if min(gray.shape) >= _LEAST_SIDE and _may_be_shadow(drawing):
         few = _shrink(colours)
         in_shadow = _find_in_shadows(few)
@@ -142,7 +149,7 @@ def _find_in_shadows(colours: Colours) -> _Drawing:
 
 
 def _may_be_shadow(drawing: _Drawing) -> bool:
-    is_clear = drawing.separation >= _LEAST_SEPARATION and _measure_edge(drawing) <= _SOFT
+    is_clear = drawing.separation >= _CLEAR and _measure_edge(drawing) <= _SOFT
     return not is_clear or _measure_run(drawing.ink) > 0
 
 
@@ -157,7 +164,11 @@ def _explains(in_shadow: _Drawing, drawing: _Drawing) -> bool:
     if is_drawn and in_shadow.separation > drawing.separation + _CLEARER:
         return True
     shadow = drawing.ink & ~in_shadow.ink if is_drawn else drawing.ink
-    return _measure_run(drawing.ink) >= _LONG_RUN and _measure_square(shadow) >= _WIDE
+    if _measure_run(drawing.ink) < _LONG_RUN or _measure_square(shadow) < _WIDE:
+        return False
+    # Of a digit that fills the picture a bar along the margin is no shadow: the rest of it
+    # ends at the margin too.
+    return not is_drawn or _measure_run(in_shadow.ink) == 0
 
 
 def _measure_edge(drawing: _Drawing) -> float:

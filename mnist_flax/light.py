@@ -73,4 +73,3 @@ def _close(gray: Gray) -> Gray:
 def _count_edges(light: Gray) -> float:
     """Weighs sharp ones more: those of strokes are, those of a lamp's light are not."""
     return sum(float((np.diff(light, axis=axis) ** 2).sum()) for axis in (0, 1))
-

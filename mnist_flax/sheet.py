@@ -19,22 +19,25 @@ _LEAST_ASPECT, _LEAST_PART, _LEAST_SIDE = 0.4, 0.1, 50
 _MARGIN = 0.04
 
 
-def cut_out(colours: Colours, ink: Float[np.ndarray, '_ _']) -> Colours | None:
+def cut_out(colours: Colours, ink: Solid) -> Colours | None:
     """Cuts out a sheet of paper that was taken for the ink, turned in any way.
 
     Args:
       colours: The picture.
-      ink: What was taken for the ink, from 0 to 1.
+      ink: What was taken for the ink.
 
     Returns:
       The box around the sheet, with what is not of the sheet in the colours nearest to it;
       None if there is no sheet.
     """
-    labels, number = scipy.ndimage.label(ink > 0.5)
+    labels, number = scipy.ndimage.label(ink)
     if number == 0:
         return None
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     box = scipy.ndimage.find_objects(labels)[largest - 1]
+    spans = [of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True)]
+    if spans[0] != spans[1]:
+        return None  # what goes through the picture one way is more likely a shadow
     filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
     if min(filled.shape) < _LEAST_SIDE or filled.sum() < _LEAST_PART * ink.size:
         return None

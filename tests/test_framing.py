@@ -184,11 +184,19 @@ def test_a_digit_of_two_parts_is_one():
     assert extent(see(page))[0] >= 19
 
 
-@given(st.integers(8, 60), st.integers(8, 60), st.randoms(use_true_random=False))
-def test_anything_is_an_image_or_one_line(height, width, random):
+@settings(max_examples=150)
+@given(
+    st.integers(8, 60),
+    st.integers(8, 60),
+    st.sampled_from([1, 2, 3, 8]),
+    st.randoms(use_true_random=False),
+)
+def test_anything_is_an_image_or_one_line(height, width, block, random):
     page = np.frombuffer(random.randbytes(height * width), np.uint8)
+    # Blocks of pixels, and 500 of them each way, so that no rule for static ends it early.
+    page = np.kron(page.reshape(height, width), np.ones((block, block), np.uint8))
     try:
-        image = see(page.reshape(height, width), 'it')
+        image = see(page, 'it')
     except UserError as error:
         assert str(error).startswith('it: found ')
     else:
@@ -215,16 +223,13 @@ def test_a_thick_coarse_digit_is_taken_from_its_darkest_part():
     assert max(holes) < 0.8 * min(strokes)
 
 
-@pytest.mark.parametrize('size', [64, 128, 300])
+@pytest.mark.parametrize('size', [16, 28, 64, 128, 300])
 def test_static_is_no_digit(size):
     rng = np.random.default_rng(size)
-    said = 0
-    for part in (0.05, 0.3, 0.5):
-        try:
-            see(np.where(rng.random((size, size)) < part, 0, 255).astype(np.uint8))
-        except UserError:
-            said += 1
-    assert said == 3
+    dots = [np.where(rng.random((size, size)) < part, 0, 255) for part in (0.05, 0.3, 0.5)]
+    for page in (*dots, rng.integers(0, 256, (size, size))):
+        with pytest.raises(UserError, match='static: found '):
+            see(page.astype(np.uint8), 'static')
 
 
 def test_frames_with_nothing_in_them_are_said():
@@ -258,18 +263,3 @@ def test_a_five_s_bar_may_be_above_it():
     canvas.line([(75, 65), (72, 100), *[(100 + 35 * np.cos(a), 125 + 32 * np.sin(a))
         for a in np.linspace(-2.2, 2.4, 20)]], fill=0, width=12)  # fmt: skip
     assert extent(see(np.asarray(image)))[0] == 20
-
-
-@pytest.mark.parametrize('table', [30, 60, 130])
-@pytest.mark.parametrize('margin', [20, 60, 150])
-def test_a_sheet_on_a_table_is_looked_into(table, margin):
-    sheet = draw(8, 300)
-    page = np.pad(sheet, margin, constant_values=table)
-    difference = see(page).astype(float) - see(sheet).astype(float)
-    assert np.abs(difference).mean() < 8
-
-
-def test_a_square_is_no_digit():
-    page = np.pad(np.zeros((100, 100), np.uint8), 60, constant_values=255)
-    with pytest.raises(UserError, match='found nothing drawn'):
-        see(page)
