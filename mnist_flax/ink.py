@@ -14,10 +14,11 @@ Gray = Float[np.ndarray, '_ _']
 Solid = Bool[np.ndarray, '_ _']
 
 # Otsu's measure is 0.64 for a normal distribution and 0.75 for a uniform one, which have
-# nothing drawn in them, and 1 for two values.
+# nothing drawn in them, and 1 for two values. Small digits on rough paper have 0.7.
 _LEAST_SEPARATION = 0.66
 
-# Of the distance between black and white. Below, the rounding to 255 steps begins to show.
+# Of brightness, which is 1.7 from black to white where colours are projected. Below, the
+# rounding to 255 steps begins to show.
 _LEAST_CONTRAST = 0.04
 
 # To what part a tilted or curved background must bring the variance that is left on the
@@ -31,7 +32,7 @@ _FULL = 75
 # Shadows are looked for in pictures with so many pixels each way: coarse ones show none.
 _LEAST_SIDE = 64
 
-# Pixels of the longer side, up to two of them, while they are.
+# Pixels of the longer side while they are: at least so many, and fewer than twice.
 _MANY = 500
 
 # Of the variance: shadows are looked for where a digit explains less.
@@ -83,17 +84,19 @@ def find_ink(colours: Colours, name: str) -> Gray:
     The colours are projected on the line along which they differ most, the light is taken
     away, and Otsu's threshold (1979, "A threshold selection method from gray-level
     histograms") tells the ink from the paper. The ink is the side that has less of the
-    picture and of its margin.
+    picture and of its margin. If that is a sheet of paper, the same is done within it; if
+    it may be the edge of a shadow, shadows are taken away.
 
     Args:
       colours: The picture, from 0 to 1.
       name: What to call it in messages.
 
     Returns:
-      How much ink there is, from 0 on paper to 1 where it covers a pixel.
+      How much ink there is, from 0 on paper to 1 where it covers a pixel; of the picture,
+      of the sheet in it, or of either made smaller.
 
     Raises:
-      UserError: Nothing is drawn.
+      UserError: Nothing is drawn, or it is static.
     """
     gray = _project(colours)
     require(
@@ -144,7 +147,7 @@ def _find_in_smooth_light(gray: Gray) -> _Drawing:
 
 
 def _find_in_shadows(colours: Colours) -> _Drawing:
-    evened = light.take_shadows(_smooth(colours.mean(axis=-1)))
+    evened = light.take_shadows(_smooth(colours.mean(axis=-1, dtype=np.float64)))
     return _draw(evened, _split(evened))
 
 
@@ -240,7 +243,7 @@ def _split(values: Gray) -> _Split:
     return _Split(float(threshold), explained / total, total - explained)
 
 
-def _weigh(side: Bool[np.ndarray, 'height width']) -> float:
+def _weigh(side: Solid) -> float:
     """Tells what part of a picture and of its margin is on one side."""
     margin = np.concatenate([side[0], side[-1], side[:, 0], side[:, -1]])
     # A frame has all of the margin, and a digit that fills the picture half of that.

@@ -18,9 +18,9 @@ def fit_surface(gray: Gray, degree: int) -> Gray:
     rows, columns = (np.linspace(-1, 1, size) for size in gray.shape)
     powers = [(i, j) for i in range(degree + 1) for j in range(degree + 1 - i)]
     # A few thousand pixels tell as much as all.
-    step = max(1, max(gray.shape) // 64)
-    few = gray[::step, ::step]
-    y, x = np.meshgrid(rows[::step], columns[::step], indexing='ij')
+    down, right = (max(1, size // 64) for size in gray.shape)
+    few = gray[::down, ::right]
+    y, x = np.meshgrid(rows[::down], columns[::right], indexing='ij')
     terms = np.stack([y**i * x**j for i, j in powers], axis=-1).reshape(-1, len(powers))
     values = few.ravel()
     kept = np.ones(len(values), bool)
@@ -51,7 +51,7 @@ def take_shadows(brightness: Gray) -> Gray:
       brightness: From 0 to 1.
 
     Returns:
-      The picture as if its light was even, 1 where there is paper.
+      The picture as if its light was even, 1 where nothing is drawn.
     """
     lights = (_close(brightness), -_close(-brightness))
     light = min(lights, key=_count_edges)

@@ -34,7 +34,7 @@ _LEAST_SIDE = 8
 _MOST_ASPECT = 50
 
 # A digit that fills a tenth of a picture still has four times the pixels that MNIST gives
-# it, and what follows takes some hundredths of a second.
+# it, and what follows takes some tenths of a second.
 _SIDE = 1024
 
 Colours = Float[np.ndarray, 'height width 3']

@@ -11,9 +11,18 @@ Solid = Bool[np.ndarray, '_ _']
 # Of the rectangle around it. A circle, such as of a zero, fills 0.79.
 _LEAST_FILLED = 0.88
 
-# Of its own sides, and of the picture's pixels; and in pixels, as one of a coarse picture
-# may be a digit's stroke.
-_LEAST_ASPECT, _LEAST_PART, _LEAST_SIDE = 0.4, 0.1, 50
+# Of its longer side, the shorter one.
+_LEAST_ASPECT = 0.4
+
+# Of the picture's pixels.
+_LEAST_PART = 0.1
+
+# Pixels of the shorter side: a smaller one may be a stroke of a coarse digit.
+_LEAST_SIDE = 50
+
+# Of its shorter side. Holes in a sheet are strokes, a tenth of it wide; the hole of an
+# angular zero is half as wide as the zero.
+_WIDEST_HOLE = 0.3
 
 # Of a sheet's shorter side: it may not be quite a rectangle, and throws a shadow.
 _MARGIN = 0.04
@@ -35,9 +44,8 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
         return None
     largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
     box = scipy.ndimage.find_objects(labels)[largest - 1]
-    spans = [of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True)]
-    if spans[0] != spans[1]:
-        return None  # what goes through the picture one way is more likely a shadow
+    if any(of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True)):
+        return None  # what goes through the picture is more likely the edge of a shadow
     filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
     if min(filled.shape) < _LEAST_SIDE or filled.sum() < _LEAST_PART * ink.size:
         return None
@@ -46,13 +54,22 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
         return None
     if min(height, width) < _LEAST_ASPECT * max(height, width):
         return None
+    holes = filled & ~ink[box]
+    if _measure_width(holes) > _WIDEST_HOLE * min(height, width):
+        return None
     depth = scipy.ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
     inside = depth > 1 + _MARGIN * min(height, width)
     nearest = scipy.ndimage.distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
-    (middle,) = scipy.ndimage.find_objects(inside.astype(np.int8))
+    middle = next(iter(scipy.ndimage.find_objects(inside.astype(np.int8))), None)
+    if middle is None or min(of.stop - of.start for of in middle) < _LEAST_SIDE:
+        return None
     return colours[box][tuple(nearest)][middle]
+
+
+def _measure_width(solid: Solid) -> float:
+    return 2 * float(scipy.ndimage.distance_transform_cdt(np.pad(solid, 1)).max())
 
 
 def _measure_rectangle(solid: Solid) -> tuple[float, float]:

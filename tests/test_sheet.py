@@ -57,6 +57,32 @@ def test_what_is_round_or_long_or_small_is_none():
     assert cut('rectangle', (0, 0, 299, 150)) is None
 
 
+def test_a_small_one_is_none():
+    ink = np.pad(np.ones((49, 49), bool), 20)
+    assert sheet.cut_out(np.zeros((*ink.shape, 3)), ink) is None
+
+
+@pytest.mark.parametrize('radius', [0, 30, 45])
+@pytest.mark.parametrize('pen', [12, 20, 28])
+def test_an_angular_zero_is_none(radius, pen):
+    image = Image.new('L', (300, 300), 230)
+    box = (80, 50, 200, 250)
+    ImageDraw.Draw(image).rounded_rectangle(box, radius, outline=30, width=pen)
+    seen = see(np.asarray(image))
+    assert seen[14, 14, 0] < 50 < 150 < seen[4:24, 14, 0].max()
+
+
+def test_a_comb_is_none():
+    page = np.full((600, 600), 30, np.uint8)
+    page[100:500, 100:500] = 230
+    for column in range(132, 500, 36):
+        page[116:500, column : column + 4] = 30
+    try:
+        see(page, 'comb')
+    except UserError as error:
+        assert str(error).startswith('comb: found')
+
+
 def test_a_square_is_no_digit():
     page = np.pad(np.zeros((100, 100), np.uint8), 60, constant_values=255)
     with pytest.raises(UserError, match='found nothing drawn'):
