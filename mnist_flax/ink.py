@@ -33,10 +33,10 @@ _FULL = 75
 _LEAST_SIDE = 64
 
 # Pixels of the longer side while they are: at least so many, and fewer than twice.
-_MANY = 500
+_MANY = 250
 
 # Of the variance: shadows are looked for where a digit explains less.
-_CLEAR = 0.85
+_CLEAR = 0.82
 
 # Of the picture's shorter side: hardly a stroke goes on along the margin for as long, or a
 # frame or a line is as thick.

@@ -44,7 +44,7 @@ def test_a_network_that_knows_nothing_is_measured_so(digits):
 @pytest.mark.slow
 def test_the_readme_says_what_comes_out(command):
     for arguments in ((), ('--workdir=mnist_flax/pretrained/default',)):
-        process = command('scripts/strangers.py', *arguments)
+        process = command('scripts/strangers.py', *arguments, timeout=1000)
         assert process.returncode == 0, process.stderr
         from conftest import ROOT
 
