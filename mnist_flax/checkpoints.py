@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mnist_flax.checks import UserError, require
-from mnist_flax.files import write_atomically
+from mnist_flax.files import ask_for_room, write_atomically
 
 # In the form of `sha256sum`.
 _SUMS = 'SHA256SUMS'
@@ -137,6 +137,9 @@ def write(
         # What is left of killed processes, Orbax's own names included.
         for left in (*path.parent.glob('.*.new*'), *path.parent.glob('.*.old')):
             shutil.rmtree(left)
+        # Before Orbax meets a full disk: of the threads that it leaves at work then, some
+        # make files again in the folder that was removed, and some print tracebacks.
+        ask_for_room(path.parent, sum(array.nbytes for array in arrays.values()))
         with _open() as checkpointer:
             checkpointer.save(
                 new,
@@ -296,4 +299,6 @@ def _reason(error: Exception) -> str:
     # TensorStore puts the system's reason behind several lines of its own paths.
     if code := re.search(r"os_error_code='(\d+)'", str(error)):
         return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return str(error).strip().split('\n')[0][:200] or type(error).__name__

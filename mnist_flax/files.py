@@ -1,7 +1,9 @@
-"""Files appear under their final names when they are complete."""
+"""Files appear under their final names when they are complete, on disks with room."""
 
+import errno
 import os
 import pathlib
+import tempfile
 from collections.abc import Mapping
 
 
@@ -28,3 +30,25 @@ def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
     finally:
         for temporary in temporaries.values():
             temporary.unlink(missing_ok=True)
+
+
+def ask_for_room(folder: pathlib.Path, size: int) -> None:
+    """Asks the system for room, and gives it back.
+
+    Where it cannot be asked (macOS, some network drives), there is said to be room.
+
+    Args:
+      folder: On the disk in question.
+      size: Bytes.
+
+    Raises:
+      OSError: The disk, the user's share of it, or what one file may have is too small.
+    """
+    if not hasattr(os, 'posix_fallocate'):
+        return
+    with tempfile.TemporaryFile(dir=folder) as file:
+        try:
+            os.posix_fallocate(file.fileno(), 0, max(1, size))
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise

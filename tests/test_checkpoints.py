@@ -182,6 +182,24 @@ def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypat
         save(tmp_path / 'series', 1)
 
 
+def test_a_disk_without_room_is_known_before_anything_is_written(tmp_path, command):
+    """As Orbax would go on writing after a failure, in threads that nobody can wait for."""
+    process = command(
+        '-c',
+        'import resource, sys, pathlib, numpy as np\n'
+        'from mnist_flax import checkpoints\n'
+        'resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n'
+        'arrays = {str(i): np.full((1000, i + 1), 7.0) for i in range(20)}\n'
+        'checkpoints.ocp = None\n'
+        'checkpoints.write(pathlib.Path(sys.argv[1]), arrays, {})\n',
+        tmp_path / 'series/7',
+    )
+    *_, last = process.stderr.splitlines()
+    assert last.startswith('mnist_flax.checks.UserError: --workdir: cannot write the check')
+    assert '7 (File too large); allowed: a disk with room' in last
+    assert not list((tmp_path / 'series').iterdir())
+
+
 def test_reading_one_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(
         UserError, match='checkpoint .*absent is damaged .no file SHA256SUMS'
