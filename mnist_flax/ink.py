@@ -152,8 +152,11 @@ def _find_in_shadows(colours: Colours) -> _Drawing:
 
 
 def _may_be_shadow(drawing: _Drawing) -> bool:
-    is_clear = drawing.separation >= _CLEAR and _measure_edge(drawing) <= _SOFT
-    return not is_clear or _measure_run(drawing.ink) > 0
+    return (
+        drawing.separation < _CLEAR
+        or _measure_run(drawing.ink) > 0
+        or _measure_edge(drawing) > _SOFT
+    )
 
 
 def _explains(in_shadow: _Drawing, drawing: _Drawing) -> bool:
@@ -167,7 +170,8 @@ def _explains(in_shadow: _Drawing, drawing: _Drawing) -> bool:
     if is_drawn and in_shadow.separation > drawing.separation + _CLEARER:
         return True
     shadow = drawing.ink & ~in_shadow.ink if is_drawn else drawing.ink
-    if _measure_run(drawing.ink) < _LONG_RUN or _measure_square(shadow) < _WIDE:
+    wide = _WIDE * min(shadow.shape)
+    if _measure_run(drawing.ink) < _LONG_RUN or sheet.measure_width(shadow) < wide:
         return False
     # Of a digit that fills the picture a bar along the margin is no shadow: the rest of it
     # ends at the margin too.
@@ -182,12 +186,6 @@ def _measure_edge(drawing: _Drawing) -> float:
     slope = float(np.median(np.hypot(*np.gradient(drawing.values))[edge]))
     paper_level, ink_level = drawing.levels()
     return abs(ink_level - paper_level) / max(slope, 1e-9) / max(edge.shape)
-
-
-def _measure_square(solid: Solid) -> float:
-    """Measures the largest square within it, as a part of the shorter side."""
-    depth = scipy.ndimage.distance_transform_cdt(np.pad(solid, 1), 'chessboard')
-    return 2 * float(depth.max()) / min(solid.shape)
 
 
 def _measure_run(ink: Solid) -> float:

@@ -55,7 +55,7 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
     if min(height, width) < _LEAST_ASPECT * max(height, width):
         return None
     holes = filled & ~ink[box]
-    if _measure_width(holes) > _WIDEST_HOLE * min(height, width):
+    if measure_width(holes) > _WIDEST_HOLE * min(height, width):
         return None
     depth = scipy.ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
     inside = depth > 1 + _MARGIN * min(height, width)
@@ -68,7 +68,8 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
     return colours[box][tuple(nearest)][middle]
 
 
-def _measure_width(solid: Solid) -> float:
+def measure_width(solid: Solid) -> float:
+    """Measures the largest square within it, in pixels."""
     return 2 * float(scipy.ndimage.distance_transform_cdt(np.pad(solid, 1)).max())
 
 
