@@ -7,8 +7,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from PIL import Image
 
-from mnist_flax import inference, metrics, tables
+from mnist_flax import inference, intervals, metrics, tables
 from mnist_flax.checks import UserError
+from mnist_flax.data import IMAGE_SHAPE
 from mnist_flax.inference import Recognizer
 
 SIDES = (8, 16, 32, 100, 300, 900)  # pixels of a digit
@@ -66,7 +67,8 @@ def measure(
 
     Returns:
       A row for all, for those that the code was written with and for the others, and for
-      each size. A picture in which no digit was found, or several, counts as a mistake.
+      each size; of several networks also what each of them recognises by itself. A picture
+      in which no digit was found, or several, counts as a mistake.
     """
     pictures = [draw(image, number) for number, image in enumerate(images)]
     found, seen = [], []
@@ -76,10 +78,9 @@ def measure(
             found.append(number)
         except UserError:
             continue
-    predictions = np.full(len(labels), -1)
-    if found:
-        predictions[found] = recognizer.probabilities(np.stack(seen)).argmax(axis=1)
-    correct = predictions == labels
+    framed = np.array(seen, np.uint8).reshape(-1, *IMAGE_SHAPE)
+    correct = np.full(len(labels), False)
+    correct[found] = recognizer.probabilities(framed).argmax(axis=-1) == labels[found]
     sides = np.array([picture.side for picture in pictures])
     numbers = np.arange(len(labels))
     groups = {
@@ -97,4 +98,12 @@ def measure(
         rows.append(
             [name, f'{right / number:.1%}'[:-1], f'{low:.1%} to {high:.1%}', f'{number:,}']
         )
-    return tables.to_markdown(rows)
+    table = tables.to_markdown(rows)
+    if recognizer.num_networks == 1:
+        return table
+    of_each = recognizer.logits(framed).argmax(axis=-1) == labels[found]
+    alone = intervals.summarize([100 * hits.sum() / len(labels) for hits in of_each])
+    return (
+        f'{table}\nEach of the {alone.n} networks by itself recognises {alone.mean:.1f} ± '
+        f'{alone.sd:.1f} % of all (mean ± sd).\n'
+    )
