@@ -42,7 +42,8 @@ def ask_for_room(folder: pathlib.Path, size: int) -> None:
       size: Bytes.
 
     Raises:
-      OSError: The disk, the user's share of it, or what one file may have is too small.
+      OSError: The disk, the user's share of it, or what one file may have is too small; or
+        no file can be made there.
     """
     if not hasattr(os, 'posix_fallocate'):
         return

@@ -29,6 +29,9 @@ _GAIN = 0.5
 # which are many in a coarse picture.
 _FULL = 75
 
+# In each other: a box with a frame, on a form that lies on a table.
+_MOST_SHEETS = 3
+
 # Shadows are looked for in pictures with so many pixels each way: coarse ones show none.
 _LEAST_SIDE = 64
 
@@ -84,8 +87,8 @@ def find_ink(colours: Colours, name: str) -> Gray:
     The colours are projected on the line along which they differ most, the light is taken
     away, and Otsu's threshold (1979, "A threshold selection method from gray-level
     histograms") tells the ink from the paper. The ink is the side that has less of the
-    picture and of its margin. If that is a sheet of paper, the same is done within it; if
-    it may be the edge of a shadow, shadows are taken away.
+    picture and of its margin. If that is a sheet of paper or a box, the same is done
+    within it; if it may be the edge of a shadow, shadows are taken away.
 
     Args:
       colours: The picture, from 0 to 1.
@@ -105,8 +108,10 @@ def find_ink(colours: Colours, name: str) -> Gray:
         'digit',
     )
     drawing = _find_in_smooth_light(gray)
-    of_sheet = sheet.cut_out(colours, drawing.ink)
-    if of_sheet is not None:
+    for _ in range(_MOST_SHEETS):
+        of_sheet = sheet.cut_out(colours, drawing.ink)
+        if of_sheet is None:
+            break
         colours, gray = of_sheet, _project(of_sheet)
         drawing = _find_in_smooth_light(gray)
     if min(gray.shape) >= _LEAST_SIDE and _may_be_shadow(drawing):

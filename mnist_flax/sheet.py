@@ -1,4 +1,6 @@
-"""A sheet of paper that lies on a table, cut out."""
+"""A sheet of paper that lies on a table, or a box that is drawn on it, cut out."""
+
+import math
 
 import numpy as np
 import scipy.ndimage
@@ -20,45 +22,61 @@ _LEAST_PART = 0.1
 # Pixels of the shorter side: a smaller one may be a stroke of a coarse digit.
 _LEAST_SIDE = 50
 
-# Of its shorter side. Holes in a sheet are strokes, a tenth of it wide; the hole of an
-# angular zero is half as wide as the zero.
+# Of its shorter side. Holes in a sheet are strokes, a tenth of it wide; those of a box and
+# of an angular zero are half as wide as these are.
 _WIDEST_HOLE = 0.3
+
+# Of a box's shorter side: what is in it is a digit if it is as long, not a dot in a zero.
+_LONGEST_DOT = 0.25
+
+# An empty box has thinner lines, of its shorter side, and sharper corners than a zero.
+_THINNEST_ZERO, _LEAST_SHARP = 0.05, 0.97
 
 # Of a sheet's shorter side: it may not be quite a rectangle, and throws a shadow.
 _MARGIN = 0.04
 
 
 def cut_out(colours: Colours, ink: Solid) -> Colours | None:
-    """Cuts out a sheet of paper that was taken for the ink, turned in any way.
+    """Cuts out a sheet of paper, or the inside of a box, that was taken for the ink.
+
+    It may be turned in any way.
 
     Args:
       colours: The picture.
       ink: What was taken for the ink.
 
     Returns:
-      The box around the sheet, with what is not of the sheet in the colours nearest to it;
+      What is around it upright, with what is not of the sheet in the colours nearest to it;
       None if there is no sheet.
     """
     labels, number = scipy.ndimage.label(ink)
     if number == 0:
         return None
-    largest = 1 + int(np.argmax(np.bincount(labels.ravel())[1:]))
-    box = scipy.ndimage.find_objects(labels)[largest - 1]
-    if any(of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True)):
-        return None  # what goes through the picture is more likely the edge of a shadow
-    filled = scipy.ndimage.binary_fill_holes(labels[box] == largest)
+    # By what it surrounds: of a thin box a digit has more ink.
+    boxes = scipy.ndimage.find_objects(labels)
+    largest = max(
+        range(number), key=lambda i: math.prod(of.stop - of.start for of in boxes[i])
+    )
+    box = boxes[largest]
+    rim = labels[box] == largest + 1
+    filled = scipy.ndimage.binary_fill_holes(rim)
     if min(filled.shape) < _LEAST_SIDE or filled.sum() < _LEAST_PART * ink.size:
         return None
     height, width = _measure_rectangle(filled)
-    if filled.sum() < _LEAST_FILLED * height * width:
+    shorter = min(height, width)
+    part = filled.sum() / (height * width)
+    if part < _LEAST_FILLED or shorter < _LEAST_ASPECT * max(height, width):
         return None
-    if min(height, width) < _LEAST_ASPECT * max(height, width):
-        return None
-    holes = filled & ~ink[box]
-    if measure_width(holes) > _WIDEST_HOLE * min(height, width):
-        return None
+    is_hollow = measure_width(filled & ~ink[box]) > _WIDEST_HOLE * shorter
+    is_line = measure_width(rim) < _THINNEST_ZERO * shorter and part >= _LEAST_SHARP
+    is_around = _measure_longest(filled & ink[box] & ~rim) >= _LONGEST_DOT * shorter
+    if is_hollow and not is_line and not is_around:
+        return None  # an angular zero
+    spans = any(of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True))
+    if spans and not is_hollow:
+        return None  # more likely a shadow
     depth = scipy.ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
-    inside = depth > 1 + _MARGIN * min(height, width)
+    inside = depth > 1 + _MARGIN * shorter
     nearest = scipy.ndimage.distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
@@ -71,6 +89,12 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
 def measure_width(solid: Solid) -> float:
     """Measures the largest square within it, in pixels."""
     return 2 * float(scipy.ndimage.distance_transform_cdt(np.pad(solid, 1)).max())
+
+
+def _measure_longest(solid: Solid) -> int:
+    """Measures the longest side of what is upright around its parts, in pixels."""
+    boxes = scipy.ndimage.find_objects(scipy.ndimage.label(solid)[0])
+    return max((of.stop - of.start for box in boxes for of in box), default=0)
 
 
 def _measure_rectangle(solid: Solid) -> tuple[float, float]:

@@ -232,15 +232,23 @@ def test_static_is_no_digit(size):
             see(page.astype(np.uint8), 'static')
 
 
-def test_frames_with_nothing_in_them_are_said():
-    page = np.full((200, 200), 255, np.uint8)
-    for margin in (0, 5, 10):
-        ImageDraw.Draw(image := Image.fromarray(page)).rectangle(
-            (margin, margin, 199 - margin, 199 - margin), outline=0, width=2
-        )
-        page = np.asarray(image)
-    with pytest.raises(UserError, match='it: found frames with nothing in them; allowed: '):
-        see(page, 'it')
+@pytest.mark.parametrize(
+    ('size', 'margins', 'what'),
+    [
+        (200, (0, 10, 16), 'nothing drawn'),
+        (200, (0,), 'nothing drawn'),
+        (200, (16,), 'nothing drawn'),
+        (200, (45,), 'nothing drawn'),
+        (45, (0, 2), 'frames with nothing in them'),  # too coarse for a sheet
+    ],
+)
+def test_frames_with_nothing_in_them_are_said(size, margins, what):
+    image = Image.new('L', (size, size), 255)
+    for margin in margins:
+        box = (margin, margin, size - 1 - margin, size - 1 - margin)
+        ImageDraw.Draw(image).rectangle(box, outline=0, width=max(1, size // 100))
+    with pytest.raises(UserError, match=f'it: found {what}; allowed: '):
+        see(np.asarray(image), 'it')
 
 
 @pytest.mark.parametrize('gap', [2, 10])

@@ -1,9 +1,9 @@
-"""Sheets of paper that lie on a table."""
+"""Sheets of paper that lie on a table, and boxes around a digit."""
 
 import numpy as np
 import pytest
 from PIL import Image, ImageDraw
-from test_framing import draw
+from test_framing import STROKES, draw
 
 from mnist_flax import sheet
 from mnist_flax.checks import UserError
@@ -36,6 +36,30 @@ def test_it_may_be_turned(turn):
     assert np.abs(seen - expected.astype(float)).mean() < 8
 
 
+@pytest.mark.parametrize('turn', [0, 12])
+@pytest.mark.parametrize('margin', [0, 30, 60])
+@pytest.mark.parametrize('line', [2, 9])
+def test_a_box_around_a_digit_is_none_of_it(turn, margin, line):
+    for digit in STROKES:
+        page = draw(digit, 300, place=(0.3, 0.3, 0.4))
+        image = Image.fromarray(page)
+        box = (margin, margin, 299 - margin, 299 - margin)
+        ImageDraw.Draw(image).rectangle(box, outline=30, width=line)
+        photo = lay(np.asarray(image), turn, 230, 480) if turn else np.asarray(image)
+        expected = lay(page, turn, 230, 480) if turn else page
+        difference = see(photo).astype(float) - see(expected).astype(float)
+        assert np.abs(difference).mean() < 8, digit
+
+
+def test_a_zero_with_a_dot_is_no_box():
+    image = Image.fromarray(np.full((300, 300), 230, np.uint8))
+    canvas = ImageDraw.Draw(image)
+    canvas.rounded_rectangle((80, 50, 200, 250), 30, outline=30, width=16)
+    canvas.ellipse((130, 140, 150, 160), fill=30)
+    seen = see(np.asarray(image))
+    assert seen[9, 14, 0] < 50 < 150 < seen[4:8, 14, 0].max()
+
+
 @pytest.mark.parametrize('turn', [0, 20, 45])
 def test_an_empty_one_is_said_not_guessed(turn):
     with pytest.raises(UserError, match='it: found nothing drawn'):
@@ -62,8 +86,9 @@ def test_a_small_one_is_none():
     assert sheet.cut_out(np.zeros((*ink.shape, 3)), ink) is None
 
 
-@pytest.mark.parametrize('radius', [0, 30, 45])
-@pytest.mark.parametrize('pen', [12, 20, 28])
+@pytest.mark.parametrize(
+    ('radius', 'pen'), [(r, p) for r in (0, 30, 45) for p in (5, 12, 20, 28) if r or p > 5]
+)
 def test_an_angular_zero_is_none(radius, pen):
     image = Image.new('L', (300, 300), 230)
     box = (80, 50, 200, 250)
