@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_config(default='configs/default.py')
 cli.define_hosts()
@@ -17,7 +17,7 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `train_and_evaluate` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.devices import join_hosts
+    from mnist_flax.training.devices import join_hosts
     from mnist_flax.train import train_and_evaluate
 
     values = flags.FLAGS

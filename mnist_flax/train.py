@@ -11,12 +11,14 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
-from mnist_flax import checkpoints, models, reports, workdirs
-from mnist_flax.checks import UserError
-from mnist_flax.results import RunResult
-from mnist_flax.settings import Plan, make_plan, to_tree
-from mnist_flax.snapshots import Store
-from mnist_flax.trainer import Trainer
+from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.models.cnn import cnn
+from mnist_flax.reporting import reports
+from mnist_flax.common.errors import UserError
+from mnist_flax.training.results import RunResult
+from mnist_flax.training.plan import Plan, make_plan, to_tree
+from mnist_flax.training.snapshots import Store
+from mnist_flax.training.trainer import Trainer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,7 +125,7 @@ def _print_summary(device: str, plan: Plan) -> None:
         f'{len(getattr(dataset, role).labels):,} {role}'
         for role in ('train', 'validation', 'test')
     )
-    print(models.summarize(plan.recipe.model))
+    print(cnn.summarize(plan.recipe.model))
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 

@@ -7,7 +7,7 @@ earlier one ended or was killed.
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_config(default='configs/ablation.py')
 _SEEDS = flags.DEFINE_integer(
@@ -26,7 +26,7 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `ablate` with the flags and prints its table."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.ablation import ablate
+    from mnist_flax.ablation.ablation import ablate
 
     table = ablate(flags.FLAGS.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value)
     print(table, end='')

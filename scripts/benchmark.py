@@ -13,8 +13,8 @@ import tempfile
 
 from absl import flags
 
-from mnist_flax import cli
-from mnist_flax.benchmark_process import MOST_EXAMPLES, PROGRAMS, find_missing
+from mnist_flax.common import cli
+from benchmarking.process import MOST_EXAMPLES, PROGRAMS, find_missing
 
 _PART_NAMES = ['epoch', 'scaling', 'time_to_99', 'population']
 
@@ -49,17 +49,13 @@ def main() -> None:
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     _check_flags()
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import (
-        benchmark,
-        benchmark_figures,
-        benchmark_report,
-        figures,
-        workdirs,
-    )
+    from benchmarking import figures, measure, report
+    from mnist_flax.checkpointing import workdirs
+    from mnist_flax.reporting import figures
 
     workdir = workdirs.prepare(_WORKDIR.value)
     with tempfile.TemporaryDirectory() as scratch:
-        results = benchmark.measure(
+        results = measure.measure(
             pathlib.Path(scratch),
             names=_CONTENDERS.value,
             peers_python=_PEERS_PYTHON.value,
@@ -69,17 +65,17 @@ def main() -> None:
             populations=[int(number) for number in _POPULATIONS.value],
         )
     results = {'command': shlex.join(['python', *sys.argv]), **results}
-    tables = benchmark_report.to_markdown(results)
+    tables = report.to_markdown(results)
     numbers = json.dumps(results, indent=2, allow_nan=False) + '\n'
     files = {'benchmark.json': numbers.encode(), 'benchmark.md': tables.encode()}
-    for name, figure in benchmark_figures.to_figures(results).items():
+    for name, figure in figures.to_figures(results).items():
         files[name] = figures.to_png(figure)
     workdirs.write(workdir, files)
     print(tables, end='')
 
 
 def _check_flags() -> None:
-    from mnist_flax.checks import require
+    from mnist_flax.common.errors import require
 
     for flag, allowed in ((_CONTENDERS, list(PROGRAMS)), (_PARTS, _PART_NAMES)):
         require(

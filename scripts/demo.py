@@ -16,7 +16,7 @@ Needs the extra `demo`. Ctrl-C ends it.
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_network()
 _HOST = flags.DEFINE_string(
@@ -33,21 +33,21 @@ _PORT = flags.DEFINE_integer(
 def main() -> None:
     """Runs `serve` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import inference
-    from mnist_flax.checks import UserError
+    from mnist_flax.recognition import recognizer
+    from mnist_flax.common.errors import UserError
 
     try:
-        from mnist_flax import demo, demo_server
+        from mnist_flax.demo.app import app, server
     except ImportError as error:
         raise UserError(
             f"{error.name} is missing; allowed: pip install -e '.[demo]'"
         ) from error
-    listening = demo_server.listen(_HOST.value, _PORT.value)
-    recognizer = inference.load(
-        flags.FLAGS.workdir or inference.PRETRAINED,
-        flags.FLAGS.constructor or inference.OURS,
+    listening = server.listen(_HOST.value, _PORT.value)
+    recognizer = recognizer.load(
+        flags.FLAGS.workdir or recognizer.PRETRAINED,
+        flags.FLAGS.constructor or recognizer.OURS,
     )
-    demo_server.serve(demo.create_app(recognizer), listening)
+    server.serve(app.create_app(recognizer), listening)
 
 
 if __name__ == '__main__':

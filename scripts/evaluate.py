@@ -11,7 +11,7 @@ The report is report.md in --report_dir, beside its figures and evaluation.json.
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_network()
 _DATASET = flags.DEFINE_string(
@@ -49,10 +49,12 @@ def main() -> None:
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     import os
 
-    from mnist_flax import evaluation, evaluation_report, inference, workdirs
+    from mnist_flax.checkpointing import workdirs
+    from mnist_flax.evaluation.evaluation import evaluation, report
+    from mnist_flax.recognition import recognizer
 
-    workdir = flags.FLAGS.workdir or inference.PRETRAINED
-    recognizer = inference.load(workdir, flags.FLAGS.constructor or inference.OURS)
+    workdir = flags.FLAGS.workdir or recognizer.PRETRAINED
+    recognizer = recognizer.load(workdir, flags.FLAGS.constructor or recognizer.OURS)
     # Before what takes half a minute.
     report_dir = _REPORT_DIR.value or os.path.join(flags.FLAGS.workdir, 'evaluation')
     folder = workdirs.prepare(report_dir, '--report_dir')
@@ -67,7 +69,7 @@ def main() -> None:
         _CORRUPTIONS.value,
     )
     name = flags.FLAGS.workdir or 'The networks that come along'
-    files = evaluation_report.write(folder, evaluated, name)
+    files = report.write(folder, evaluated, name)
     numbers = evaluated.numbers
     low, high = numbers['accuracy_95_percent_interval']
     print(

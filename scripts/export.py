@@ -21,7 +21,7 @@ import pathlib
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_network()
 _EXPORT_DIR = flags.DEFINE_string(
@@ -35,13 +35,14 @@ _RUN = flags.DEFINE_integer(
 def main() -> None:
     """Runs `export_network` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import export, inference
-    from mnist_flax.checks import require
+    from mnist_flax.export.export import export
+    from mnist_flax.recognition import recognizer
+    from mnist_flax.common.errors import require
 
     require(bool(_EXPORT_DIR.value), "--export_dir: found ''; allowed: a folder")
     export.export_network(
-        pathlib.Path(flags.FLAGS.workdir or inference.PRETRAINED).expanduser(),
-        flags.FLAGS.constructor or inference.OURS,
+        pathlib.Path(flags.FLAGS.workdir or recognizer.PRETRAINED).expanduser(),
+        flags.FLAGS.constructor or recognizer.OURS,
         pathlib.Path(_EXPORT_DIR.value).expanduser(),
         _RUN.value,
     )

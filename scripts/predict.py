@@ -15,7 +15,7 @@ import sys
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 cli.define_network()
 _JSON = flags.DEFINE_bool(
@@ -31,12 +31,12 @@ _SAVE_FIGURE = flags.DEFINE_string(
 def main(sources: list[str]) -> None:
     """Runs `predict_files` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import inference
-    from mnist_flax.predict import predict_files
+    from mnist_flax.recognition import recognizer
+    from mnist_flax.recognition.predict import predict_files
 
-    recognizer = inference.load(
-        flags.FLAGS.workdir or inference.PRETRAINED,
-        flags.FLAGS.constructor or inference.OURS,
+    recognizer = recognizer.load(
+        flags.FLAGS.workdir or recognizer.PRETRAINED,
+        flags.FLAGS.constructor or recognizer.OURS,
     )
     sys.exit(not predict_files(sources, recognizer, _JSON.value, _SAVE_FIGURE.value))
 

@@ -7,7 +7,7 @@ through all that scripts/predict.py does. Needs the extra `strangers`.
 
 from absl import flags
 
-from mnist_flax import cli
+from mnist_flax.common import cli
 
 _WORKDIR = flags.DEFINE_string(
     'workdir',
@@ -19,8 +19,9 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `measure` and prints its table."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax import inference, strangers
-    from mnist_flax.checks import UserError
+    from mnist_flax.evaluation.evaluation import strangers
+    from mnist_flax.recognition import recognizer
+    from mnist_flax.common.errors import UserError
 
     try:
         from sklearn import datasets
@@ -29,7 +30,7 @@ def main() -> None:
             "scikit-learn is missing; allowed: pip install -e '.[strangers]'"
         ) from error
     digits = datasets.load_digits()
-    recognizer = inference.load(_WORKDIR.value or inference.PRETRAINED)
+    recognizer = recognizer.load(_WORKDIR.value or recognizer.PRETRAINED)
     print(strangers.measure(recognizer, digits.images, digits.target), end='')
 
 

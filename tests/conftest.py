@@ -58,9 +58,9 @@ def command():
 @pytest.fixture(scope='session')
 def mnist():
     """The real MNIST, whole."""
-    from mnist_flax import data
+    from mnist_flax.data.datasets import datasets
 
-    return data.load('mnist', '', 'train', 'test', 'test', 0)
+    return datasets.load('mnist', '', 'train', 'test', 'test', 0)
 
 
 @pytest.fixture(scope='module')
@@ -75,7 +75,7 @@ def recipe():
 @pytest.fixture(scope='module')
 def mesh():
     """One device."""
-    from mnist_flax import devices
+    from mnist_flax.training import devices
 
     return devices.make_mesh(1, batch_size=1)
 
@@ -83,7 +83,7 @@ def mesh():
 @pytest.fixture(scope='module')
 def examples(mesh, mnist):
     """The first 100 training images and labels, on that device."""
-    from mnist_flax import devices
+    from mnist_flax.training import devices
 
     return devices.replicate(mesh, tuple(mnist.train.slice(0, 100)))
 

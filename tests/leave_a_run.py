@@ -7,8 +7,8 @@ import signal
 
 from test_resume import LEFT_RUN, tiny
 
-from mnist_flax import trainer
-from mnist_flax.interrupts import Interrupted
+from mnist_flax.training import trainer
+from mnist_flax.common.interrupts import Interrupted
 from mnist_flax.train import train_and_evaluate
 
 

@@ -3,9 +3,11 @@
 import jax
 import numpy as np
 
-from mnist_flax import augment, devices, metrics, models, optimizers, population, run
-from mnist_flax.devices import on_mesh
-from mnist_flax.run import Recipe
+from mnist_flax.data.datasets import augment
+from mnist_flax.models.cnn import cnn
+from mnist_flax.training import devices, metrics, optimizers, population, run
+from mnist_flax.training.devices import on_mesh
+from mnist_flax.training.run import Recipe
 
 ADAM = optimizers.create_optimizer(
     'adam', 1e-3, 0.0, 'constant', warmup=0.0, clip_norm=0.0, num_steps=1
@@ -13,7 +15,7 @@ ADAM = optimizers.create_optimizer(
 
 
 def create_recipe(features, hidden_size, conv='xla', dtype='float32'):
-    model = models.create_model(features, hidden_size, 10, conv, dtype, 0.0, False)
+    model = cnn.create_model(features, hidden_size, 10, conv, dtype, 0.0, False)
     return Recipe(model, ADAM, augment=None, ema_decay=0.0)
 
 
@@ -70,7 +72,7 @@ def create_rich_recipe(**changes):
         'adamw', 3e-3, 5.0, 'onecycle', warmup=0.3, clip_norm=1.0, num_steps=20
     )
     fields = {
-        'model': models.create_model((4, 8), 16, 10, 'xla', 'float32', 0.4, True),
+        'model': cnn.create_model((4, 8), 16, 10, 'xla', 'float32', 0.4, True),
         'optimizer': optimizer,
         'augment': augment.create_augment(10.0, 0.1, 0.1, 2.0, 0.5, 0.3),
         'ema_decay': 0.9,

@@ -8,8 +8,8 @@ import tfds_directory
 from conftest import ROOT
 
 from configs import default
-from mnist_flax import workdirs
-from mnist_flax.devices import count_cores
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.training.devices import count_cores
 
 OUTPUTS = {
     'accuracy_plot.png',

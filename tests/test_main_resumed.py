@@ -11,7 +11,7 @@ import sys
 import pytest
 from conftest import ROOT
 
-from mnist_flax import checkpoints
+from mnist_flax.checkpointing import checkpoints
 
 
 def start(workdir, *arguments):

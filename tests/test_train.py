@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 from configs import accurate, default, fashion_mnist, fast
-from mnist_flax import devices, population
-from mnist_flax.checks import UserError
+from mnist_flax.training import devices, population
+from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
 
 

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 from configs import default
-from mnist_flax import devices
+from mnist_flax.training import devices
 from mnist_flax.train import train_and_evaluate
 
 

@@ -1,0 +1,1 @@
+"""Which ingredients of a recipe help."""

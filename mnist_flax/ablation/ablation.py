@@ -1,0 +1,252 @@
+"""The story of an ablation: variants of a recipe, their runs, and the comparison."""
+
+import json
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mnist_flax.ablation.ablation import report
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.common import tables
+from mnist_flax.reporting import figures, reports
+from mnist_flax.ablation.report import RECIPE, Cell
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.training.results import RunResult, count_parameters
+from mnist_flax.training.plan import Plan, make_plan, to_tree
+from mnist_flax.training.trainer import Trainer
+
+_CELLS, _CONFIGS = 'results.csv', 'configs.json'
+
+
+def ablate(
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    num_seeds: int,
+    names: Sequence[str] = (),
+) -> str:
+    """Trains each variant with the seeds 0, 1, ... and compares it with the recipe.
+
+    What an earlier call has trained is read from the workdir and not trained again.
+
+    Args:
+      config: Such as that of ``configs/ablation.py``.
+      workdir: Folder for the results.
+      num_seeds: Runs of each variant.
+      names: The variants that are wanted beside the recipe; all if empty.
+
+    Returns:
+      The contents of ``ablation.md``.
+
+    Raises:
+      UserError: The config or the workdir is not usable, or the workdir holds runs of
+        another config.
+    """
+    configs = make_configs(config)
+    for name in names:
+        require(
+            name in configs,
+            f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
+        )
+    path = workdirs.prepare(workdir)
+    with workdirs.lock(path):
+        wanted = [name for name in configs if not names or name in (RECIPE, *names)]
+        return _ablate(configs, path, num_seeds, wanted)
+
+
+def _ablate(
+    configs: dict[str, ml_collections.ConfigDict],
+    path: pathlib.Path,
+    num_seeds: int,
+    names: Sequence[str],
+) -> str:
+    trees = {name: to_tree(variant) for name, variant in configs.items()}
+    cells, known_trees = _read(path)
+    _check_same(path, trees, known_trees)
+    seeds = range(num_seeds)
+    # All are checked before the first is trained; the data are the same for all.
+    recipe = make_plan(configs[RECIPE], seeds=seeds)
+    done = {(cell.variant, cell.seed) for cell in cells}
+    plans = {}
+    for name in names:
+        try:
+            plan = make_plan(configs[name], recipe.dataset, seeds)
+        except UserError as error:
+            raise UserError(f'config.variants.{name}: {error}') from error
+        # The devices are divided as for all seeds, so that a run does not depend on which
+        # were missing.
+        missing = [planned for planned in plan.runs if (name, planned.seed) not in done]
+        if missing:
+            plans[name] = plan._replace(runs=missing)
+    progress = _Progress(
+        sum(name in names and seed in seeds for name, seed in done),
+        sum(len(plan.runs) for plan in plans.values()),
+    )
+    for name, plan in plans.items():
+        known_trees[name] = trees[name]
+        for group in Trainer(plan, show=False).train():
+            cells += [_to_cell(name, plan, result) for result in group]
+            # The configs first: a crash between the two then leaves no runs without one.
+            kept = {
+                _CONFIGS: tables.to_json(known_trees).encode(),
+                _CELLS: report.to_csv(cells).encode(),
+            }
+            workdirs.write(path, kept)
+            progress.report(cells[-len(group) :])
+    # With variants that an earlier call has trained: p-values are adjusted for all.
+    return _report(recipe, [*configs], [cell for cell in cells if cell.seed in seeds], path)
+
+
+def _report(
+    recipe: Plan, variants: Sequence[str], cells: Sequence[Cell], path: pathlib.Path
+) -> str:
+    found = {cell.variant for cell in cells}
+    comparisons = report.compare(
+        cells, [name for name in variants if name in found]
+    )
+    dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
+    epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'
+    table = (
+        f'{report.to_markdown(comparisons)}\n'
+        f'{len(dataset.train.labels):,} training images, {epochs}, '
+        f'{len(dataset.validation.labels):,} images held out; '
+        f'{reports.describe(reports.environment(recipe.mesh))}\n\n'
+        f'{report.EXPLANATION}\n'
+    )
+    title = f'{dataset.full_name}, {epochs}: the recipe with one change'
+    plot = report.plot(comparisons, title)
+    files = {'ablation.md': table.encode(), 'ablation.png': figures.to_png(plot)}
+    workdirs.write(path, files)
+    return table
+
+
+def make_configs(
+    config: ml_collections.ConfigDict,
+) -> dict[str, ml_collections.ConfigDict]:
+    """Makes the config of each variant.
+
+    Args:
+      config: ``recipe``, a config like ``configs/default.py``, and ``variants``, of which
+        each holds the fields of the recipe that it changes. Where it names another
+        ``constructor``, its subtree takes the place of the recipe's.
+
+    Returns:
+      Configs by variant, that of the recipe first.
+
+    Raises:
+      UserError: A variant changes a field that the recipe has not, or one that must be the
+        same for all; or the recipe holds nothing out.
+    """
+    for part in ('recipe', 'variants'):
+        require(
+            isinstance(config.get(part), ml_collections.ConfigDict),
+            f'config.{part} is missing; allowed: a ConfigDict, see configs/ablation.py',
+        )
+    recipe = config.recipe
+    validation = recipe.get('dataset', {}).get('validation')
+    require(
+        validation == 'holdout',
+        f'config.recipe.dataset.validation: found {validation!r}; allowed: '
+        "'holdout', since variants are compared on images that are not the test set",
+    )
+    require(
+        recipe.get('runs') == 1
+        and recipe.get('seed') == 0
+        and not any(recipe.get('sweep', {}).values()),
+        'config.recipe: found runs, a seed or a sweep; allowed: runs = 1, seed = 0 and no '
+        'sweep, as --seeds says which runs there are',
+    )
+    require(
+        RECIPE not in config.variants,
+        f'config.variants: found one called {RECIPE!r}; allowed: any other name',
+    )
+    configs = {RECIPE: recipe}
+    for name, changes in config.variants.items():
+        require(
+            isinstance(changes, ml_collections.ConfigDict)
+            and not {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'} & {*changes},
+            f'config.variants.{name}: found {changes}; allowed: fields of config.recipe, '
+            'but for dataset, runs, runs_at_once, seed and sweep',
+        )
+        configs[name] = recipe.copy_and_resolve_references().lock()
+        try:
+            for field, value in changes.items():
+                if isinstance(value, ml_collections.ConfigDict) and 'constructor' in value:
+                    configs[name][field] = value
+                else:
+                    configs[name].update({field: value})
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f'config.variants.{name}: found {changes.to_dict()} '
+                f'({str(error).splitlines()[0]}); allowed: fields of config.recipe'
+            ) from error
+    return configs
+
+
+def _read(path: pathlib.Path) -> tuple[list[Cell], dict[str, Any]]:
+    if not (path / _CELLS).exists():
+        return [], {}
+    try:
+        cells = report.from_csv((path / _CELLS).read_text(), str(path / _CELLS))
+        trees = json.loads((path / _CONFIGS).read_text())
+        # A crash can have left the config of a variant that has no run yet.
+        return cells, {cell.variant: trees[cell.variant] for cell in cells}
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(
+            f'--workdir: cannot read the earlier runs in {path} ({error}); allowed: a '
+            'folder whose files are as this program wrote them, or a new one'
+        ) from error
+
+
+def _check_same(
+    path: pathlib.Path, trees: dict[str, Any], known_trees: dict[str, Any]
+) -> None:
+    differing = [
+        f'{name}.{field}'
+        for name, known in known_trees.items()
+        for field in workdirs.find_differences(trees.get(name, known), known)
+    ]
+    require(
+        not differing,
+        f'--workdir: found in {path} runs of a config that differs in '
+        f'{", ".join(differing)}; allowed: the same settings, or another folder',
+    )
+
+
+def _to_cell(name: str, plan: Plan, result: RunResult) -> Cell:
+    numbers = result.numbers(plan.dataset.test.labels)
+    return Cell(
+        variant=name,
+        seed=result.plan.seed,
+        validation_accuracy=numbers['validation_accuracy'],
+        validation_loss=numbers['validation_loss'],
+        test_accuracy=numbers['test_accuracy'],
+        test_loss=numbers['test_loss'],
+        num_parameters=count_parameters(result),
+        seconds=result.train_seconds,
+    )
+
+
+class _Progress:
+    """Prints a line for runs that have ended, with the time left."""
+
+    def __init__(self, num_found: int, num_missing: int):
+        self._num_missing, self._num_done = num_missing, 0
+        self._start = time.perf_counter()
+        if num_found:
+            print(f'{num_found} runs were found, {num_missing} are missing', flush=True)
+
+    def report(self, group: Sequence[Cell]) -> None:
+        self._num_done += len(group)
+        elapsed = time.perf_counter() - self._start
+        left = elapsed / self._num_done * (self._num_missing - self._num_done)
+        accuracies = ', '.join(
+            f'seed {cell.seed} {cell.validation_accuracy:.2%}' for cell in group
+        )
+        print(
+            f'{self._num_done}/{self._num_missing}  {group[0].variant}: held-out accuracy '
+            f'{accuracies}; about {left / 60:.0f} min left',
+            flush=True,
+        )

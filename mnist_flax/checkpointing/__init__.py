@@ -1,0 +1,1 @@
+"""Checkpoints, and the folders that runs work in."""

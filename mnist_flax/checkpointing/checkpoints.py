@@ -1,0 +1,304 @@
+"""Orbax checkpoints with checksums: saved in the background, the newest sound one read."""
+
+import dataclasses
+import hashlib
+import math
+import os
+import pathlib
+import re
+import shutil
+import sys
+from collections.abc import Mapping
+from concurrent import futures
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.files import ask_for_room, write_atomically
+
+# In the form of `sha256sum`.
+_SUMS = 'SHA256SUMS'
+
+# Of the arrays of a checkpoint in memory: a few bytes of compressed zeros can be terabytes.
+_MOST_BYTES = 8 * 2**30
+
+# Of several hosts the first one works on files; the others have nothing to wait for.
+_FIRST_HOST = ocp.options.MultiprocessingOptions(
+    primary_host=0, active_processes={0}, barrier_sync_key_prefix='mnist_flax'
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """The fields of ``config.checkpoint``."""
+
+    every: int  # epochs
+    keep: int  # checkpoints of each group of runs
+    resume: bool
+    allow_changes: bool
+
+    def __post_init__(self) -> None:
+        require(
+            self.every >= 0,
+            f'config.checkpoint.every: found {self.every}; allowed: 0 or more epochs',
+        )
+        require(
+            self.keep >= 2,
+            f'config.checkpoint.keep: found {self.keep}; allowed: 2 or more, so that one '
+            'may be damaged',
+        )
+
+
+class Checkpoint(NamedTuple):
+    """What was saved: arrays and plain values, by name."""
+
+    path: pathlib.Path
+    arrays: dict[str, np.ndarray]
+    about: dict[str, Any]
+
+
+class Series:
+    """Saves checkpoints into a folder, each named by its step, and keeps the last ones."""
+
+    def __init__(self, folder: pathlib.Path, keep: int):
+        self._folder = folder
+        self._keep = keep
+        # One thread, so that checkpoints are complete in order.
+        self._thread = futures.ThreadPoolExecutor(max_workers=1)
+        self._saving: futures.Future[None] | None = None
+
+    def save(
+        self, step: int, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+    ) -> pathlib.Path:
+        """Begins to write a checkpoint, after waiting for the one before.
+
+        Args:
+          step: Steps done; more than in any checkpoint of the folder.
+          arrays: By name; they must not change until it is written.
+          about: Plain values by name, which must not change either.
+
+        Returns:
+          The folder of the checkpoint.
+
+        Raises:
+          UserError: The one before cannot be written.
+        """
+        self.wait()
+        path = self._folder / str(step)
+        self._saving = self._thread.submit(self._save, path, arrays, about)
+        return path
+
+    def wait(self) -> None:
+        """Waits until the last checkpoint is written.
+
+        Raises:
+          UserError: It cannot be written.
+        """
+        if self._saving is not None:
+            self._saving.result()
+
+    def close(self) -> None:
+        """Waits likewise, and ends the thread."""
+        with self._thread:
+            self.wait()
+
+    def _save(self, path, arrays, about):
+        write(path, arrays, about)
+        for step in _list_steps(self._folder)[self._keep :]:
+            old = self._folder / str(step)
+            # Under another name first: what is half deleted would look damaged.
+            gone = old.rename(_beside(old, 'old'))
+            shutil.rmtree(gone, ignore_errors=True)
+
+
+def write(
+    path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
+) -> None:
+    """Writes a checkpoint, in place of the one that is there.
+
+    It appears under its name when it is complete.
+
+    Args:
+      path: Its folder.
+      arrays: By name.
+      about: Plain values by name.
+
+    Raises:
+      UserError: It cannot be written; what was there before is intact.
+    """
+    new, old = _beside(path, 'new'), _beside(path, 'old')
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if old.exists() and not path.exists():
+            old.rename(path)  # a process was killed between the two renames below
+        # What is left of killed processes, Orbax's own names included.
+        for left in (*path.parent.glob('.*.new*'), *path.parent.glob('.*.old')):
+            shutil.rmtree(left)
+        # Before Orbax meets a full disk: of the threads that it leaves at work then, some
+        # make files again in the folder that was removed, and some print tracebacks.
+        ask_for_room(path.parent, sum(array.nbytes for array in arrays.values()))
+        with _open() as checkpointer:
+            checkpointer.save(
+                new,
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardSave(dict(arrays)),
+                    about=ocp.args.JsonSave(dict(about)),
+                ),
+            )
+        lines = [f'{_digest(new / name)}  {name}\n' for name in _list_files(new)]
+        write_atomically({new / _SUMS: ''.join(lines).encode()})
+        if path.exists():
+            path.rename(old)
+        new.rename(path)
+        shutil.rmtree(old, ignore_errors=True)
+    except Exception as error:  # Orbax and TensorStore have many types
+        # A full disk has need of the room.
+        for left in path.parent.glob(f'.{path.name}.new*'):
+            shutil.rmtree(left, ignore_errors=True)
+        raise UserError(
+            f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); allowed: '
+            'a disk with room where files can be made; what was there is whole'
+        ) from error
+
+
+def restore(folder: pathlib.Path) -> Checkpoint | None:
+    """Reads the newest sound checkpoint of a folder, and puts damaged newer ones aside.
+
+    Args:
+      folder: Where a `Series` was saved; it need not exist.
+
+    Returns:
+      The checkpoint; None if there is none.
+
+    Raises:
+      UserError: All are damaged; they are left as they are.
+    """
+    damaged = {}
+    for step in _list_steps(folder):
+        path = folder / str(step)
+        try:
+            checkpoint = read(path)
+        except UserError as error:
+            damaged[path] = str(error)
+            continue
+        for unsound, reason in damaged.items():
+            _put_aside(unsound, reason)
+        return checkpoint
+    require(
+        not damaged,
+        f'--workdir: none of the checkpoints in {folder} is sound '
+        f'({"; ".join(damaged.values())}); allowed: a copy of them that is, or '
+        '--config.checkpoint.resume=false to start afresh, which keeps them',
+    )
+    return None
+
+
+def read(path: pathlib.Path) -> Checkpoint:
+    """Reads a checkpoint from its folder, after comparing all files with their checksums.
+
+    Nothing in it is executed, so that a stranger's is safe to read.
+
+    Raises:
+      UserError: There is none, it is damaged, or it is larger than any of ours.
+    """
+    _verify(path)
+    try:
+        described = ocp.StandardCheckpointHandler().metadata(path.absolute() / 'arrays')
+        size = sum(
+            math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
+            for leaf in jax.tree.leaves(described.tree)
+        )
+        if size > _MOST_BYTES:
+            raise ValueError(f'arrays of {size:,} bytes')
+        with _open() as checkpointer:
+            items = checkpointer.restore(
+                path.absolute(),
+                args=ocp.args.Composite(
+                    arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
+                ),
+            )
+        return Checkpoint(path, dict(items.arrays), dict(items.about))
+    except Exception as error:
+        raise UserError(f'checkpoint {path} cannot be read ({_reason(error)})') from error
+
+
+def _verify(path: pathlib.Path) -> None:
+    # Before Orbax sees the files: of a damaged checkpoint TensorStore's threads print
+    # tracebacks, and flipped bits of some files go unnoticed.
+    try:
+        names = _list_files(path)
+        # Before any is opened: to read a stranger's pipe would be to wait for ever.
+        if not (path / _SUMS).is_file():
+            raise ValueError(f'no file {_SUMS}')
+        size = sum((path / name).stat().st_size for name in [*names, _SUMS])
+        if size > _MOST_BYTES:
+            raise ValueError(f'files of {size:,} bytes')
+        lines = (path / _SUMS).read_text().splitlines()
+        sums = {name: digest for digest, name in (line.split(maxsplit=1) for line in lines)}
+        found = {name: _digest(path / name) for name in names}
+    except (OSError, ValueError) as error:
+        raise UserError(f'checkpoint {path} is damaged ({_reason(error)})') from error
+    for name in sorted({*sums, *found}):
+        require(name in found, f'checkpoint {path} is damaged (no file {name})')
+        require(
+            sums.get(name) == found[name],
+            f'checkpoint {path} is damaged (found {name} with sha256 {found[name]:.8}..., '
+            f'allowed: {sums.get(name, "none"):.8}...)',
+        )
+
+
+def _put_aside(path: pathlib.Path, reason: str) -> None:
+    aside = path.with_name(f'{path.name}.damaged')
+    try:
+        shutil.rmtree(aside, ignore_errors=True)
+        path.rename(aside)
+    except OSError as error:
+        raise UserError(f'{reason}, and cannot be renamed ({_reason(error)})') from error
+    print(
+        f'warning: {reason}; renamed to {aside.name}, and the one before is used',
+        file=sys.stderr,
+        flush=True,
+    )
+
+
+def _open() -> ocp.Checkpointer:
+    options = ocp.CompositeOptions(multiprocessing_options=_FIRST_HOST)
+    handler = ocp.CompositeCheckpointHandler(composite_options=options)
+    return ocp.Checkpointer(handler, multiprocessing_options=_FIRST_HOST)
+
+
+def _beside(path: pathlib.Path, suffix: str) -> pathlib.Path:
+    return path.with_name(f'.{path.name}.{suffix}')
+
+
+def _list_steps(folder: pathlib.Path) -> list[int]:
+    """Lists the steps of the checkpoints in a folder, the newest first."""
+    if not folder.is_dir():
+        return []
+    names = [path.name for path in folder.iterdir() if path.is_dir()]
+    steps = [int(name) for name in names if re.fullmatch('0|[1-9][0-9]*', name)]
+    return sorted(steps, reverse=True)
+
+
+def _list_files(path: pathlib.Path) -> list[str]:
+    # Not those that a file browser or a network drive may have added.
+    files = (file for file in path.rglob('*') if file.is_file() and file.name[0] != '.')
+    names = (file.relative_to(path).as_posix() for file in files)
+    return sorted(name for name in names if name != _SUMS)
+
+
+def _digest(path: pathlib.Path) -> str:
+    with path.open('rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()
+
+
+def _reason(error: Exception) -> str:
+    # TensorStore puts the system's reason behind several lines of its own paths.
+    if code := re.search(r"os_error_code='(\d+)'", str(error)):
+        return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).strip().split('\n')[0][:200] or type(error).__name__

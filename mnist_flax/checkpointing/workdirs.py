@@ -1,0 +1,226 @@
+"""A workdir: one process works in it, and an earlier run there is continued or kept."""
+
+import contextlib
+import fcntl
+import json
+import os
+import pathlib
+import tempfile
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.files import write_atomically
+from mnist_flax.training.plan import Plan
+
+CHECKPOINTS, MODEL = 'checkpoints', 'model'
+
+# All that a run can leave.
+_FILES = (
+    CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
+    'history.csv', 'metrics.json', 'metrics.txt', 'runs.csv', 'runs.md',
+    'sample_predictions.png',
+)  # fmt: skip
+
+# What says where and how a run is computed and kept, not what it is.
+_MAY_DIFFER = ('num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint')
+
+# What says which runs there are and how their steps are counted.
+_MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
+
+_ELSEWHERE = (
+    'another --workdir, or --config.checkpoint.resume=false to start afresh, which keeps '
+    'the run that is there in a folder beside'
+)
+
+
+def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
+    """Makes the folder and sees that files can be written to it.
+
+    Args:
+      workdir: The folder.
+      flag: What the user calls it, for messages.
+
+    Raises:
+      UserError: They cannot.
+    """
+    try:
+        path = pathlib.Path(workdir).expanduser().absolute()
+        path.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except (OSError, RuntimeError, ValueError) as error:  # no such user; a zero in it
+        raise _not_writable(flag, workdir, error) from error
+    return path
+
+
+@contextlib.contextmanager
+def lock(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps other processes from working in the folder; the system frees it with this one.
+
+    Raises:
+      UserError: Another process is at work there, or the folder cannot be locked.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            # Not through a link, which in a stranger's folder can lead anywhere.
+            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
+            file = os.open(folder / '.lock', flags, 0o666)
+            stack.callback(os.close, file)
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f'--workdir: another process is at work in {folder}; allowed: another '
+                'folder, or to wait until it has ended'
+            ) from error
+        except OSError as error:
+            raise _not_writable('--workdir', f'{folder}/.lock', error) from error
+        yield
+
+
+def write(
+    folder: pathlib.Path, files: Mapping[str, bytes], flag: str = '--workdir'
+) -> None:
+    """Writes files by name into the folder; none appears before all are complete.
+
+    Args:
+      folder: Where to.
+      files: Their contents.
+      flag: What the user calls the folder, for messages.
+
+    Raises:
+      UserError: A file cannot be written.
+    """
+    try:
+        write_atomically({folder / name: content for name, content in files.items()})
+    except OSError as error:
+        raise _not_writable(flag, str(folder), error) from error
+
+
+def begin(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
+    """Sees to it that an earlier run in a workdir is not lost.
+
+    Args:
+      folder: The workdir.
+      config: The settings, as plain values.
+      resume: Whether to go on with the run that is there; else it is put aside.
+
+    Raises:
+      UserError: It has other settings, and left no checkpoints that could be gone on with.
+    """
+    report = folder / 'config.json'
+    if not resume:
+        _put_aside(folder)
+    elif report.exists() and not any(folder.glob(f'{CHECKPOINTS}/runs_*')):
+        try:
+            theirs = json.loads(report.read_text())
+        except (OSError, ValueError):
+            return  # no report of ours
+        differing = find_differences(config, theirs)
+        require(
+            not differing,
+            f'--workdir: found in {folder} the report of a run with other settings '
+            f'({_list(differing)}); allowed: the same, or {_ELSEWHERE}',
+        )
+
+
+def find_changes(
+    checkpoint: pathlib.Path, ours: dict[str, Any], theirs: dict[str, Any], plan: Plan
+) -> list[str]:
+    """Finds with which other settings a run goes on.
+
+    Args:
+      checkpoint: Where it goes on from.
+      ours: The settings as plain values.
+      theirs: Those of the checkpoint.
+      plan: The runs that ours ask for.
+
+    Returns:
+      The changes; they are allowed.
+
+    Raises:
+      UserError: The settings differ, and ``config.checkpoint`` does not allow that, or it
+        would be another run.
+    """
+    differing = find_differences(ours, theirs)
+    if not plan.recipe.optimizer.depends_on_length:
+        differing.pop('num_epochs', None)
+    fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
+    if plan.checkpoint.allow_changes:
+        require(
+            not fixed,
+            f'config.checkpoint.allow_changes: found other values of {", ".join(fixed)} '
+            f'than in {checkpoint}; allowed: the same, or {_ELSEWHERE}',
+        )
+        return [f'{name} from {old} to {new}' for name, (new, old) in differing.items()]
+    why = ''
+    if [*differing] == ['num_epochs']:
+        optimizer = plan.settings.optimizer
+        why = (
+            f': its learning rate (schedule {optimizer.schedule!r}, warmup '
+            f'{optimizer.warmup}) depends on the length, and that of a longer run would '
+            'have been another from the start'
+        )
+    or_change = (
+        ', or --config.checkpoint.allow_changes=true to go on from it with the new ones'
+    )
+    require(
+        not differing,
+        f'--workdir: found in {checkpoint} a run with other settings '
+        f'({_list(differing)}{why}); allowed: the same, {_ELSEWHERE}'
+        f'{"" if fixed else or_change}',
+    )
+    return []
+
+
+def find_differences(ours: Any, theirs: Any, path: str = '') -> dict[str, tuple[Any, Any]]:
+    """Finds where two configs would give different runs.
+
+    Args:
+      ours: A tree of plain values.
+      theirs: Another.
+      path: Where they belong in a larger one.
+
+    Returns:
+      Our value and theirs, by field.
+    """
+    if path in _MAY_DIFFER or ours == theirs:
+        return {}
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return {path: (ours, theirs)}
+    return {
+        field: values
+        for key in sorted({*ours, *theirs})
+        for field, values in find_differences(
+            ours.get(key), theirs.get(key), f'{path}.{key}' if path else key
+        ).items()
+    }
+
+
+def _list(differing: dict[str, tuple[Any, Any]]) -> str:
+    return ', '.join(f'{name} {old}, here {new}' for name, (new, old) in differing.items())
+
+
+def _put_aside(folder: pathlib.Path) -> None:
+    found = [folder / name for name in _FILES if (folder / name).exists()]
+    if not found:
+        return
+    number = 1
+    while (folder / f'earlier_{number}').exists():
+        number += 1
+    aside = folder / f'earlier_{number}'
+    try:
+        aside.mkdir()
+        for path in found:
+            path.rename(aside / path.name)
+    except OSError as error:
+        raise _not_writable('--workdir', str(folder), error) from error
+    print(f'the earlier run was moved to {aside}', flush=True)
+
+
+def _not_writable(flag: str, folder: str, error: Exception) -> UserError:
+    reason = error.strerror if isinstance(error, OSError) else error
+    return UserError(
+        f'{flag}: cannot write to {folder!r} ({reason}); allowed: a folder '
+        'where files can be made'
+    )

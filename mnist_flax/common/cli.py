@@ -1,0 +1,225 @@
+"""Runs a command of this project so that a user's mistake ends in one line."""
+
+import contextlib
+import functools
+import os
+import pathlib
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any, NoReturn
+
+import ml_collections
+import platformdirs
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from mnist_flax.common.errors import UserError
+from mnist_flax.common.interrupts import Interrupted
+
+_ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
+flags.disclaim_key_flags()  # so that --help counts --config among the command's own flags
+
+
+def define_config(default: str) -> None:
+    """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
+    _import_from_here()
+    # A default makes ml_collections parse the command line already here.
+    with _flag_errors_in_one_line(default):
+        config_flags.DEFINE_config_file(
+            'config',
+            default,
+            'Python file with the settings. Each of its fields can be set on the command '
+            'line too, such as --config.num_epochs=3 or '
+            '--config.optimizer.learning_rate=3e-4; the file lists them, each with its '
+            'meaning.',
+            lock_config=True,
+        )
+
+
+def define_hosts() -> None:
+    """Defines the flags with which several processes join in one run."""
+    flags.DEFINE_bool(
+        'distributed',
+        False,
+        'Join the other processes of this job, which the cluster describes (Slurm, Open '
+        'MPI, Kubernetes, TPU pods). Start the same command in each process.',
+    )
+    flags.DEFINE_string(
+        'coordinator_address',
+        None,
+        'Join --num_processes processes, without a cluster that describes them: host:port '
+        'of process 0, the same in each. Needs --process_id too.',
+    )
+    flags.DEFINE_integer(
+        'num_processes', None, 'How many processes join in the run.', lower_bound=1
+    )
+    flags.DEFINE_integer(
+        'process_id', None, 'Number of this process, counted from 0.', lower_bound=0
+    )
+
+
+def define_network() -> None:
+    """Defines the flags that say which trained network to take."""
+    flags.DEFINE_string(
+        'workdir',
+        '',
+        'Folder of a finished run, such as outputs. If empty, the networks that come with '
+        'the project, trained for the handwriting of strangers (configs/robust.py).',
+    )
+    flags.DEFINE_string(
+        'constructor',
+        '',
+        "The function that makes the run's network, as in config.model.constructor, if it "
+        'is one of your own.',
+    )
+
+
+def run(main: Callable[..., object], arguments: str = '') -> None:
+    """Parses the flags, calls ``main`` and exits.
+
+    With ``arguments``, such as 'IMAGE', one or more must follow the flags, and ``main``
+    gets their list.
+
+    The exit status is 0; 1 after a `UserError` or an `OSError`; 2 for flags or a config
+    file that cannot be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after
+    SIGTERM.
+    """
+    # Programs that were compiled once, by any run, are loaded: a second start takes 4 s on
+    # 2 cores, not 15. Set here because JAX reads the environment when it is imported.
+    cache = platformdirs.user_cache_path('mnist_flax') / 'compiled'
+    for setting, value in (
+        ('JAX_COMPILATION_CACHE_DIR', str(cache)),
+        ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
+    ):
+        os.environ.setdefault(setting, value)
+    # What Orbax raises it logs too, with tracebacks; TensorStore's threads print more.
+    logging.get_absl_logger().addFilter(
+        lambda line: 'orbax' not in line.pathname or not line.exc_info
+    )
+    sys.unraisablehook = _show_unraisable
+    # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
+    for number in _ENDS:
+        signal.signal(number, _exit_at_once)
+    _import_from_here()
+    try:
+        app.run(
+            (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
+            flags_parser=functools.partial(_parse_flags, arguments=arguments),
+        )
+    except Interrupted as error:
+        number = error.signal_number
+        _fail(f'{_ENDS[number]}; {error}', 128 + number)
+    except (UserError, OSError) as error:  # such as a standard output on a full disk
+        _fail(str(error), 1)
+
+
+def _import_from_here() -> None:
+    # Configs import one another as `configs.default`, from the repository's root, and a
+    # checkpoint's network may be `configs.mlp.MLP`; that folder is on the path of `python
+    # -m`, but not of `python scripts/ablate.py`.
+    with contextlib.suppress(OSError):
+        here = os.getcwd()
+        if here not in sys.path:
+            sys.path.append(here)
+
+
+def _parse_flags(argv: list[str], arguments: str) -> list[str]:
+    has_config = 'config' in flags.FLAGS
+    with _flag_errors_in_one_line(flags.FLAGS['config'].default if has_config else None):
+        argv = flags.FLAGS(argv)
+        positional = argv[1:]
+        if arguments and not positional:
+            raise flags.Error(f'{arguments}: missing; allowed: one or more; see --help')
+        if positional and not arguments:
+            raise flags.Error(
+                f'unexpected argument {positional[0]!r}; allowed: flags, such as '
+                '--config.seed=1 or --help'
+            )
+        config = flags.FLAGS.config if has_config else None
+        if has_config and not isinstance(config, ml_collections.ConfigDict):
+            raise TypeError(f'get_config() returned {type(config).__name__}, no ConfigDict')
+    if 'distributed' in flags.FLAGS:
+        _check_hosts(flags.FLAGS)
+    if not flags.FLAGS['verbosity'].present:
+        logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
+    return argv
+
+
+def _check_hosts(values: flags.FlagValues) -> None:
+    names = ('coordinator_address', 'num_processes', 'process_id')
+    missing = [f'--{name}' for name in names if values[name].value is None]
+    if missing and len(missing) < len(names):
+        wanted = ', '.join(f'--{name}' for name in names)
+        _fail(f'{" and ".join(missing)}: missing; allowed: all of {wanted}', 2)
+    if not missing and values.process_id >= values.num_processes:
+        _fail(
+            f'--process_id: found {values.process_id}; allowed: 0 to '
+            f'{values.num_processes - 1}, as --num_processes={values.num_processes}',
+            2,
+        )
+
+
+@contextlib.contextmanager
+def _flag_errors_in_one_line(default_config: Any) -> Iterator[None]:
+    try:
+        yield
+    except flags.Error as error:
+        # ml_collections puts the traceback of a config file's ValueError in the message.
+        message = str(error)
+        _fail(message.splitlines()[-1] if 'Traceback' in message else message, 2)
+    except Exception as error:  # a config file is code: it can raise anything
+        path = _config_path(default_config)
+        if not pathlib.Path(path).is_file():
+            _fail(f'--config: found {path!r}, which is no file; allowed: a config file', 2)
+        _fail(_explain_config_error(path, error), 2)
+
+
+def _config_path(default: str) -> str:
+    path = default
+    for argument, following in zip(sys.argv, [*sys.argv[1:], ''], strict=True):
+        name, equals, value = argument.partition('=')
+        if name in ('--config', '-config'):
+            path = value if equals else following
+    return path
+
+
+def _explain_config_error(path: str, error: Exception) -> str:
+    if isinstance(error, SyntaxError):
+        return f'{path}, line {error.lineno}: {error.msg}'
+    for frame in reversed(traceback.extract_tb(error.__traceback__)):
+        if pathlib.Path(frame.filename).absolute() == pathlib.Path(path).absolute():
+            return f'{path}, line {frame.lineno}: {type(error).__name__}: {error}'
+    cause = error.args[0] if error.args else None
+    if isinstance(error, AttributeError) and isinstance(cause, KeyError):
+        # ml_collections wraps "'sed'\nDid you mean "seed" instead of "sed"?" in both.
+        return f'config has no field {cause.args[0]}; see the fields in {path}'
+    return f'--config: {error}; see the fields in {path}'
+
+
+def _show_unraisable(unraisable: Any) -> None:
+    if str(unraisable.exc_value) != 'Event loop is closed':
+        sys.__unraisablehook__(unraisable)
+
+
+def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
+    # On a terminal the line of the progress bar is ended first. Not by print, which
+    # cannot be entered again if it is what was interrupted.
+    start = '\n' if sys.stderr.isatty() else ''
+    message = f'{start}error: {_ENDS[signal_number]}; files already written are whole\n'
+    with contextlib.suppress(OSError):
+        os.write(2, message.encode())
+    # An ordinary exit would wait for, or crash in, whatever XLA's threads are doing.
+    os._exit(128 + signal_number)
+
+
+def _fail(message: str, status: int) -> NoReturn:
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    print(f'error: {" ".join(message.split())}', file=sys.stderr, flush=True)
+    # An ordinary exit would wait for other hosts, which wait for this one, and have the
+    # threads of TensorStore print tracebacks.
+    os._exit(status)

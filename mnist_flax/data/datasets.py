@@ -1,0 +1,301 @@
+"""TFDS data sets as uint8 arrays in memory, read without TensorFlow."""
+
+import dataclasses
+import difflib
+import pathlib
+from typing import TYPE_CHECKING, Literal, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, UInt8
+
+from mnist_flax.recognition import drawing
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.data.shards import Examples, read_shard, verify
+
+if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+
+IMAGE_SHAPE = (28, 28, 1)
+
+# TFDS's own `mnist/3.0.1`, prepared as array_record, with its checksums.
+EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds_data'
+
+
+@dataclasses.dataclass(frozen=True)
+class Dataset:
+    """What a run trains on, is validated on after each epoch, and is tested on."""
+
+    full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
+    train: Examples
+    validation: Examples
+    test: Examples
+    class_names: tuple[str, ...]
+
+
+class Fields(NamedTuple):
+    """What a user calls the settings that a data set is found by, for messages."""
+
+    name: str
+    data_dir: str
+    split: str
+
+
+class Split(NamedTuple):
+    """Examples of a data set."""
+
+    full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
+    examples: Examples
+    class_names: tuple[str, ...]
+
+
+def normalize(
+    images: UInt8[Array, '*batch 28 28 1'],
+) -> Float[Array, '*batch 28 28 1']:
+    """Maps pixels from 0..255 to [0, 1]."""
+    return images.astype(jnp.float32) / 255.0
+
+
+def load(
+    name: str,
+    data_dir: str,
+    train_split: str,
+    test_split: str,
+    validation: Literal['test', 'holdout'],
+    holdout_size: int,
+    drawn: int = 0,
+) -> Dataset:
+    """Loads a TFDS image-classification data set of 28x28x1 images.
+
+    Args:
+      name: TFDS name, with a config or version if wanted: ``'mnist'``,
+        ``'emnist/digits'``, ``'mnist:3.0.1'``.
+      data_dir: TFDS directory that holds it as array_record; ``''`` is the embedded
+        copy of MNIST, or TFDS's default directory for any other name.
+      train_split: Split to train on, in TFDS's syntax, such as ``'train[:2000]'``.
+      test_split: Split to test on.
+      validation: ``'test'`` validates on the test split. ``'holdout'`` takes the last
+        ``holdout_size`` examples out of the training split instead; TFDS stores
+        examples in a hashed order, so they are a random sample, and the same one on
+        every machine.
+      holdout_size: Number of examples held out; unused with ``'test'``.
+      drawn: Number of digits from `drawing.draw_examples` to train on as well.
+
+    Returns:
+      The splits as arrays.
+
+    Raises:
+      UserError: The data set, its version or a split is absent, it is of another kind,
+        or one of its files is damaged.
+    """
+    fields = Fields('config.dataset.name', 'config.dataset.data_dir', '')
+    (_, train, _), (full_name, test, class_names) = (
+        load_split(name, data_dir, split, fields._replace(split=f'config.dataset.{role}'))
+        for role, split in (('train_split', train_split), ('test_split', test_split))
+    )
+    held_out = test
+    if validation == 'holdout':
+        available = len(train.labels)
+        require(
+            1 <= holdout_size < available,
+            f'config.dataset.holdout_size: found {holdout_size}; allowed: 1 to '
+            f'{available - 1}, so that some of the {available} examples of '
+            f'{train_split!r} are left to train on',
+        )
+        held_out = train.slice(-holdout_size, None)
+        train = train.slice(None, -holdout_size)
+    if drawn:
+        train = _add_drawn(train, drawn, class_names)
+    return Dataset(full_name, train, held_out, test, class_names)
+
+
+def _add_drawn(train: Examples, number: int, class_names: tuple[str, ...]) -> Examples:
+    require(
+        1 <= number <= len(train.labels),
+        f'config.dataset.drawn: found {number}; allowed: 0 to {len(train.labels)}, the '
+        'number of the training examples',
+    )
+    require(
+        class_names == tuple(map(str, range(10))),
+        f'config.dataset.drawn: found {number} with the classes {", ".join(class_names)}; '
+        'allowed: 0, but for data sets of the digits 0 to 9',
+    )
+    drawn = drawing.draw_examples(number)
+    return Examples(
+        np.concatenate([train.images, drawn.images]),
+        np.concatenate([train.labels, drawn.labels]),
+    )
+
+
+def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
+    """Loads examples of a TFDS image-classification data set of 28x28x1 images.
+
+    Args:
+      name: As in `load`, as is ``data_dir``.
+      data_dir: See there.
+      split: In TFDS's syntax, such as ``'test'`` or ``'train[:2000]'``.
+      fields: What the user calls these three.
+
+    Raises:
+      UserError: As in `load`.
+    """
+    root = _find_root(name, data_dir, fields)
+    builder = _find_builder(name, root, fields)
+    label = _check_features(builder, fields)
+    checksums = _read_checksums(root)
+    for path in pathlib.Path(builder.data_path).glob('*.json'):
+        verify(path, checksums.get(path))
+    examples = _read_split(builder, checksums, split, fields)
+    least, most = int(examples.labels.min()), int(examples.labels.max())
+    require(
+        least >= 0 and most < label.num_classes,
+        f'{fields.name}: {name!r} has labels from {least} to {most}; allowed: '
+        f'0 to {label.num_classes - 1}',
+    )
+    class_names = tuple(label.int2str(i) for i in range(label.num_classes))
+    return Split(builder.info.full_name, examples, class_names)
+
+
+def _find_root(name: str, data_dir: str, fields: Fields) -> pathlib.Path:
+    # TFDS is imported in functions: it takes 0.5 s that `--help` should not wait for.
+    from tensorflow_datasets.core import constants
+
+    if data_dir:
+        root = pathlib.Path(data_dir).expanduser().absolute()
+        require(
+            root.is_dir(),
+            f'{fields.data_dir}: found {data_dir!r}, which is no directory; '
+            "allowed: a TFDS directory, or '' for the embedded MNIST",
+        )
+        return root
+    if name.split(':')[0] == 'mnist':
+        return EMBEDDED_DIR
+    return pathlib.Path(constants.DATA_DIR)
+
+
+def _find_builder(
+    name: str, root: pathlib.Path, fields: Fields
+) -> 'tfds.core.DatasetBuilder':
+    from tensorflow_datasets.core import read_only_builder, registered
+
+    try:
+        builder = read_only_builder.builder_from_files(name, data_dir=root)
+    except registered.DatasetNotFoundError as error:
+        raise UserError(_explain_absence(name, root, fields)) from error
+    except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
+        raise UserError(
+            f'{fields.name}: the TFDS description of {name!r} in {root} cannot be read '
+            f'({_first_line(error)})'
+        ) from error
+    file_format = builder.info.file_format
+    require(
+        file_format is not None and file_format.value == 'array_record',
+        f'{fields.name}: {builder.data_path} holds {name!r} as '
+        f'{file_format.value if file_format else "an unknown format"}; allowed: '
+        f'array_record, as made by {_prepare_command(name, root)}',
+    )
+    return builder
+
+
+def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:
+    import tensorflow_datasets as tfds
+
+    if root == EMBEDDED_DIR:
+        return (
+            f'{fields.name}: found {name!r}; allowed: the embedded version '
+            f"'mnist:3.0.1', or another with {fields.data_dir}"
+        )
+    try:
+        builder = tfds.builder(name, data_dir=root)
+    except Exception:  # an unknown name, config or version, or one that cannot be parsed
+        known = tfds.list_builders(with_community_datasets=False)
+        close = difflib.get_close_matches(name, known, n=1)
+        return f'{fields.name}: found {name!r}, which is not in {root}; allowed: ' + (
+            f'a data set that TFDS knows, such as {close[0]!r}'
+            if close
+            else 'the name of a data set that TFDS knows, and its version if you give one'
+        )
+    megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
+    return (
+        f'{fields.name}: {name!r} is not in {root}; {_prepare_command(name, root)} '
+        f'would download {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
+        f"'.[tensorflow]'); or set {fields.data_dir} to a directory that holds it"
+    )
+
+
+def _prepare_command(name: str, root: pathlib.Path) -> str:
+    # Not `tfds build`, which needs Apache Beam too.
+    options = f"{name!r}, data_dir={str(root)!r}, file_format='array_record'"
+    code = f'import tensorflow_datasets as t; t.builder({options}).download_and_prepare()'
+    return f'`python -c "{code}"`'
+
+
+def _check_features(
+    builder: 'tfds.core.DatasetBuilder', fields: Fields
+) -> 'tfds.features.ClassLabel':
+    import tensorflow_datasets as tfds
+
+    features = dict(builder.info.features.items())
+    image, label = features.get('image'), features.get('label')
+    if not (
+        isinstance(image, tfds.features.Image)
+        and isinstance(label, tfds.features.ClassLabel)
+    ):
+        raise UserError(
+            f'{fields.name}: {builder.name!r} has the features '
+            f'{", ".join(sorted(features))}; allowed: image classification, with an '
+            "'image' and a class 'label'"
+        )
+    require(
+        image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
+        f'{fields.name}: {builder.name!r} has {np.dtype(image.np_dtype)} images of '
+        f'shape {image.shape}; allowed: uint8 images of shape {IMAGE_SHAPE}',
+    )
+    return label
+
+
+def _read_split(
+    builder: 'tfds.core.DatasetBuilder',
+    checksums: dict[pathlib.Path, str],
+    split: str,
+    fields: Fields,
+) -> Examples:
+    splits = builder.info.splits
+    sizes = ', '.join(f'{name} ({info.num_examples})' for name, info in splits.items())
+    try:
+        pieces = splits[split].file_instructions
+        require(bool(pieces), 'it selects no example')
+    except Exception as error:  # TFDS has several types for a split it cannot resolve
+        raise UserError(
+            f'{fields.split}: found {split!r}; allowed: the splits {sizes} and '
+            f'their slices ({_first_line(error)})'
+        ) from error
+    parts = []
+    for piece in pieces:
+        path = pathlib.Path(piece.filename)
+        shard = read_shard(
+            path, piece.examples_in_shard, builder.info.features, checksums.get(path)
+        )
+        parts.append(shard.slice(piece.skip, piece.skip + piece.take))
+    return Examples(
+        np.concatenate([part.images for part in parts]),
+        np.concatenate([part.labels for part in parts]),
+    )
+
+
+def _read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
+    """Reads ``SHA256SUMS``, in the form of `sha256sum`, if the directory has one."""
+    listing = root / 'SHA256SUMS'
+    if not listing.is_file():
+        return {}
+    try:
+        rows = [line.split(maxsplit=1) for line in listing.read_text().splitlines() if line]
+        return {root / name.removeprefix('*'): digest for digest, name in rows}
+    except ValueError as error:
+        raise UserError(
+            f'{listing}: found a line that is not a checksum and a file name'
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split('\n')[0] or type(error).__name__

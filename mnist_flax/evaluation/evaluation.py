@@ -1,0 +1,235 @@
+"""What a finished run is worth: on its test set, on worse images, on what is no digit."""
+
+from typing import Any, NamedTuple
+
+import jax
+import ml_collections
+import numpy as np
+from jaxtyping import Array, Float
+
+from mnist_flax.data.datasets import datasets
+from mnist_flax.evaluation.evaluation import scores
+from mnist_flax.training import metrics
+from mnist_flax.common.errors import UserError, construct, require
+from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from mnist_flax.recognition.recognizer import Recognizer
+from mnist_flax.data.shards import Examples
+
+_FLAGS = datasets.Fields('--dataset', '--data_dir', '--split')
+_OOD_FLAGS = datasets.Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
+
+# Of the randomness of the corruptions, which is the same for all networks.
+_SEED = 0
+
+
+class Evaluation(NamedTuple):
+    """What was measured."""
+
+    numbers: dict[str, Any]  # the contents of evaluation.json
+    split: datasets.Split  # the images
+    probabilities: Float[np.ndarray, 'images classes']
+
+
+def evaluate(
+    recognizer: Recognizer,
+    dataset: str,
+    data_dir: str,
+    split: str,
+    ood_dataset: str,
+    ood_data_dir: str,
+    ood_split: str,
+    with_corruptions: bool,
+) -> Evaluation:
+    """Measures a network, or the ensemble of several.
+
+    Args:
+      recognizer: The network.
+      dataset: TFDS name of the data set to measure on; that of the run if empty.
+      data_dir: TFDS directory that holds it, as in `datasets.load`.
+      split: In TFDS's syntax; if empty that of the run, or ``'test'`` of another data set.
+      ood_dataset: TFDS name of a data set without any of the classes; none if empty.
+      ood_data_dir: TFDS directory that holds it.
+      ood_split: In TFDS's syntax.
+      with_corruptions: Whether to measure on worse images too.
+
+    Raises:
+      UserError: A data set cannot be loaded, or has other classes than the network.
+    """
+    of_run = _data_of(recognizer)
+    require(
+        bool(ood_dataset) or (not ood_data_dir and ood_split in ('', 'test')),
+        '--ood_dataset: missing, while another flag says where it is; allowed: the name of '
+        'a data set',
+    )
+    if not dataset:
+        dataset, data_dir = of_run['name'], data_dir or of_run['data_dir']
+        split = split or of_run['test_split']
+    chosen = datasets.load_split(dataset, data_dir, split or 'test', _FLAGS)
+    require(
+        chosen.class_names == recognizer.class_names,
+        f'--dataset: found {chosen.full_name} with the classes '
+        f'{", ".join(chosen.class_names)}; allowed: a data set with those of the network, '
+        f'{", ".join(recognizer.class_names)}',
+    )
+    outsiders = None
+    if ood_dataset:
+        outsiders = datasets.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
+        require(
+            outsiders.class_names != recognizer.class_names,
+            f'--ood_dataset: found {outsiders.full_name} with the classes of the network; '
+            'allowed: a data set with none of them',
+        )
+    probabilities = recognizer.probabilities(chosen.examples.images)
+    held_out, num_seen = _compare_with_training(of_run, chosen)
+    numbers = {
+        'dataset': chosen.full_name,
+        'split': split or 'test',
+        'images': len(probabilities),
+        'networks': recognizer.num_networks,
+        **measure(probabilities, chosen.examples),
+        'images_seen_in_training': num_seen,
+        'temperature_scaling': _scale_temperature(
+            recognizer, held_out, probabilities, chosen.examples
+        ),
+    }
+    if with_corruptions:
+        numbers['corruptions'] = measure_corruptions(recognizer, chosen.examples)
+    if outsiders:
+        numbers['out_of_distribution'] = _compare(recognizer, probabilities, outsiders)
+    return Evaluation(numbers, chosen, probabilities)
+
+
+def measure(
+    probabilities: Float[np.ndarray, 'images classes'], examples: Examples
+) -> dict[str, Any]:
+    """Computes all that follows from predictions; losses are in nats."""
+    labels = examples.labels
+    num_classes = probabilities.shape[1]
+    counts = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), num_classes)
+    of_classes = scores.class_scores(counts)
+    losses = scores.true_class_losses(probabilities, labels)
+    brier = scores.brier_scores(probabilities, labels)
+    return {
+        **_count(probabilities, examples),
+        'loss': float(losses.mean()),
+        'loss_95_percent_interval': scores.mean_interval(losses),
+        'brier_score': float(brier.mean()),
+        'brier_score_95_percent_interval': scores.mean_interval(brier),
+        'calibration_error': metrics.calibration_error(probabilities, labels),
+        'classes': {name: of.tolist() for name, of in of_classes._asdict().items()},
+        'confusion_matrix': counts.tolist(),
+    }
+
+
+def _count(
+    probabilities: Float[np.ndarray, 'images classes'], examples: Examples
+) -> dict[str, Any]:
+    number = len(examples.labels)
+    correct = int((probabilities.argmax(axis=1) == examples.labels).sum())
+    return {
+        'accuracy': correct / number,
+        'accuracy_95_percent_interval': metrics.wilson_interval(correct, number),
+    }
+
+
+def _data_of(recognizer: Recognizer) -> dict[str, Any]:
+    """Returns the run's ``config.dataset``."""
+    try:
+        of_run = dict(recognizer.about['config']['dataset'])
+        for field in ('name', 'data_dir', 'test_split', 'validation'):
+            of_run[field] = str(of_run[field])
+    except (KeyError, TypeError, ValueError) as error:
+        raise UserError('--workdir: found a run that does not name its data') from error
+    return of_run
+
+
+def _compare_with_training(
+    of_run: dict[str, Any], chosen: datasets.Split
+) -> tuple[Examples | str, int]:
+    """Loads the run's held-out images, or says why not, and counts images it has seen."""
+    try:
+        fields = ml_collections.ConfigDict(of_run)
+        of_run_data = construct(datasets.load, fields, 'config.dataset')
+    except UserError as error:
+        return f'its held-out images cannot be loaded ({error})', 0
+    held_out = of_run_data.validation
+    was_held_out = of_run['validation'] == 'holdout'
+    known = [of_run_data.train, *([held_out] if was_held_out else [])]
+    seen = {image.tobytes() for examples in known for image in examples.images}
+    num_seen = sum(image.tobytes() in seen for image in chosen.examples.images)
+    if not was_held_out:
+        return (
+            'the run has held no images out; --config.dataset.validation=holdout trains '
+            'one that does'
+        ), num_seen
+    return held_out, num_seen
+
+
+def _scale_temperature(
+    recognizer: Recognizer,
+    held_out: Examples | str,
+    probabilities: Float[np.ndarray, 'images classes'],
+    examples: Examples,
+) -> dict[str, Any]:
+    """Fits a temperature on what the run has held out, and measures with it."""
+    if isinstance(held_out, str):
+        return {'not_fitted': held_out}
+    temperature = scores.fit_temperature(
+        recognizer.probabilities(held_out.images), held_out.labels
+    )
+    scaled = scores.apply_temperature(probabilities, temperature)
+    return {
+        'temperature': temperature,
+        'held_out_images': len(held_out.labels),
+        'loss': float(scores.true_class_losses(scaled, examples.labels).mean()),
+        'brier_score': float(scores.brier_scores(scaled, examples.labels).mean()),
+        'calibration_error': metrics.calibration_error(scaled, examples.labels),
+    }
+
+
+def measure_corruptions(
+    recognizer: Recognizer, examples: Examples
+) -> dict[str, list[dict[str, Any]]]:
+    """Measures the accuracy on worse images, by corruption and severity."""
+    measured = {}
+    for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
+        measured[name] = [
+            {
+                'amount': corruption.amounts[severity - 1],
+                **_count(
+                    recognizer.probabilities(
+                        corrupt(name, severity, _key(number, severity), examples.images)
+                    ),
+                    examples,
+                ),
+            }
+            for severity in SEVERITIES
+        ]
+    return measured
+
+
+def _key(*numbers: int) -> Array:
+    key = jax.random.key(_SEED)
+    for number in numbers:
+        key = jax.random.fold_in(key, number)
+    return key
+
+
+def _compare(
+    recognizer: Recognizer,
+    probabilities: Float[np.ndarray, 'images classes'],
+    outsiders: datasets.Split,
+) -> dict[str, Any]:
+    """Measures whether the network is less sure of what belongs to none of its classes.
+
+    By the largest probability, the baseline of Hendrycks and Gimpel 2017, arXiv 1610.02136.
+    """
+    outside = recognizer.probabilities(outsiders.examples.images)
+    area, interval = scores.area_under_roc(probabilities.max(axis=1), outside.max(axis=1))
+    return {
+        'dataset': outsiders.full_name,
+        'images': len(outside),
+        'area_under_roc': area,
+        'area_under_roc_95_percent_interval': interval,
+        'mean_confidence': float(outside.max(axis=1).mean()),
+    }

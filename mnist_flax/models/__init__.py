@@ -1,0 +1,1 @@
+"""The network, and convolutions formulated for the backend in use."""

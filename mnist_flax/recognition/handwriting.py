@@ -1,0 +1,99 @@
+"""Augmentation aimed at the handwriting of strangers: other hands, pens and cameras."""
+
+import dataclasses
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from mnist_flax.data.augment import Augment, Image, create_augment
+from mnist_flax.common.errors import require
+
+
+def create_handwriting(
+    rotation: float,
+    scale: float,
+    shear: float,
+    shift: float,
+    elastic: float,
+    erase: float,
+    blur: float,
+    pen: float,
+) -> 'Handwriting':
+    """Makes the augmentation from the fields of ``config.augment``.
+
+    Args:
+      rotation: As all up to ``erase`` in `augment.create_augment`.
+      scale: Likewise.
+      shear: Likewise.
+      shift: Likewise.
+      elastic: Likewise.
+      erase: Likewise.
+      blur: Most standard deviation, in pixels, of a Gaussian that rounds the strokes.
+      pen: Most change, either way, of the brightness from which on something is a stroke:
+        strokes become thinner or thicker.
+
+    Raises:
+      UserError: A value is negative or too large to leave a digit.
+    """
+    for name, amount, most in (('blur', blur, 4), ('pen', pen, 0.5)):
+        require(
+            0 <= amount <= most,
+            f'config.augment.{name}: found {amount}; allowed: 0 to {most}',
+        )
+    deform = create_augment(rotation, scale, shear, shift, elastic, erase)
+    return Handwriting(deform, blur, pen)
+
+
+@dataclasses.dataclass(frozen=True)
+class Handwriting:
+    """Deforms a digit, and draws it with another pen.
+
+    The pen: the image is blurred, and where it is then brighter than some level there is a
+    stroke, with an edge between soft and sharp. Low resolutions, thick and thin pens, and
+    scans look so.
+    Fields as in `create_handwriting`.
+    """
+
+    deform: Augment | None
+    blur: float
+    pen: float
+
+    def __call__(
+        self, key: PRNGKeyArray, image: Image, strength: Float[Array, ''] | float = 1.0
+    ) -> Image:
+        """Draws amounts, uniform up to ``strength`` times the most, and applies them."""
+        deform_key, pen_key = jax.random.split(key)
+        if self.deform:
+            image = self.deform(deform_key, image, jnp.asarray(strength))
+        width, level, edge = strength * jax.random.uniform(pen_key, (3,))
+        sigma = self.blur * width
+        smooth = blur(image[..., 0], sigma)[..., None]
+        # From as soft as the blur leaves an edge, over 2.5 sigma, to as steep as before;
+        # where an edge is as soft as a pixel, to move its middle needs some steepness.
+        steepest = jnp.maximum(1 + strength * (self.pen > 0), 2.5 * sigma)
+        gain = 1 + edge * (steepest - 1)
+        middle = 0.5 + self.pen * (2 * level - strength)
+
+        def draw(brightness):
+            return jnp.clip(gain * (brightness - middle) + 0.5, 0.0, 1.0)
+
+        # Paper stays black, and what is covered with ink white.
+        black, white = draw(0.0), draw(1.0)
+        return (draw(smooth) - black) / (white - black)
+
+
+def blur(
+    image: Float[Array, 'height width'], sigma: Float[Array, '']
+) -> Float[Array, 'height width']:
+    """Blurs by a Gaussian, at the border by the part of it that is inside."""
+
+    def weights(size: int) -> Float[Array, 'size size']:
+        places = jnp.arange(size)
+        distance = places[:, None] - places
+        # Without a width, of no other pixel than itself.
+        kernel = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.05)) ** 2)
+        return kernel / kernel.sum(axis=1, keepdims=True)
+
+    rows, columns = weights(image.shape[0]), weights(image.shape[1])
+    return jnp.einsum('ri,ij,cj->rc', rows, image, columns, precision='highest')

@@ -1,0 +1,129 @@
+"""Files, folders and patterns to a line of prediction each."""
+
+import glob
+import json
+import os
+import pathlib
+import sys
+from collections.abc import Iterator, Sequence
+
+from mnist_flax.recognition import pictures, recognizer
+from mnist_flax.common.errors import UserError, require, to_line
+from mnist_flax.common.files import write_atomically
+from mnist_flax.recognition.recognizer import Prediction, Recognizer
+
+_SUFFIXES = (
+    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm',
+    '.tif', '.tiff', '.webp',
+)  # fmt: skip
+
+# Pictures in a figure.
+_MOST_SHOWN = 100
+
+
+def predict_files(
+    sources: Sequence[str], recognizer: Recognizer, as_json: bool, figure_path: str
+) -> bool:
+    """Prints what pictures show, and may draw what the network saw.
+
+    Args:
+      sources: Files, folders, patterns such as ``'scans/*.png'``, or ``'-'`` for the
+        standard input.
+      recognizer: Predicts.
+      as_json: Print a JSON object a line.
+      figure_path: Where to write a figure of the first hundred as PNG, if any was
+        predicted; nowhere if empty.
+
+    Returns:
+      Whether all pictures were predicted.
+
+    Raises:
+      UserError: The figure cannot be written.
+    """
+    path = pathlib.Path(os.path.expanduser(figure_path)) if figure_path else None
+    require(
+        path is None or (bool(path.name) and path.parent.is_dir() and not path.is_dir()),
+        f'--save_figure: found {figure_path!r}; allowed: a file in a folder that exists',
+    )
+    names = recognizer.class_names
+    shown: list[tuple[str, Prediction]] = []
+    is_well = True
+    for source in list_pictures(sources):
+        try:
+            content = _read_stdin() if source == '-' else source
+            image = recognizer.see(content, source)
+        except UserError as error:
+            is_well = False
+            if as_json:
+                print(json.dumps({'file': source, 'error': str(error)}), flush=True)
+            else:
+                print(f'error: {error}', file=sys.stderr, flush=True)
+            continue
+        # One at a time, so that each is said as soon as it is known: to bring a picture
+        # into MNIST's form takes ten times as long as to recognise it.
+        (prediction,) = recognizer.predict_images([image])
+        print(_describe(source, prediction, names, as_json), flush=True)
+        if len(shown) < _MOST_SHOWN:
+            shown.append((source, prediction))
+    if path and shown:
+        from mnist_flax.reporting import figures
+
+        figure = figures.what_was_seen(shown, names)
+        try:
+            write_atomically({path: figures.to_png(figure)})
+        except OSError as error:
+            raise UserError(
+                f'--save_figure: cannot write {figure_path!r} ({error.strerror}); allowed: '
+                'a file in a folder that exists'
+            ) from error
+    return is_well
+
+
+def _read_stdin() -> bytes:
+    require(sys.stdin is not None, '-: found no standard input; allowed: a picture')
+    return pictures.read_stream(sys.stdin.buffer)
+
+
+def list_pictures(sources: Sequence[str]) -> Iterator[str]:
+    """Lists the files that folders and patterns stand for; the others as they are.
+
+    Of a folder these are the pictures that are directly in it, by their suffixes.
+    """
+    for source in sources:
+        if os.path.isdir(source):  # which, unlike pathlib, takes names of any length
+            yield from _list_folder(source) or [source]
+        elif glob.has_magic(source) and not os.path.exists(source):
+            found = sorted(glob.glob(source, recursive=True))
+            yield from [path for path in found if not os.path.isdir(path)] or [source]
+        else:
+            yield source
+
+
+def _list_folder(folder: str) -> list[str]:
+    try:
+        names = sorted(os.listdir(folder))
+    except OSError:
+        return []  # said when the folder itself cannot be read as a picture
+    return [
+        os.path.join(folder, name) for name in names if name.lower().endswith(_SUFFIXES)
+    ]
+
+
+def _describe(
+    source: str, prediction: Prediction, names: Sequence[str], as_json: bool
+) -> str:
+    label, other = names[prediction.label], names[prediction.runner_up]
+    probabilities = prediction.probabilities.tolist()
+    if as_json:
+        values = {
+            'file': source,
+            'prediction': label,
+            'confidence': prediction.confidence,
+            'runner_up': other,
+            'probabilities': dict(zip(names, probabilities, strict=True)),
+        }
+        return json.dumps(values)
+    return (
+        f'{to_line(source)}: {label} ({prediction.confidence:.1%}), else {other} '
+        f'({probabilities[prediction.runner_up]:.1%})'
+    )

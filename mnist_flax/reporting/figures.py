@@ -1,0 +1,214 @@
+"""The figures of a report, as PNG."""
+
+import io
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from jaxtyping import Float, Int
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from mnist_flax.common.errors import to_line
+from mnist_flax.recognition.recognizer import Prediction
+from mnist_flax.training.metrics import EpochMetrics
+from mnist_flax.data.shards import Examples
+
+RIGHT, WRONG = '#1b6ca8', '#c0392b'
+
+
+def to_png(figure: Figure) -> bytes:
+    """Renders a figure; the same figure gives the same bytes."""
+    buffer = io.BytesIO()
+    # Without metadata the bytes do not depend on Matplotlib's version string.
+    figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+    return buffer.getvalue()
+
+
+def accuracy_plot(
+    histories: Mapping[str, Sequence[Sequence[EpochMetrics]]], title: str
+) -> Figure:
+    """Draws training and validation accuracy by epoch.
+
+    Of several runs, each is a faint line, their mean a strong one, and the band is a
+    standard deviation either side of it. Of the combinations of a sweep, each has a colour,
+    and validation accuracy alone is drawn.
+
+    Args:
+      histories: The numbers of each epoch of each run, by the name of their combination;
+        without a sweep there is one, and its name does not matter.
+      title: Title of the figure.
+    """
+    figure = Figure(figsize=(7, 4.5), layout='constrained')
+    axes = figure.subplots()
+    if len(histories) > 1:
+        for i, (name, runs) in enumerate(histories.items()):
+            _draw_runs(axes, runs, 'validation', f'C{i % 10}', None, name)
+    else:
+        (runs,) = histories.values()
+        last = np.mean([history[-1].validation_accuracy for history in runs])
+        means = f'; mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
+        label = f'training (over the epoch, as it learns){means}'
+        _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
+        label = f'validation (after the epoch): {last:.2%} at the end{means}'
+        _draw_runs(axes, runs, 'validation', RIGHT, 's', label)
+    # The start of a long training may leave the axes: it would hide the rest.
+    lines = [np.asarray(line.get_ydata()) for line in axes.lines]
+    shown = np.concatenate([line[len(line) // 20 :] for line in lines])
+    margin = 0.05 * np.ptp(shown) + 1e-3
+    axes.set_ylim(shown.min() - margin, shown.max() + margin)
+    axes.set(title=title, xlabel='epoch', ylabel='accuracy')
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
+    axes.grid(alpha=0.3)
+    axes.legend(loc='lower right', fontsize='small' if len(histories) > 4 else None)
+    return figure
+
+
+def _draw_runs(axes, runs, role, color, marker, label):
+    num_epochs = len(runs[0])
+    accuracy = np.array(
+        [[getattr(epoch, f'{role}_accuracy') for epoch in history] for history in runs]
+    )
+    epochs = np.arange(1, num_epochs + 1)
+    mean = accuracy.mean(axis=0)
+    # Dots on a long line would hide it.
+    marker = marker if num_epochs <= 30 else None
+    axes.plot(epochs, mean, marker=marker, color=color, label=label)
+    if len(runs) > 1:
+        axes.plot(epochs, accuracy.T, color=color, alpha=0.25, linewidth=0.8)
+        sd = accuracy.std(axis=0, ddof=1)
+        axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
+
+
+def sample_predictions(
+    examples: Examples,
+    probabilities: Float[np.ndarray, 'examples classes'],
+    class_names: Sequence[str],
+    title: str,
+    kind: str = 'test images',
+) -> Figure:
+    """Shows the first images, then the mistakes made with most confidence.
+
+    Args:
+      examples: The images.
+      probabilities: What the network says of each.
+      class_names: Names of the classes.
+      title: Title of the figure.
+      kind: What to call the images.
+    """
+    predictions = probabilities.argmax(axis=-1)
+    mistakes = np.flatnonzero(predictions != examples.labels)
+    surest = mistakes[np.argsort(-probabilities.max(axis=-1)[mistakes], kind='stable')]
+    first = np.arange(min(16, len(examples.labels)))
+    shown = surest[:16]
+    sections = [(f'the first {len(first)} {kind}', first)]
+    if len(shown):
+        sections.append(
+            (
+                f'{len(shown)} of the {len(mistakes)} mistakes in '
+                f'{len(predictions):,} {kind}, those made with most confidence',
+                shown,
+            )
+        )
+
+    rows = [int(np.ceil(len(indices) / 8)) for _, indices in sections]
+    figure = Figure(figsize=(11, 1.85 * sum(rows) + 1.1), layout='constrained')
+    figure.suptitle(f'{title}: predicted class and confidence (true class)')
+    parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)[:, 0]
+    for (heading, indices), part, num_rows in zip(sections, parts, rows, strict=True):
+        part.suptitle(heading, fontsize='medium')
+        grid = part.subplots(num_rows, 8, squeeze=False).ravel()
+        for axes in grid:
+            axes.set_axis_off()
+        for index, axes in zip(indices, grid, strict=False):
+            predicted, label = predictions[index], examples.labels[index]
+            right = predicted == label
+            axes.imshow(examples.images[index, :, :, 0], cmap='gray_r', vmin=0, vmax=255)
+            axes.set_title(
+                f'{"" if right else "✗ "}{class_names[predicted]}  '
+                f'{probabilities[index, predicted]:.1%}\n(true {class_names[label]})',
+                fontsize='small',
+                color=RIGHT if right else WRONG,
+            )
+    return figure
+
+
+def confusion_matrix(
+    counts: Int[np.ndarray, 'classes classes'], class_names: Sequence[str], title: str
+) -> Figure:
+    """Draws how often each true class was taken for each class.
+
+    The colours of the mistakes have a scale of their own: beside a thousand right answers
+    they would all look white.
+
+    Args:
+      counts: Examples by true class (row) and predicted class (column).
+      class_names: Names of the classes.
+      title: Title of the figure.
+    """
+    side = max(6.5, 0.4 * len(class_names))
+    figure = Figure(figsize=(side, side), layout='constrained')
+    axes = figure.subplots()
+    right = np.eye(len(counts), dtype=bool)
+    axes.imshow(
+        np.where(right, np.nan, counts),
+        cmap='Reds',
+        vmin=0,
+        vmax=max(1, counts[~right].max(initial=0)),
+    )
+    axes.imshow(np.where(right, 1.0, np.nan), cmap='Blues', vmin=0, vmax=2)
+    threshold = counts[~right].max(initial=0) / 2
+    for (row, column), count in np.ndenumerate(counts):
+        if count:
+            dark = row != column and count > threshold
+            axes.text(
+                column,
+                row,
+                str(count),
+                ha='center',
+                va='center',
+                fontsize='small',
+                color='white' if dark else 'black',
+            )
+    axes.set(
+        title=title,
+        xlabel='predicted class',
+        ylabel='true class',
+        xticks=range(len(class_names)),
+        yticks=range(len(class_names)),
+        xticklabels=class_names,
+        yticklabels=class_names,
+    )
+    if max(map(len, class_names)) > 3:
+        axes.tick_params('x', rotation=45)
+    return figure
+
+
+def what_was_seen(
+    seen: Sequence[tuple[str, Prediction]], class_names: Sequence[str]
+) -> Figure:
+    """Shows pictures as the network got them, each with its name and what it was taken for.
+
+    Args:
+      seen: Names and predictions; one or more.
+      class_names: Names of the classes.
+    """
+    num_columns = min(8, len(seen))
+    num_rows = math.ceil(len(seen) / num_columns)
+    size = (1.7 * max(num_columns, 2), 2.1 * num_rows)
+    figure = Figure(figsize=size, layout='constrained')
+    grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
+    for axes in grid:
+        axes.set_axis_off()
+    for (name, prediction), axes in zip(seen, grid, strict=False):
+        axes.imshow(prediction.image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
+        label = class_names[prediction.label]
+        name = to_line(name)
+        short = name if len(name) <= 20 else f'…{name[-19:]}'
+        axes.set_title(
+            f'{short}\n{label}  {prediction.confidence:.1%}',
+            fontsize='small',
+            parse_math=False,
+        )
+    return figure

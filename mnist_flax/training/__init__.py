@@ -1,0 +1,1 @@
+"""One run as pure functions, and everything that trains many."""

@@ -1,0 +1,292 @@
+"""A config to the runs that it asks for: what they share, and the numbers of each."""
+
+import dataclasses
+import itertools
+import json
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import flax.linen as nn
+import ml_collections
+from jax.sharding import Mesh
+
+from mnist_flax.checkpointing import checkpoints
+from mnist_flax.data.datasets import augment, datasets
+from mnist_flax.training import devices, optimizers, run
+from mnist_flax.common.errors import UserError, construct, construct_named, require
+from mnist_flax.training.check_model import check_fit
+
+# Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
+SWEPT = {
+    'learning_rate': ('optimizer', 'learning_rate'),
+    'weight_decay': ('optimizer', 'weight_decay'),
+    'label_smoothing': ('label_smoothing',),
+    'dropout_rate': ('model', 'dropout_rate'),
+    'augment_strength': ('augment', 'strength'),
+}
+
+
+# Each leaves 1 MB of logits and parameters in memory to report on.
+_MOST_RUNS = 10_000
+
+# A step is counted in 32 bits.
+_MOST_STEPS = 2**31 - 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The fields of a config; those that are subtrees have constructors of their own."""
+
+    seed: int
+    runs: int
+    runs_at_once: int
+    num_epochs: int
+    batch_size: int
+    num_devices: int
+    matmul_precision: Literal['float32', 'tensorfloat32']
+    label_smoothing: float
+    ema_decay: float
+    dataset: ml_collections.ConfigDict
+    model: ml_collections.ConfigDict
+    optimizer: ml_collections.ConfigDict
+    augment: ml_collections.ConfigDict
+    sweep: ml_collections.ConfigDict
+    checkpoint: ml_collections.ConfigDict
+
+    def __post_init__(self) -> None:
+        for name, low, high in (
+            ('seed', 0, 2**32 - 1),
+            ('runs', 1, _MOST_RUNS),
+            ('runs_at_once', 0, None),
+            ('num_epochs', 1, None),
+            ('batch_size', 1, None),
+        ):
+            value = getattr(self, name)
+            require(
+                low <= value and (high is None or value <= high),
+                f'config.{name}: found {value}; allowed: {low} '
+                + ('or more' if high is None else f'to {high}'),
+            )
+        for name in ('label_smoothing', 'ema_decay'):
+            value = getattr(self, name)
+            require(
+                0 <= value < 1, f'config.{name}: found {value}; allowed: 0 to less than 1'
+            )
+        require(
+            self.seed + self.runs <= 2**32,
+            f'config.runs: found {self.runs} from seed {self.seed} on; allowed: seeds up '
+            f'to {2**32 - 1}',
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Sweep:
+    """Values of each number that is to vary; the grid of all their combinations is run."""
+
+    learning_rate: tuple[float, ...]
+    weight_decay: tuple[float, ...]
+    label_smoothing: tuple[float, ...]
+    dropout_rate: tuple[float, ...]
+    augment_strength: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        for field in SWEPT:
+            values = getattr(self, field)
+            require(
+                len(set(values)) == len(values),
+                f'config.sweep.{field}: found {values}; allowed: different values',
+            )
+
+    @property
+    def num_points(self) -> int:
+        """Counts the combinations."""
+        return math.prod(len(getattr(self, name)) or 1 for name in SWEPT)
+
+    def grid(self) -> list[dict[str, float]]:
+        """Lists the combinations, each as values by name; one without any, if none."""
+        varied = {name: getattr(self, name) for name in SWEPT if getattr(self, name)}
+        return [
+            dict(zip(varied, values, strict=True))
+            for values in itertools.product(*varied.values())
+        ]
+
+
+class RunPlan(NamedTuple):
+    """What sets a run apart from the others of its population."""
+
+    seed: int
+    swept: dict[str, float]  # what `config.sweep` varies, by name
+    hyperparameters: dict[str, float]  # as in `run.TrainState`
+
+
+class Plan(NamedTuple):
+    """The runs that a config asks for, seed by seed for each combination of the sweep."""
+
+    settings: Settings
+    mesh: Mesh  # for as many runs at once as are wanted
+    dataset: datasets.Dataset
+    recipe: run.Recipe
+    runs: list[RunPlan]
+    checkpoint: checkpoints.Options
+
+
+def make_plan(
+    config: ml_collections.ConfigDict,
+    dataset: datasets.Dataset | None = None,
+    seeds: Sequence[int] | None = None,
+) -> Plan:
+    """Checks a config, claims the devices and loads the data.
+
+    Args:
+      config: The settings, such as those of ``configs/default.py``.
+      dataset: Its data, if they have been loaded before.
+      seeds: The seeds, if not those of ``config.seed`` and ``config.runs``.
+
+    Returns:
+      All that is needed to train.
+
+    Raises:
+      UserError: The config, the devices or the data are not usable.
+    """
+    settings = construct(Settings, config, 'config')
+    to_tree(config)  # rather now than when the report is written
+    if seeds is None:
+        seeds = range(settings.seed, settings.seed + settings.runs)
+    options = construct(checkpoints.Options, settings.checkpoint, 'config.checkpoint')
+    sweep = construct(Sweep, settings.sweep, 'config.sweep')
+    num_runs = sweep.num_points * len(seeds)
+    require(
+        num_runs <= _MOST_RUNS,
+        f'config.sweep: found {num_runs} runs, {sweep.num_points} combinations with '
+        f'{len(seeds)} seeds; allowed: up to {_MOST_RUNS}',
+    )
+    grid = sweep.grid()
+    mesh = devices.make_mesh(
+        settings.num_devices,
+        settings.batch_size,
+        num_runs=min(settings.runs_at_once or num_runs, num_runs),
+    )
+    if dataset is None:
+        dataset = construct(datasets.load, settings.dataset, 'config.dataset')
+    num_examples = len(dataset.train.labels)
+    require(
+        settings.batch_size <= num_examples,
+        f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
+        'the number of training examples',
+    )
+    most_epochs = _MOST_STEPS // run.steps_per_epoch(num_examples, settings.batch_size)
+    require(
+        settings.num_epochs <= most_epochs,
+        f'config.num_epochs: found {settings.num_epochs}; allowed: 1 to {most_epochs}, so '
+        'that steps can be counted',
+    )
+    points = [(swept, _apply(config, swept)) for swept in grid]
+    recipe, *others = [_create_recipe(point, num_examples) for _, point in points]
+    require(
+        all(other == recipe for other in others),
+        'config.sweep: found numbers that the model or the augmentation keeps for itself; '
+        'allowed: a model that takes the dropout rate with each batch, and an augmentation '
+        'that takes the strength',
+    )
+    numbers = [_read_numbers(point) for _, point in points]
+    # What is 0 in all runs is left out of the program; the default has the rate alone.
+    used = [name for name in SWEPT if any(point[name] for point in numbers)]
+    if recipe.augment is None and 'augment_strength' in used:
+        used.remove('augment_strength')
+        require(
+            not settings.sweep.augment_strength,
+            f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
+            'allowed: nothing, as config.augment has no amount above 0',
+        )
+    check_fit(recipe, used, dataset, devices.memory(mesh))
+    return Plan(
+        settings,
+        mesh,
+        dataset,
+        recipe,
+        [
+            RunPlan(seed, swept, {name: point[name] for name in used})
+            for (swept, _), point in zip(points, numbers, strict=True)
+            for seed in seeds
+        ],
+        options,
+    )
+
+
+def to_tree(config: ml_collections.ConfigDict) -> dict[str, Any]:
+    """Converts a config to what JSON can hold.
+
+    Raises:
+      UserError: It holds something else, such as a function.
+    """
+    try:
+        return json.loads(config.to_json())
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f'config: found a value that cannot be written down ({error}); allowed: '
+            'numbers, texts, and tuples of them'
+        ) from error
+
+
+def _apply(
+    config: ml_collections.ConfigDict, swept: dict[str, float]
+) -> ml_collections.ConfigDict:
+    config = config.copy_and_resolve_references()
+    for name, value in swept.items():
+        *parents, field = SWEPT[name]
+        tree = config
+        for parent in parents:
+            tree = tree[parent]
+        require(
+            field in tree,
+            f'config.sweep.{name}: found {value}; allowed: nothing, as the config has no '
+            f'{".".join(SWEPT[name])}',
+        )
+        tree[field] = value
+    return config
+
+
+def _read_numbers(config: ml_collections.ConfigDict) -> dict[str, float]:
+    numbers = {}
+    for name, (*parents, field) in SWEPT.items():
+        tree = config
+        for parent in parents:
+            tree = tree[parent]
+        # A model of one's own need not have a dropout rate.
+        numbers[name] = float(tree[field]) if field in tree else 0.0
+    return numbers
+
+
+def _create_recipe(config: ml_collections.ConfigDict, num_examples: int) -> run.Recipe:
+    settings = construct(Settings, config, 'config')
+    num_steps = run.steps_per_epoch(num_examples, settings.batch_size)
+    model = construct_named(settings.model, 'config.model')
+    require(
+        isinstance(model, nn.Module),
+        f'config.model.constructor: found one that makes {model!r}; allowed: one that '
+        'makes a flax.linen.Module',
+    )
+    return run.Recipe(
+        model=model,
+        optimizer=construct(
+            optimizers.create_optimizer,
+            settings.optimizer,
+            'config.optimizer',
+            num_steps=settings.num_epochs * num_steps,
+        ),
+        augment=_create_augment(settings.augment),
+        ema_decay=settings.ema_decay,
+    )
+
+
+def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | None:
+    path = 'config.augment'
+    require('strength' in settings, f'{path}.strength is missing; allowed: a number')
+    fields = settings.to_dict()
+    strength = fields.pop('strength')
+    require(
+        type(strength) in (float, int) and 0 <= strength < math.inf,
+        f'{path}.strength: found {strength!r}; allowed: 0 or more',
+    )
+    return construct_named(ml_collections.ConfigDict(fields), path)

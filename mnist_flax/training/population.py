@@ -1,0 +1,208 @@
+"""Runs side by side on the devices: programs made of the pure functions of `run`.
+
+Every array of a run has a leading axis of runs here, even if there is only one.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+from jaxtyping import Array, Float, Int, UInt8
+
+from mnist_flax.training import devices, metrics, run
+from mnist_flax.training.devices import on_mesh
+from mnist_flax.training.metrics import Totals
+from mnist_flax.training.run import Recipe, TrainState
+
+# On a CPU an epoch is run in so many slices of its steps, so that a progress bar moves and
+# Ctrl-C is answered within a second. On an accelerator it is one.
+SLICES_PER_EPOCH = 20
+
+
+def init(
+    mesh: Mesh,
+    recipe: Recipe,
+    seeds: Sequence[int],
+    hyperparameters: Mapping[str, Sequence[float]],
+) -> TrainState:
+    """Draws the initial states of runs.
+
+    Args:
+      mesh: The devices; its axis of runs divides the number of runs evenly.
+      recipe: What the runs share.
+      seeds: The seed of each run.
+      hyperparameters: The numbers of each run by name, see `run.TrainState`.
+
+    Returns:
+      Their states.
+    """
+    arguments = (
+        np.array(seeds, np.uint32),
+        {name: np.array(values, np.float32) for name, values in hyperparameters.items()},
+    )
+    arguments = devices.split_runs(mesh, arguments)
+    return on_mesh(run.init, mesh, 2, recipe=recipe)(*arguments)
+
+
+def train_epoch(
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[Array, 'examples 28 28 1'],
+    labels: Int[Array, 'examples'],
+    batch_size: int,
+    on_progress: Callable[[int, Totals], bool] = lambda num_steps, totals: True,
+    totals: Totals | None = None,
+    first_step: int = 0,
+) -> tuple[TrainState, Totals]:
+    """Trains each run on every example once, in a new random order of its own.
+
+    An epoch that was left can be gone on with, and ends with the same bits.
+
+    Args:
+      mesh: The devices, of which those of one run divide ``batch_size`` evenly.
+      recipe: What the runs share.
+      state: The runs; the arrays are donated to the new state, and cannot be used
+        afterwards.
+      images: The training set, on every device.
+      labels: Its labels.
+      batch_size: Examples a step of one run, over all its devices.
+      on_progress: Called now and then with the number of steps done since the last call
+        and the totals of the epoch so far, which it must not keep; tells whether to go
+        on.
+      totals: Those of the epoch's first steps, if it goes on after them; donated too.
+      first_step: How many these are, as a call that was told not to go on has left them.
+
+    Returns:
+      The new state, and by run the totals of the predictions made just before each step.
+    """
+    order = _order(mesh, state, labels, batch_size)
+    totals = no_totals(mesh, state) if totals is None else totals
+    program = _program(mesh, recipe, batch_size)
+    num_steps = run.steps_per_epoch(len(labels), batch_size)
+    for first, last in _slices(mesh, first_step, num_steps):
+        bounds = _bounds(mesh, first, last, num_steps)
+        state, totals = program(state, totals, order, images, labels, bounds)
+        jax.block_until_ready(totals)
+        if not on_progress(last - first, totals):
+            break
+    return state, totals
+
+
+def no_totals(mesh: Mesh, state: TrainState) -> Totals:
+    """Starts the sums of an epoch."""
+    num_runs = len(state.step)
+    return devices.split_runs(
+        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), metrics.no_totals())
+    )
+
+
+def compile_epoch(
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[Array, 'examples 28 28 1'],
+    labels: Int[Array, 'examples'],
+    batch_size: int,
+) -> int:
+    """Compiles what `train_epoch` runs with the same arguments.
+
+    Returns:
+      The bytes of memory that it takes on each device.
+    """
+    order = _order(mesh, state, labels, batch_size)
+    program = _program(mesh, recipe, batch_size)
+    num_steps = run.steps_per_epoch(len(labels), batch_size)
+    bounds = _bounds(mesh, 0, num_steps, num_steps)
+    lowered = program.lower(state, no_totals(mesh, state), order, images, labels, bounds)
+    return _memory(lowered.compile())
+
+
+def compile_predictions(
+    mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
+) -> int:
+    """Compiles `predict_logits` for as many images; returns bytes likewise."""
+    program: Any = on_mesh(run.predict_logits, mesh, 1, recipe=recipe)
+    return _memory(program.lower(state, images).compile())
+
+
+def _memory(compiled):
+    sizes = compiled.memory_analysis()
+    return (
+        sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
+    )
+
+
+def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
+    """Settles how many runs the devices train side by side.
+
+    Args:
+      mesh: The devices.
+      num_runs: Runs in all.
+      wanted: How many the user wants; 0 if it is all the same.
+
+    Returns:
+      A multiple of the size of the mesh's axis of runs.
+    """
+    num_groups = mesh.shape[devices.RUN]
+    # A core gains nothing from more than one: its products are large enough, and two runs
+    # need twice the cache. Measured: docs/performance.md. Several hosts could not agree on
+    # how many fit in memory.
+    one_each = devices.is_cpu(mesh) or jax.process_count() > 1
+    count = wanted or (num_groups if one_each else num_runs)
+    return math.ceil(min(count, num_runs) / num_groups) * num_groups
+
+
+def _order(mesh, state, labels, batch_size):
+    sizes = {'num_examples': len(labels), 'batch_size': batch_size}
+    return on_mesh(run.epoch_order, mesh, 1, **sizes)(state)
+
+
+def _program(mesh, recipe, batch_size):
+    return on_mesh(
+        run.train_steps, mesh, 3, donate=(0, 1), recipe=recipe, batch_size=batch_size
+    )
+
+
+def _slices(mesh, first_step, num_steps):
+    count = min(SLICES_PER_EPOCH, num_steps) if devices.is_cpu(mesh) else 1
+    ends = [num_steps * i // count for i in range(count + 1)]
+    return itertools.pairwise([first_step, *(end for end in ends if end > first_step)])
+
+
+def _bounds(mesh, first, last, num_steps):
+    # None is the whole epoch: with a number of steps that the compiler knows, an
+    # accelerator need not ask the host after each step whether to go on.
+    whole = (first, last) == (0, num_steps)
+    if whole and not devices.is_cpu(mesh):
+        return None
+    return np.array([first, last], np.int32)
+
+
+def predict_logits(
+    mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
+) -> Float[Array, 'runs examples classes']:
+    """Computes the logits of any number of images by each run."""
+    return on_mesh(run.predict_logits, mesh, 1, recipe=recipe)(state, images)
+
+
+def evaluate(
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[Array, 'examples 28 28 1'],
+    labels: Int[Array, 'examples'],
+) -> Totals:
+    """Sums the loss and the correct predictions of each run over every example."""
+    # Two programs, so that one compilation of the network serves all who want its logits.
+    logits = predict_logits(mesh, recipe, state, images)
+    return on_mesh(metrics.totals, mesh, 1)(logits, labels)
+
+
+def variables_to_test(mesh: Mesh, recipe: Recipe, state: TrainState) -> dict[str, Any]:
+    """Picks what each run's predictions are made with, see `run.variables_to_test`."""
+    return on_mesh(run.variables_to_test, mesh, 1, ema_decay=recipe.ema_decay)(state)

@@ -1,0 +1,115 @@
+"""What a user sees while a run trains: a live bar on a terminal, a line an epoch."""
+
+import sys
+from collections.abc import Iterable, Sequence
+
+import jax
+import numpy as np
+from tqdm import tqdm
+
+from mnist_flax.training.metrics import EpochMetrics, Totals
+
+
+class Progress:
+    """Context manager that shows steps, accuracy and time left.
+
+    The bar goes to stderr and only if that is a terminal; the lines go to stdout. Of
+    several hosts, one shows them.
+    """
+
+    def __init__(
+        self,
+        num_runs: int,
+        num_groups: int,
+        num_epochs: int,
+        steps_per_epoch: int,
+        shown: bool = True,
+    ):
+        self._num_runs = num_runs
+        self._num_epochs = num_epochs
+        self._steps_per_epoch = steps_per_epoch
+        self._shown = shown and jax.process_index() == 0
+        self._begun = 0
+        self._bar = tqdm(
+            total=num_groups * num_epochs * steps_per_epoch,
+            desc=f'epoch 1/{num_epochs}',
+            unit='step',
+            disable=not (self._shown and sys.stderr.isatty()),
+            dynamic_ncols=True,
+            leave=False,
+        )
+
+    def __enter__(self) -> 'Progress':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        self._bar.close()
+
+    def begin(self, seeds: Sequence[int]) -> None:
+        """Announces the next runs side by side, by their seeds."""
+        first, self._begun = self._begun + 1, self._begun + len(seeds)
+        if self._num_runs > 1:
+            which, what = f'run {first}', 'seed'
+            if len(seeds) > 1:
+                which, what = f'runs {first} to {self._begun}', 'seeds'
+            listed = [str(seed) for seed in dict.fromkeys(seeds)]
+            if len(listed) > 8:
+                listed = [*listed[:4], '...', listed[-1]]
+            self._print(f'{which} of {self._num_runs}: {what} {", ".join(listed)}')
+
+    def skip(self, step: int) -> None:
+        """Announces that the runs go on after so many steps, if there are any."""
+        if not step:
+            return
+        epoch, rest = divmod(step, self._steps_per_epoch)
+        done = f'{epoch} of {self._num_epochs} epochs'
+        if rest:
+            done += f' and {rest} of the next {self._steps_per_epoch} steps'
+        self._print(f'resumed: {done} were done before')
+        if not self._bar.disable:
+            # Not by `update`, which would take them for fast ones.
+            self._bar.initial += step
+            self._bar.n += step
+
+    def advance(self, num_steps: int, totals: Totals) -> None:
+        """Moves the bar by some training steps and shows the epoch's accuracy so far."""
+        if not self._bar.disable:
+            accuracy = totals.correct.sum() / totals.examples.sum()
+            self._bar.set_postfix_str(f'accuracy {accuracy:.4f}', refresh=False)
+            self._bar.update(num_steps)
+
+    def report(
+        self, epoch: int, rows: Sequence[EpochMetrics], num_diverged: int, seconds: float
+    ) -> None:
+        """Prints the numbers of a finished epoch.
+
+        Args:
+          epoch: Its number, from 1.
+          rows: The numbers of each run that is well; of several their mean is shown.
+          num_diverged: How many others there are.
+          seconds: The training time of the epoch.
+        """
+        line = f'epoch {epoch:{len(str(self._num_epochs))}}/{self._num_epochs}'
+        if len(rows) > 1:
+            line += f'  mean of {len(rows)}'
+        if rows:
+            _, *numbers = map(_mean, zip(*rows, strict=True))
+            train_loss, train_accuracy, loss, accuracy = numbers
+            line += (
+                f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
+                f'  validation loss {loss:.4f} accuracy {accuracy:.4f}'
+            )
+        if num_diverged:
+            line += f'  {num_diverged} diverged'
+        self._print(f'{line}  ({seconds:.1f} s)')
+        following = epoch % self._num_epochs + 1
+        self._bar.set_description(f'epoch {following}/{self._num_epochs}')
+
+    def _print(self, line: str) -> None:
+        if self._shown:
+            with self._bar.external_write_mode(file=sys.stdout):
+                print(line, flush=True)
+
+
+def _mean(values: Iterable[float | int]) -> float:
+    return float(np.mean(list(values)))

@@ -1,0 +1,129 @@
+"""What a run ended with, and what the runs of a population amount to."""
+
+import collections
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+import scipy.special
+from jaxtyping import Float, Int
+
+from mnist_flax.common import intervals
+from mnist_flax.training import metrics
+from mnist_flax.training.metrics import EpochMetrics
+from mnist_flax.training.plan import RunPlan
+
+# Of each run, in runs.csv; and of populations, in metrics.json.
+NUMBERS = (
+    'test_accuracy', 'test_loss', 'test_calibration_error', 'validation_accuracy',
+    'validation_loss', 'train_accuracy', 'train_loss',
+)  # fmt: skip
+
+
+class Divergence(NamedTuple):
+    """Where a loss was first not finite."""
+
+    epoch: int  # counted from 1
+    step: int  # likewise, over all epochs
+    learning_rate: float  # of that step
+
+
+@dataclasses.dataclass(frozen=True)
+class RunResult:
+    """One run after its last epoch, on the host."""
+
+    plan: RunPlan
+    history: list[EpochMetrics]  # the rows of history.csv
+    logits: Float[np.ndarray, 'examples classes']  # of the test images
+    variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
+    train_seconds: float  # of the runs side by side, divided by how many they can be
+    diverged: Divergence | None  # None is well
+    changes: tuple[str, ...] = ()  # of settings while it was trained
+
+    def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
+        """Measures the run; accuracies and calibration as fractions, losses in nats.
+
+        All are not a number if it has diverged.
+        """
+        if self.diverged is not None:
+            return dict.fromkeys(NUMBERS, math.nan)
+        last = self.history[-1]
+        return {
+            **test(_softmax(self.logits), labels),
+            'validation_accuracy': last.validation_accuracy,
+            'validation_loss': last.validation_loss,
+            'train_accuracy': last.train_accuracy,
+            'train_loss': last.train_loss,
+        }
+
+
+def count_parameters(result: RunResult) -> int:
+    """Counts what a run has learned; batch norm's running statistics are not of it."""
+    return sum(leaf.size for leaf in jax.tree.leaves(result.variables['params']))
+
+
+def test(
+    probabilities: Float[np.ndarray, 'examples classes'],
+    labels: Int[np.ndarray, 'examples'],
+) -> dict[str, float]:
+    """Measures predictions of the test images."""
+    of_label = probabilities[np.arange(len(labels)), labels]
+    return {
+        'test_accuracy': float((probabilities.argmax(axis=1) == labels).mean()),
+        'test_loss': float(-np.log(np.maximum(of_label, 1e-300)).mean()),
+        'test_calibration_error': metrics.calibration_error(probabilities, labels),
+    }
+
+
+def summarize_population(
+    results: Sequence[RunResult], labels: Int[np.ndarray, 'examples']
+) -> list[dict[str, Any]]:
+    """Sums up runs that differ in their seeds only; for each combination of a sweep.
+
+    Runs that diverged are counted, and left out of all else.
+
+    Args:
+      results: The runs.
+      labels: The labels of the test images.
+
+    Returns:
+      For each combination its swept values, the spread of each of `NUMBERS` over the
+      seeds, the interval that the sampling of test images leaves, and the ensemble.
+    """
+    points = collections.defaultdict(list)
+    for result in results:
+        points[tuple(result.plan.swept.items())].append(result)
+    return [
+        {**dict(swept), **_summarize_point(runs, labels)} for swept, runs in points.items()
+    ]
+
+
+def _summarize_point(runs, labels):
+    well = [run for run in runs if run.diverged is None]
+    summary: dict[str, Any] = {'num_runs': len(runs), 'num_diverged': len(runs) - len(well)}
+    if not well:
+        return summary
+    numbers = [run.numbers(labels) for run in well]
+    for name in NUMBERS:
+        spread = intervals.summarize([run[name] for run in numbers])
+        summary[name] = {'mean': spread.mean, 'min': spread.min, 'max': spread.max}
+        if spread.n > 1:
+            summary[name] |= {
+                'sd': spread.sd,
+                'mean_95_percent_interval': (spread.low, spread.high),
+            }
+    summary['test_accuracy_95_percent_interval_of_images'] = metrics.wilson_interval(
+        summary['test_accuracy']['mean'] * len(labels), len(labels)
+    )
+    # All runs are members: none is chosen by what it says of the test set.
+    probabilities = np.mean([_softmax(run.logits) for run in well], axis=0)
+    summary['ensemble'] = {'size': len(well), **test(probabilities, labels)}
+    return summary
+
+
+def _softmax(logits):
+    # In 64 bits: in 32 a probability is 1 from a margin of 17 nats on.
+    return scipy.special.softmax(logits.astype(np.float64), axis=-1)

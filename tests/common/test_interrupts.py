@@ -1,0 +1,93 @@
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+from conftest import ROOT
+
+from mnist_flax.common.interrupts import Interrupted, put_off
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@pytest.mark.parametrize('number', SIGNALS)
+def test_a_signal_waits_until_the_end(number, capfd):
+    before = [signal.getsignal(each) for each in SIGNALS]
+    steps = []
+
+    def work():
+        with put_off() as pending:
+            os.kill(os.getpid(), number)
+            steps.append(pending.signal_number)
+            pending.message = 'saved in /a/b'
+
+    with pytest.raises(Interrupted, match='saved in /a/b') as caught:
+        work()
+    assert steps == [number]
+    assert caught.value.signal_number == number
+    assert [signal.getsignal(each) for each in SIGNALS] == before
+    assert capfd.readouterr().err == 'saving the run; once more leaves at once\n'
+
+
+def test_the_second_signal_ends_the_process_whatever_it_is_in():
+    """Even in compiled code, after which Python's own handlers would have to wait."""
+    program = (
+        'import os, signal, sys, time, zlib\n'
+        'from mnist_flax.common.interrupts import put_off\n'
+        'signal.signal(signal.SIGINT, lambda *_: print("handled", flush=True))\n'
+        'with put_off():\n'
+        '    os.kill(os.getpid(), signal.SIGINT)\n'
+        '    print("noted", flush=True)\n'
+        '    pow(3, 10**8)\n'  # minutes without returning to Python's loop
+    )
+    process = subprocess.Popen(
+        [sys.executable, '-c', program], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline() == 'noted\n'
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == -signal.SIGINT
+    assert process.stdout.read() == ''
+
+
+def test_where_ctrl_c_is_an_exception_the_second_one_is():
+    def work():
+        with put_off():
+            for _ in range(2):
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+
+    # What other tests have started in this process, such as a browser, may have changed it.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt) as caught:
+            work()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert type(caught.value) is KeyboardInterrupt
+
+
+def test_without_a_signal_and_in_other_threads_nothing_happens():
+    seen = []
+
+    def work():
+        with put_off() as pending:
+            seen.append(pending.signal_number)
+
+    work()
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert seen == [0, 0]
+
+
+def test_an_error_is_not_hidden_by_a_signal():
+    def work():
+        with put_off():
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError('mine')
+
+    with pytest.raises(ValueError, match='mine'):
+        work()

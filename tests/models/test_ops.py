@@ -1,0 +1,172 @@
+"""Every formulation equals XLA's convolution and max-pool, values and gradients."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mnist_flax.models.cnn import cpu_conv, ops
+
+
+def random_inputs(key, shape, features, dtype=jnp.float32):
+    x_key, kernel_key = jax.random.split(key)
+    x = jax.random.normal(x_key, shape, dtype)
+    kernel = jax.random.normal(kernel_key, (3, 3, shape[-1], features), dtype)
+    return x, kernel
+
+
+@functools.partial(
+    jax.jit,
+    static_argnames='formulation',
+    compiler_options=cpu_conv.COMPILER_OPTIONS if jax.default_backend() == 'cpu' else None,
+)
+def value_and_gradients(x, kernel, formulation):
+    y, vjp = jax.vjp(lambda x, kernel: ops.conv_max_pool(x, kernel, formulation), x, kernel)
+    # Cotangents that differ everywhere show a gradient sent to the wrong place.
+    cotangents = jnp.arange(1.0, y.size + 1).reshape(y.shape) / y.size
+    return y, *vjp(cotangents.astype(y.dtype))
+
+
+def assert_equal(actual, expected, tolerance=1e-5):
+    for a, e in zip(actual, expected, strict=True):
+        assert (a.shape, a.dtype) == (e.shape, e.dtype)
+        scale = float(jnp.abs(e).max())
+        np.testing.assert_allclose(
+            a.astype(jnp.float32), e.astype(jnp.float32), rtol=0, atol=tolerance * scale
+        )
+
+
+# A whole number of pooling windows or not, one tile or several, tiles of 2, 4 and 5.
+@settings(max_examples=4)
+@given(
+    batch=st.integers(1, 3),
+    height=st.integers(4, 16),
+    width=st.integers(4, 16),
+    channels=st.sampled_from([1, 3, 8]),  # two summed directly, one by Winograd
+    seed=st.integers(0, 2**31),
+)
+def test_winograd_equals_xla(batch, height, width, channels, seed):
+    shape = (batch, height, width, channels)
+    # Whole numbers: which of two nearly equal outputs is larger cannot depend on rounding.
+    x, kernel = (
+        jnp.round(3 * a) for a in random_inputs(jax.random.key(seed), shape, features=2)
+    )
+    assert_equal(
+        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
+    )
+
+
+@pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', 1e-5), ('bfloat16', 0.02)])
+@pytest.mark.parametrize('side', [28, 13, 5])
+def test_winograd_equals_xla_on_the_model_s_shapes(side, dtype, tolerance):
+    channels, features = {28: (1, 32), 13: (32, 64), 5: (64, 8)}[side]
+    shape = (4, side, side, channels)
+    x, kernel = random_inputs(jax.random.key(0), shape, features, dtype)
+    if dtype == 'bfloat16':
+        # Whole numbers again, here because XLA rounds outputs to bfloat16 before it pools.
+        x, kernel = jnp.round(x), jnp.round(kernel)
+    assert_equal(
+        value_and_gradients(x, kernel, 'winograd'),
+        value_and_gradients(x, kernel, 'xla'),
+        tolerance,
+    )
+
+
+@pytest.mark.parametrize('channels', [1, 8])
+def test_gradient_of_ties_goes_to_the_first_maximum(channels):
+    # Whole numbers are computed without rounding by XLA, so that its ties are exact.
+    x_key, kernel_key = jax.random.split(jax.random.key(1))
+    x = jax.random.bernoulli(x_key, 0.1 / channels, (4, 13, 11, channels)).astype(float)
+    kernel = jax.random.randint(kernel_key, (3, 3, channels, 8), -1, 2).astype(float)
+    y = ops.xla_conv(x, kernel)
+    windows = y[:, :10, :8].reshape(4, 5, 2, 4, 2, 8).transpose(0, 1, 3, 5, 2, 4)
+    windows = np.sort(windows.reshape(-1, 4))
+    assert (windows[:, 2] == windows[:, 3]).mean() > 0.3
+    assert_equal(
+        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
+    )
+
+
+@pytest.mark.parametrize('channels', [1, 16])
+@pytest.mark.parametrize('pixel', [0.0, 0.3])
+def test_an_even_image_has_ties_everywhere(channels, pixel):
+    _, kernel = random_inputs(jax.random.key(0), (1, 13, 13, channels), features=8)
+    x = jnp.full((2, 13, 13, channels), pixel)
+    assert_equal(
+        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
+    )
+
+
+def test_numbers_tie_within_the_tolerance_only():
+    corners = [jnp.full((1, 1, 1, 1), value) for value in (1.0, 1.5, 1.75, 1.0)]
+    for tie, winner in ((0.0, 2), (0.2, 2), (0.3, 1), (1.0, 0)):
+        maximum, vjp = jax.vjp(lambda *c, t=tie: ops.max_of_corners(list(c), t), *corners)
+        assert maximum.item() == 1.75
+        gradients = [gradient.item() for gradient in vjp(jnp.ones((1, 1, 1, 1)))]
+        assert gradients == [float(i == winner) for i in range(4)]
+
+
+@pytest.mark.parametrize('channels', [1, 8])
+def test_winograd_under_vmap(channels):
+    xs = jax.random.normal(jax.random.key(0), (3, 2, 9, 12, channels))
+    kernels = jax.random.normal(jax.random.key(1), (3, 3, 3, channels, 4))
+    together = jax.vmap(functools.partial(value_and_gradients, formulation='winograd'))(
+        xs, kernels
+    )
+    for i, (x, kernel) in enumerate(zip(xs, kernels, strict=True)):
+        assert_equal([a[i] for a in together], value_and_gradients(x, kernel, 'xla'))
+
+
+def test_auto_is_the_formulation_for_the_backend():
+    x, kernel = random_inputs(jax.random.key(0), (2, 8, 8, 1), features=4)
+    expected = 'winograd' if jax.default_backend() == 'cpu' else 'xla'
+    jaxprs = {
+        name: str(
+            jax.make_jaxpr(lambda x, k, f=name: ops.conv_max_pool(x, k, f))(x, kernel)
+        )
+        for name in ('auto', 'xla', 'winograd')
+    }
+    assert jaxprs['auto'] == jaxprs[expected]
+    assert jaxprs['xla'] != jaxprs['winograd']
+
+
+@pytest.mark.skipif(jax.default_backend() != 'cpu', reason='an option of the CPU backend')
+def test_xla_keeps_the_barriers():
+    """Without them a step takes 1.5 times as long, and no other test would notice."""
+    x, kernel = random_inputs(jax.random.key(0), (2, 8, 8, 8), features=4)
+    program = value_and_gradients.lower(x, kernel, 'winograd').compile()
+    assert 'opt-barrier' in program.as_text()
+
+
+def test_transforms_are_lavin_and_gray_s():
+    """F(2, 3) as printed in the paper, whose rows may be scaled against each other."""
+    outputs, kernel, inputs = (
+        np.array(matrix, float)
+        for matrix in (
+            cpu_conv.transforms(2).outputs,
+            cpu_conv.transforms(2).kernel,
+            cpu_conv.transforms(2).inputs,
+        )
+    )
+    paper_inputs = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
+    paper_kernel = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
+    np.testing.assert_array_equal(np.abs(outputs), [[1, 1, 1, 0], [0, 1, 1, 1]])
+    np.testing.assert_array_equal(np.abs(inputs), np.abs(paper_inputs))
+    np.testing.assert_array_equal(np.abs(kernel), np.abs(paper_kernel))
+
+
+@pytest.mark.parametrize('n', [2, 4, 5])
+def test_transforms_filter_exactly(n):
+    outputs, kernel, inputs = (
+        np.array(getattr(cpu_conv.transforms(n), name))
+        for name in ('outputs', 'kernel', 'inputs')
+    )
+    for i in range(n + 2):  # in fractions, on a basis of the inputs and of the filters
+        for j in range(3):
+            signal, weights = np.eye(n + 2, dtype=int)[i], np.eye(3, dtype=int)[j]
+            expected = [signal[k : k + 3] @ weights for k in range(n)]
+            assert list(outputs @ ((kernel @ weights) * (inputs @ signal))) == expected

@@ -1,0 +1,211 @@
+"""Picture files of all kinds, the broken ones included."""
+
+import io
+import os
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from mnist_flax.recognition import pictures
+from mnist_flax.common.errors import UserError
+
+
+def encode(image, file_format='PNG', **options):
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+def half_black(mode='L'):
+    """40 x 20 pixels, the left half of them black and the right one white."""
+    pixels = np.repeat([[0, 255]], 20, axis=1).repeat(20, axis=0).astype(np.uint8)
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.mark.parametrize('file_format', pictures.FORMATS)
+def test_every_format_is_read(file_format):
+    colours = pictures.read(encode(half_black('RGB'), file_format), 'picture')
+    assert colours.shape == (20, 40, 3)
+    np.testing.assert_allclose(colours[:, :16], 0, atol=0.05)
+    np.testing.assert_allclose(colours[:, 24:], 1, atol=0.05)
+
+
+@pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'RGBA', 'LA', 'I;16', 'I', 'F'])
+def test_every_kind_of_pixel_is_read(mode):
+    image = half_black()
+    if mode == 'I;16':  # twelve bits of sixteen, as cameras have
+        image = Image.fromarray(np.asarray(image).astype(np.uint16) * 16)
+    else:
+        image = image.convert(mode)
+    content = encode(image, 'TIFF' if mode in ('I', 'F') else 'PNG')
+    colours = pictures.read(content, 'picture')
+    np.testing.assert_allclose(colours[:, :20], 0, atol=0.01)
+    np.testing.assert_allclose(colours[:, 20:], 1, atol=0.01)
+
+
+def test_a_photograph_is_turned_upright():
+    image = half_black()
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned clockwise by a quarter
+    for size in (1, 100):  # and if it is made smaller
+        large = image.resize((40 * size, 20 * size))
+        for file_format in ('JPEG', 'PNG', 'WEBP'):
+            content = encode(large, file_format, exif=exif)
+            colours = pictures.read(content, 'picture')
+            height, width, _ = colours.shape
+            assert height == 2 * width
+            assert colours[: height // 4].max() < 0.1
+            assert colours[-height // 4 :].min() > 0.9
+
+
+@pytest.mark.parametrize('drawn', [0, 255])
+def test_what_is_drawn_on_nothing_is_seen(drawn):
+    alpha = np.zeros((20, 20), np.uint8)
+    alpha[5:15, 8:12] = 255
+    pixels = np.full((20, 20, 4), drawn, np.uint8)
+    pixels[..., 3] = alpha
+    colours = pictures.read(encode(Image.fromarray(pixels)), 'picture')
+    assert abs(colours[10, 10] - colours[0, 0]).min() == 1
+    # Hidden pixels can have any colour.
+    pixels[alpha == 0, :3] = drawn ^ 255
+    hidden = pictures.read(encode(Image.fromarray(pixels)), 'picture')
+    np.testing.assert_array_equal(hidden, colours)
+
+
+def test_one_colour_can_be_transparent():
+    image = half_black('P')
+    content = encode(image, transparency=image.getpixel((39, 0)))
+    assert pictures.read(content, 'picture')[0, 39].min() == 1
+
+
+def test_of_a_moving_picture_the_first_frame_is_taken():
+    white = Image.new('L', (40, 20), 255)
+    content = encode(half_black(), 'GIF', save_all=True, append_images=[white])
+    assert pictures.read(content, 'picture')[0, 0].max() == 0
+
+
+def test_arrays_are_pictures():
+    pixels = np.asarray(half_black())
+    expected = pictures.read(encode(half_black()), 'picture')
+    for array in (pixels, pixels[..., None], np.stack([pixels] * 3, axis=-1)):
+        np.testing.assert_array_equal(pictures.read(array, 'picture'), expected)
+    for array in (pixels.astype(float), pixels[0], np.zeros((20, 20, 2), np.uint8)):
+        with pytest.raises(UserError, match='picture: found'):
+            pictures.read(array, 'picture')
+
+
+def test_a_large_picture_is_averaged():
+    pixels = np.zeros((3000, 4000), np.uint8)
+    pixels[::2] = 255
+    for file_format in ('PNG', 'JPEG'):
+        content = encode(Image.fromarray(pixels), file_format)
+        colours = pictures.read(content, 'picture')
+        assert 1000 <= max(colours.shape) <= 2000
+        np.testing.assert_allclose(colours.mean(), 0.5, atol=0.02)
+
+
+def claim(width, height):
+    """A PNG of a few bytes that claims to be large."""
+    header = struct.pack('>IIBBBBB', width, height, 8, 0, 0, 0, 0)
+    chunks = ((b'IHDR', header), (b'IDAT', zlib.compress(bytes(100))), (b'IEND', b''))
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(content)) + name + content
+        + struct.pack('>I', zlib.crc32(name + content))
+        for name, content in chunks
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ('content', 'message'),
+    [
+        (b'', 'it: found an empty file; allowed: a picture'),
+        (b'digit', 'it: found no picture, or a damaged one; allowed: PNG, JPEG'),
+        (claim(100_000, 100_000), 'it: found more than 64,000,000 pixels; allowed'),
+        (claim(10_000, 10_000), 'it: found 10000 x 10000 pixels; allowed: 8 or more'),
+        (claim(7, 100), 'it: found 7 x 100 pixels; allowed: 8 or more each way'),
+        (claim(5000, 5000), 'it: found no picture, or a damaged one ('),
+        (encode(half_black())[:-30], 'it: found no picture, or a damaged one ('),
+        (encode(half_black(), 'JPEG')[:300], 'it: found no picture, or a damaged one ('),
+        (encode(half_black(), 'PDF'), 'it: found no picture, or a damaged one; allowed: '),
+        (bytes(pictures.MOST_BYTES + 1), 'it: found more than 64 MiB; allowed: no more'),
+    ],
+    ids=[
+        'empty',
+        'text',
+        'bomb',
+        'large',
+        'tiny',
+        'liar',
+        'cut',
+        'cut jpeg',
+        'pdf',
+        'long',
+    ],
+)
+def test_what_is_no_picture_is_one_clear_line(content, message):
+    with pytest.raises(UserError) as info:
+        pictures.read(content, 'it')
+    assert str(info.value).startswith(message)
+
+
+def test_what_is_no_file_is_one_clear_line_at_once(tmp_path):
+    os.mkfifo(tmp_path / 'pipe')
+    for name, reason in (
+        ('pipe', 'found no regular file'),
+        ('.', 'found no pictures in it'),
+        ('absent', 'cannot be read (No such file or directory)'),
+        ('long' * 100, 'cannot be read (File name too long)'),
+        ('zero\0', 'cannot be read (embedded null'),
+    ):
+        with pytest.raises(UserError) as info:
+            pictures.read(tmp_path / name, 'it')
+        assert str(info.value).startswith(f'it: {reason}')
+
+
+def some_picture(file_format):
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (24, 30, 3)).astype(np.uint8)
+    return encode(Image.fromarray(pixels), file_format)
+
+
+@given(
+    content=st.sampled_from([some_picture(name) for name in pictures.FORMATS]),
+    changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=4)), max_size=8),
+    end=st.none() | st.integers(0, 2000),
+)
+def test_damage_anywhere_is_a_picture_or_one_line(content, changes, end):
+    for place, replacement in changes:
+        place %= len(content)
+        content = content[:place] + replacement + content[place + len(replacement) :]
+    content = content[:end]
+    try:
+        colours = pictures.read(content, 'it')
+    except UserError as error:
+        assert str(error).startswith('it: ')
+        assert str(error).isprintable()
+    else:
+        assert colours.min() >= 0
+        assert colours.max() <= 1
+
+
+def test_what_phones_put_behind_a_photograph_is_not_its_scans():
+    film = np.random.default_rng(0).bytes(12 * 2**20)
+    assert film.count(b'\xff\xda') > 100
+    photograph = encode(half_black(), 'JPEG')
+    read = pictures.read(photograph + film, 'it')
+    np.testing.assert_array_equal(read, pictures.read(photograph, 'it'))
+
+
+def test_a_photograph_with_a_thousand_scans_is_refused():
+    whole = encode(half_black(), 'JPEG', progressive=True)
+    start = whole.index(b'\xff\xda')
+    scan = whole[start : whole.index(b'\xff', start + 2)]
+    with pytest.raises(
+        UserError, match=r'found a JPEG of 10\d\d scans; allowed: up to 100'
+    ):
+        pictures.read(whole[:start] + 1000 * scan + whole[start:], 'it')

@@ -1,0 +1,262 @@
+import flax.linen as nn
+import jax
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+
+from configs import accurate, default
+from mnist_flax.common.errors import UserError
+from mnist_flax.training.plan import SWEPT, make_plan
+
+
+def short(config=None):
+    config = config or default.get_config()
+    config.dataset.update({'train_split': 'train[:300]', 'test_split': 'test[:50]'})
+    return config
+
+
+@pytest.fixture(scope='module')
+def dataset():
+    return make_plan(short()).dataset
+
+
+def test_the_default_is_one_run_with_nothing_but_a_learning_rate(dataset):
+    plan = make_plan(short(), dataset)
+    (only,) = plan.runs
+    assert only == (0, {}, {'learning_rate': 1e-3})
+    assert plan.recipe.augment is None
+    assert plan.recipe.optimizer.num_steps == 10 * 3
+
+
+def test_a_population_has_consecutive_seeds(dataset):
+    config = short()
+    config.update({'seed': 5, 'runs': 3})
+    assert [run.seed for run in make_plan(config, dataset).runs] == [5, 6, 7]
+    assert [run.seed for run in make_plan(config, dataset, [9, 2]).runs] == [9, 2]
+
+
+@pytest.mark.parametrize(
+    ('changes', 'message'),
+    [
+        ({'runs': 10_001}, 'config.runs: found 10001; allowed: 1 to 10000'),
+        (
+            {'runs': 200, 'sweep.learning_rate': tuple(range(1, 52))},
+            'config.sweep: found 10200 runs, 51 combinations with 200 seeds; allowed: up',
+        ),
+        (
+            {'model.hidden_size': 10**9},
+            'config.model: found 1,611,000,018,826 parameters, which take 24,005.8 GiB',
+        ),
+    ],
+)
+def test_what_no_memory_holds_is_refused_before_it_is_tried(dataset, changes, message):
+    config = short()
+    config.update_from_flattened_dict(changes)
+    with pytest.raises(UserError) as info:
+        make_plan(config, dataset)
+    assert str(info.value).startswith(message)
+
+
+def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
+    config = short(accurate.get_config())
+    config.runs = 2
+    config.sweep.update({'dropout_rate': (0.0, 0.5), 'label_smoothing': (0.0, 0.1, 0.2)})
+    plan = make_plan(config, dataset)
+    found = [
+        (run.swept['dropout_rate'], run.swept['label_smoothing'], run.seed)
+        for run in plan.runs
+    ]
+    assert found == [(d, s, i) for s in (0.0, 0.1, 0.2) for d in (0.0, 0.5) for i in (0, 1)]
+    for run in plan.runs:
+        assert set(run.hyperparameters) == {
+            'learning_rate',
+            'label_smoothing',
+            'dropout_rate',
+            'augment_strength',
+        }
+        assert run.hyperparameters | run.swept == run.hyperparameters
+    # The values are no part of the program.
+    assert plan.recipe == make_plan(short(accurate.get_config()), dataset).recipe
+
+
+def test_every_swept_name_is_a_number_of_the_config():
+    config = default.get_config()
+    for path in SWEPT.values():
+        value = config
+        for name in path:
+            value = value[name]
+        assert isinstance(value, float)
+    assert set(config.sweep) == set(SWEPT)
+
+
+def change(config, path, value):
+    *parents, field = path.split('.')
+    for parent in parents:
+        config = config[parent]
+    with config.unlocked(), config.ignore_type():
+        config[field] = value
+
+
+@pytest.mark.parametrize(
+    ('path', 'value', 'message'),
+    [
+        ('runs', 0, 'config.runs: found 0; allowed: 1 to 10000'),
+        ('runs_at_once', -1, 'config.runs_at_once: found -1; allowed: 0 or more'),
+        ('seed', 2**32 - 1, None),
+        ('label_smoothing', 1.0, 'config.label_smoothing: found 1.0; allowed: 0 to less'),
+        ('ema_decay', -0.5, 'config.ema_decay: found -0.5; allowed: 0 to less than 1'),
+        ('ema_decay', float('nan'), 'config.ema_decay: found nan; allowed: 0 to less'),
+        ('sweep.momentum', (0.9,), "config.sweep has no field 'momentum'; its fields are"),
+        ('sweep.dropout_rate', (0.1, 0.1), 'sweep.dropout_rate: found (0.1, 0.1); allowed'),
+        ('sweep.dropout_rate', (0.1, 1.0), 'config.model.dropout_rate: found 1.0; allowed'),
+        ('sweep.learning_rate', 0.1, 'config.sweep.learning_rate: found 0.1; allowed'),
+        ('augment.strength', -1.0, 'config.augment.strength: found -1.0; allowed: 0 or'),
+        ('augment.rotate', 1.0, "config.augment has no field 'rotate'; its fields are rot"),
+        ('augment.constructor', 'nowhere', "config.augment.constructor: found 'nowhere'"),
+        ('augment.constructor', 'os.path', "config.augment.constructor: found 'os.path'"),
+        ('model.constructor', 3, 'config.model.constructor: found 3'),
+        (
+            'model.constructor',
+            'no.such',
+            "found 'no.such' (ModuleNotFoundError: No ",
+        ),
+        (
+            'model.constructor',
+            'os.such',
+            "found 'os.such' (AttributeError: module",
+        ),
+    ],
+)
+def test_bad_fields_are_named(dataset, path, value, message):
+    config = short()
+    change(config, path, value)
+    if message is None:
+        make_plan(config, dataset)
+        return
+    with pytest.raises(UserError) as caught:
+        make_plan(config, dataset)
+    assert message in str(caught.value)
+
+
+def test_seeds_beyond_32_bits_are_refused(dataset):
+    config = short()
+    config.update({'seed': 2**32 - 2, 'runs': 3})
+    with pytest.raises(UserError, match='config.runs: found 3 from seed 4294967294 on'):
+        make_plan(config, dataset)
+
+
+VALUES = st.one_of(
+    st.none(), st.booleans(), st.integers(-2, 40), st.floats(), st.text(max_size=5),
+    st.tuples(st.floats()),
+)  # fmt: skip
+PATHS = [
+    path
+    for name, value in default.get_config().items()
+    if name != 'dataset'
+    for path in (
+        [f'{name}.{field}' for field in value] if isinstance(value, ConfigDict) else [name]
+    )
+]
+
+
+@given(path=st.sampled_from(PATHS), value=VALUES)
+def test_any_value_of_any_field_either_fits_or_ends_in_one_line(dataset, path, value):
+    config = short()
+    change(config, path, value)
+    try:
+        make_plan(config, dataset)
+    except UserError as error:
+        assert str(error).startswith('config')
+        assert '\n' not in str(error)
+
+
+def test_a_model_of_another_shape_is_refused(dataset):
+    config = short()
+    config.model.num_classes = 7
+    with pytest.raises(UserError, match='config.model: found logits of shape .2, 7. for'):
+        make_plan(config, dataset)
+
+
+def test_planning_compiles_nothing(dataset, monkeypatch):
+    def fail(*arguments, **keywords):
+        raise AssertionError('compiled something')
+
+    monkeypatch.setattr(jax._src.compiler, 'compile_or_get_cached', fail)
+    make_plan(short(), dataset)
+
+
+# --- Models and augmentations of a user's own, with the mistakes that one makes.
+
+
+class Own(nn.Module):
+    dropout_rate: float = 0.0
+    num_classes: int = 10
+
+    @nn.compact
+    def __call__(self, images, train=False, dropout=None):
+        return nn.Dense(self.num_classes)(images.reshape(len(images), -1))
+
+
+class WithoutArguments(nn.Module):
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+def create_nothing():
+    return None
+
+
+def create_crop():
+    return lambda key, image, strength: image[1:]
+
+
+def create_without_strength():
+    return lambda key, image: image
+
+
+@pytest.mark.parametrize(
+    ('subtree', 'constructor', 'message'),
+    [
+        ('model', 'Own', None),
+        ('model', 'WithoutArguments', 'config.model: found a function that fails (TypeErr'),
+        ('model', 'create_nothing', 'config.model.constructor: found one that makes None'),
+        ('augment', 'create_nothing', None),
+        ('augment', 'create_crop', 'config.augment: found images of shape (27, 28, 1) af'),
+        ('augment', 'create_without_strength', 'config.augment: found a function that fa'),
+    ],
+)
+def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, message):
+    config = short()
+    fields = {'constructor': f'test_settings.{constructor}'}
+    config[subtree] = fields | ({'strength': 1} if subtree == 'augment' else {})
+    if message is None:
+        make_plan(config, dataset)
+        return
+    with pytest.raises(UserError) as caught:
+        make_plan(config, dataset)
+    assert str(caught.value).startswith(message)
+    assert '\n' not in str(caught.value)
+
+
+def test_a_model_that_keeps_its_own_rate_cannot_be_swept(dataset):
+    config = short()
+    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': 0.0}
+    config.sweep.dropout_rate = (0.1, 0.5)
+    with pytest.raises(UserError, match='config.sweep: found numbers that the model or'):
+        make_plan(config, dataset)
+
+
+def test_strength_cannot_be_swept_without_an_augmentation(dataset):
+    config = short()
+    config.sweep.augment_strength = (0.5, 1.0)
+    with pytest.raises(UserError, match='config.sweep.augment_strength: found .0.5, 1.0.;'):
+        make_plan(config, dataset)
+
+
+def test_a_config_that_could_not_be_reported_is_refused_before_training(dataset):
+    config = short()
+    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': nn.relu}
+    with pytest.raises(UserError, match='config: found a value that cannot be written do'):
+        make_plan(config, dataset)

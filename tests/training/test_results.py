@@ -1,0 +1,92 @@
+import math
+
+import numpy as np
+import pytest
+
+from mnist_flax.training import results
+from mnist_flax.training.metrics import EpochMetrics
+from mnist_flax.training.results import Divergence, RunResult
+from mnist_flax.training.plan import RunPlan
+
+LABELS = np.array([0, 1, 1, 0])
+HISTORY = [EpochMetrics(1, 0.5, 0.8, 0.4, 0.9)]
+
+
+def make_run(seed, probabilities, swept=None, diverged=None):
+    logits = np.log(np.array([[1 - p, p] for p in probabilities])).astype(np.float32)
+    plan = RunPlan(seed, swept or {}, {'learning_rate': 0.1})
+    variables = {'params': {'kernel': np.zeros((3, 4))}, 'batch_stats': {'m': np.zeros(9)}}
+    where = diverged and Divergence(diverged, 9, 0.1)
+    return RunResult(plan, HISTORY, logits, variables, 1.5, where)
+
+
+ALL_RIGHT = (0.2, 0.9, 0.8, 0.4)
+HALF_RIGHT = (0.6, 0.9, 0.3, 0.4)
+
+
+def test_a_run_s_numbers_by_hand():
+    numbers = make_run(0, HALF_RIGHT).numbers(LABELS)
+    assert set(numbers) == set(results.NUMBERS)
+    assert numbers['test_accuracy'] == 0.5
+    expected = -sum(map(math.log, (0.4, 0.9, 0.3, 0.6))) / 4
+    assert numbers['test_loss'] == pytest.approx(expected, rel=1e-5)
+    assert (numbers['train_loss'], numbers['validation_accuracy']) == (0.5, 0.9)
+
+
+def test_losses_stay_exact_where_the_network_is_very_sure():
+    logits = np.array([[40.0, 0.0]], np.float32)
+    run = make_run(0, (0.5,))
+    sure = RunResult(run.plan, HISTORY, logits, {}, 1.0, None)
+    assert sure.numbers(np.array([0]))['test_loss'] == pytest.approx(math.exp(-40))
+    assert sure.numbers(np.array([1]))['test_loss'] == pytest.approx(40)
+
+
+def test_parameters_are_counted_without_statistics():
+    assert results.count_parameters(make_run(0, ALL_RIGHT)) == 12
+
+
+def test_a_population_s_spread_intervals_and_ensemble():
+    runs = [make_run(0, ALL_RIGHT), make_run(1, HALF_RIGHT)]
+    (summary,) = results.summarize_population(runs, LABELS)
+    accuracy = summary['test_accuracy']
+    assert (accuracy['mean'], accuracy['min'], accuracy['max']) == (0.75, 0.5, 1.0)
+    assert accuracy['sd'] == pytest.approx(0.5 / math.sqrt(2))
+    # 12.706 is the 97.5 % point of Student's t with one degree of freedom.
+    interval = pytest.approx((0.75 - 12.706 * 0.25, 0.75 + 12.706 * 0.25), rel=1e-4)
+    assert accuracy['mean_95_percent_interval'] == interval
+    # Wilson's interval for 3 of 4, by hand.
+    z2 = 1.959964**2
+    centre, half = (0.75 + z2 / 8), math.sqrt(z2) * math.sqrt(0.75 * 0.25 / 4 + z2 / 64)
+    assert summary['test_accuracy_95_percent_interval_of_images'] == (
+        pytest.approx((centre - half) / (1 + z2 / 4)),
+        pytest.approx((centre + half) / (1 + z2 / 4)),
+    )
+    # Means of the probabilities: 0.4, 0.9, 0.55, 0.4; all right.
+    expected = -sum(map(math.log, (0.6, 0.9, 0.55, 0.6))) / 4
+    assert summary['ensemble']['size'] == 2
+    assert summary['ensemble']['test_accuracy'] == 1.0
+    assert summary['ensemble']['test_loss'] == pytest.approx(expected, rel=1e-5)
+
+
+def test_combinations_of_a_sweep_are_kept_apart():
+    runs = [
+        make_run(seed, probabilities, {'dropout_rate': rate})
+        for rate, probabilities in ((0.1, ALL_RIGHT), (0.2, HALF_RIGHT))
+        for seed in (0, 1)
+    ]
+    first, second = results.summarize_population(runs, LABELS)
+    assert (first['dropout_rate'], second['dropout_rate']) == (0.1, 0.2)
+    assert (first['test_accuracy']['mean'], second['test_accuracy']['mean']) == (1.0, 0.5)
+    assert (first['num_runs'], second['num_runs']) == (2, 2)
+
+
+def test_a_diverged_run_is_counted_and_left_out():
+    runs = [make_run(0, ALL_RIGHT), make_run(1, HALF_RIGHT, diverged=1)]
+    (summary,) = results.summarize_population(runs, LABELS)
+    assert (summary['num_runs'], summary['num_diverged']) == (2, 1)
+    assert summary['test_accuracy'] == {'mean': 1.0, 'min': 1.0, 'max': 1.0}
+    assert summary['ensemble']['size'] == 1
+    assert all(math.isnan(x) for x in runs[1].numbers(LABELS).values())
+    assert results.summarize_population(runs[1:], LABELS) == [
+        {'num_runs': 1, 'num_diverged': 1}
+    ]
