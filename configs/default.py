@@ -24,6 +24,7 @@ def get_config() -> ConfigDict:
     config.dataset.test_split = 'test'  # likewise
     config.dataset.validation = 'test'  # after each epoch: 'test', or 'holdout' from train
     config.dataset.holdout_size = 5000  # examples; used by 'holdout' only
+    config.dataset.extra = ConfigDict()  # a constructor of more training examples, if any
 
     config.model = ConfigDict()
     config.model.constructor = 'mnist_flax.models.create_model'  # gets the fields below
@@ -44,7 +45,7 @@ def get_config() -> ConfigDict:
     config.optimizer.clip_norm = 0.0  # largest norm of a gradient; 0 = any
 
     config.augment = ConfigDict()  # of training images; each amount is drawn up to the most
-    config.augment.constructor = 'mnist_flax.augment.create_augment'  # gets those below
+    config.augment.constructor = 'mnist_flax.data.augment.create_augment'  # gets those
     config.augment.strength = 1.0  # multiplies all of them
     config.augment.rotation = 0.0  # degrees, either way
     config.augment.scale = 0.0  # part of the height, and of the width

@@ -15,9 +15,10 @@ def get_config() -> ConfigDict:
     config.runs = 4
     # So that scripts/evaluate.py can fit a temperature.
     config.dataset.validation = 'holdout'
-    with config.dataset.unlocked():
-        config.dataset.drawn = 1600  # digits in forms that MNIST lacks, to train on as well
-    config.augment.constructor = 'mnist_flax.handwriting.create_handwriting'
+    config.dataset.extra = ConfigDict()  # digits in forms that MNIST lacks
+    config.dataset.extra.constructor = 'mnist_flax.recognition.drawing.draw_examples'
+    config.dataset.extra.number = 1600
+    config.augment.constructor = 'mnist_flax.recognition.handwriting.create_handwriting'
     config.augment.scale = 0.2
     config.augment.shift = 2.0
     config.augment.elastic = 0.3

@@ -17,8 +17,8 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `train_and_evaluate` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.training.devices import join_hosts
     from mnist_flax.train import train_and_evaluate
+    from mnist_flax.training.devices import join_hosts
 
     values = flags.FLAGS
     if values.distributed or values.coordinator_address is not None:

@@ -11,13 +11,14 @@ import ml_collections
 import numpy as np
 from flax import traverse_util
 
+from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.models.cnn import cnn
-from mnist_flax.reporting import reports
 from mnist_flax.common.errors import UserError
-from mnist_flax.training.results import RunResult
+from mnist_flax.models import calls
+from mnist_flax.reporting import reports
 from mnist_flax.training.plan import Plan, make_plan, to_tree
-from mnist_flax.training.snapshots import Store
+from mnist_flax.training.results import RunResult
+from mnist_flax.training.snapshots import SnapshotStore
 from mnist_flax.training.trainer import Trainer
 
 
@@ -32,8 +33,8 @@ class Result:
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Result:
     """Trains and tests the networks of a config and writes the report.
 
-    A run with the same settings that was left in the workdir is gone on with, and ends as
-    if it had not been left.
+    A run with the same settings that was interrupted in the workdir is resumed, and ends
+    as if it had not been.
 
     Args:
       config: The settings, such as those of ``configs/default.py``.
@@ -54,7 +55,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
         return _train(config, plan, pathlib.Path(workdir), start)
     folder = workdirs.prepare(workdir)
     with workdirs.lock(folder):
-        workdirs.begin(folder, to_tree(config), plan.checkpoint.resume)
+        workdirs.start(folder, to_tree(config), plan.checkpoint.resume)
         return _train(config, plan, folder, start)
 
 
@@ -65,7 +66,7 @@ def _train(
     environment = reports.environment(plan.mesh)
     if writing:
         _print_summary(environment['device'], plan)
-    store = Store(folder / workdirs.CHECKPOINTS, plan, to_tree(config))
+    store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, to_tree(config))
     trainer = Trainer(plan, store)
     results = [result for side_by_side in trainer.train() for result in side_by_side]
     if all(result.diverged for result in results):
@@ -86,7 +87,7 @@ def _train(
             folder, config, plan.dataset, results, numbers, figures
         )
         print(
-            f'{reports.conclude(numbers)}; {numbers["total_seconds"]:.0f} s, '
+            f'{reports.summary_line(numbers)}; {numbers["total_seconds"]:.0f} s, '
             f'{numbers["train_seconds"]:.0f} s of them training\n'
             f'written to {folder}: {", ".join([*written, workdirs.MODEL])}',
             flush=True,
@@ -125,7 +126,8 @@ def _print_summary(device: str, plan: Plan) -> None:
         f'{len(getattr(dataset, role).labels):,} {role}'
         for role in ('train', 'validation', 'test')
     )
-    print(cnn.summarize(plan.recipe.model))
+    model = plan.recipe.model
+    print(models.summarize(model, **calls.eval_arguments(model)))
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 
 
@@ -135,7 +137,7 @@ def _explain_divergence(result: RunResult, good: pathlib.Path | None) -> str:
     kept = f'the last good checkpoint is {good}' if good else 'no checkpoint came before'
     return (
         f'training diverged in epoch {found.epoch} at step {found.step:,}, where the '
-        f'learning rate was {found.learning_rate:.3g}: found a loss that is not finite; '
-        'allowed: finite ones, to which a lower config.optimizer.learning_rate, '
-        f'config.optimizer.warmup=0.1 or config.optimizer.clip_norm=1 may lead; {kept}'
+        f'learning rate was {found.learning_rate:.3g}: the loss is not finite; try a lower '
+        'config.optimizer.learning_rate, config.optimizer.warmup=0.1 or '
+        f'config.optimizer.clip_norm=1; {kept}'
     )

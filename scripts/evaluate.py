@@ -50,16 +50,17 @@ def main() -> None:
     import os
 
     from mnist_flax.checkpointing import workdirs
-    from mnist_flax.evaluation.evaluation import evaluation, report
-    from mnist_flax.recognition import recognizer
+    from mnist_flax.evaluation import evaluation, report
+    from mnist_flax.recognition.networks import load_networks
 
-    workdir = flags.FLAGS.workdir or recognizer.PRETRAINED
-    recognizer = recognizer.load(workdir, flags.FLAGS.constructor or recognizer.OURS)
+    networks = load_networks(flags.FLAGS.workdir, flags.FLAGS.constructor)
     # Before what takes half a minute.
-    report_dir = _REPORT_DIR.value or os.path.join(flags.FLAGS.workdir, 'evaluation')
+    report_dir = _REPORT_DIR.value or os.path.join(
+        flags.FLAGS.workdir or 'outputs', 'evaluation'
+    )
     folder = workdirs.prepare(report_dir, '--report_dir')
     evaluated = evaluation.evaluate(
-        recognizer,
+        networks,
         _DATASET.value,
         _DATA_DIR.value,
         _SPLIT.value,

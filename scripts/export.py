@@ -35,14 +35,13 @@ _RUN = flags.DEFINE_integer(
 def main() -> None:
     """Runs `export_network` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.export.export import export
-    from mnist_flax.recognition import recognizer
     from mnist_flax.common.errors import require
+    from mnist_flax.export import export
 
     require(bool(_EXPORT_DIR.value), "--export_dir: found ''; allowed: a folder")
     export.export_network(
-        pathlib.Path(flags.FLAGS.workdir or recognizer.PRETRAINED).expanduser(),
-        flags.FLAGS.constructor or recognizer.OURS,
+        flags.FLAGS.workdir,
+        flags.FLAGS.constructor,
         pathlib.Path(_EXPORT_DIR.value).expanduser(),
         _RUN.value,
     )

@@ -34,11 +34,8 @@ def main(sources: list[str]) -> None:
     from mnist_flax.recognition import recognizer
     from mnist_flax.recognition.predict import predict_files
 
-    recognizer = recognizer.load(
-        flags.FLAGS.workdir or recognizer.PRETRAINED,
-        flags.FLAGS.constructor or recognizer.OURS,
-    )
-    sys.exit(not predict_files(sources, recognizer, _JSON.value, _SAVE_FIGURE.value))
+    loaded = recognizer.load(flags.FLAGS.workdir, flags.FLAGS.constructor)
+    sys.exit(not predict_files(sources, loaded, _JSON.value, _SAVE_FIGURE.value))
 
 
 if __name__ == '__main__':

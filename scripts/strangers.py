@@ -19,9 +19,9 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `measure` and prints its table."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.evaluation.evaluation import strangers
-    from mnist_flax.recognition import recognizer
     from mnist_flax.common.errors import UserError
+    from mnist_flax.evaluation import strangers
+    from mnist_flax.recognition import recognizer
 
     try:
         from sklearn import datasets
@@ -30,8 +30,8 @@ def main() -> None:
             "scikit-learn is missing; allowed: pip install -e '.[strangers]'"
         ) from error
     digits = datasets.load_digits()
-    recognizer = recognizer.load(_WORKDIR.value or recognizer.PRETRAINED)
-    print(strangers.measure(recognizer, digits.images, digits.target), end='')
+    loaded = recognizer.load(_WORKDIR.value)
+    print(strangers.measure(loaded, digits.images, digits.target), end='')
 
 
 if __name__ == '__main__':

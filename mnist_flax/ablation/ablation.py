@@ -8,14 +8,14 @@ from typing import Any
 
 import ml_collections
 
-from mnist_flax.ablation.ablation import report
+from mnist_flax.ablation import report
+from mnist_flax.ablation.report import RECIPE, Cell
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import tables
-from mnist_flax.reporting import figures, reports
-from mnist_flax.ablation.report import RECIPE, Cell
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.training.results import RunResult, count_parameters
+from mnist_flax.reporting import figures, reports
 from mnist_flax.training.plan import Plan, make_plan, to_tree
+from mnist_flax.training.results import RunResult, count_parameters
 from mnist_flax.training.trainer import Trainer
 
 _CELLS, _CONFIGS = 'results.csv', 'configs.json'
@@ -103,9 +103,7 @@ def _report(
     recipe: Plan, variants: Sequence[str], cells: Sequence[Cell], path: pathlib.Path
 ) -> str:
     found = {cell.variant for cell in cells}
-    comparisons = report.compare(
-        cells, [name for name in variants if name in found]
-    )
+    comparisons = report.compare(cells, [name for name in variants if name in found])
     dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
     epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'
     table = (

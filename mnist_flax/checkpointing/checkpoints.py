@@ -17,7 +17,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.files import ask_for_room, write_atomically
+from mnist_flax.common.files import check_disk_space, write_atomically
 
 # In the form of `sha256sum`.
 _SUMS = 'SHA256SUMS'
@@ -60,7 +60,7 @@ class Checkpoint(NamedTuple):
     about: dict[str, Any]
 
 
-class Series:
+class CheckpointManager:
     """Saves checkpoints into a folder, each named by its step, and keeps the last ones."""
 
     def __init__(self, folder: pathlib.Path, keep: int):
@@ -139,7 +139,7 @@ def write(
             shutil.rmtree(left)
         # Before Orbax meets a full disk: of the threads that it leaves at work then, some
         # make files again in the folder that was removed, and some print tracebacks.
-        ask_for_room(path.parent, sum(array.nbytes for array in arrays.values()))
+        check_disk_space(path.parent, sum(array.nbytes for array in arrays.values()))
         with _open() as checkpointer:
             checkpointer.save(
                 new,
@@ -168,7 +168,7 @@ def restore(folder: pathlib.Path) -> Checkpoint | None:
     """Reads the newest sound checkpoint of a folder, and puts damaged newer ones aside.
 
     Args:
-      folder: Where a `Series` was saved; it need not exist.
+      folder: Where a `CheckpointManager` was saved; it need not exist.
 
     Returns:
       The checkpoint; None if there is none.

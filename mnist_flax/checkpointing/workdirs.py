@@ -9,9 +9,9 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import write_atomically
-from mnist_flax.training.plan import Plan
 
 CHECKPOINTS, MODEL = 'checkpoints', 'model'
 
@@ -29,8 +29,8 @@ _MAY_DIFFER = ('num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint')
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
 
 _ELSEWHERE = (
-    'another --workdir, or --config.checkpoint.resume=false to start afresh, which keeps '
-    'the run that is there in a folder beside'
+    'another --workdir, or --config.checkpoint.resume=false to start anew, which moves the '
+    'run that is there into a folder of the workdir'
 )
 
 
@@ -97,16 +97,16 @@ def write(
         raise _not_writable(flag, str(folder), error) from error
 
 
-def begin(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
-    """Sees to it that an earlier run in a workdir is not lost.
+def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
+    """Makes sure that an earlier run in a workdir is not lost.
 
     Args:
       folder: The workdir.
       config: The settings, as plain values.
-      resume: Whether to go on with the run that is there; else it is put aside.
+      resume: Whether to continue the run that is there; else it is moved aside.
 
     Raises:
-      UserError: It has other settings, and left no checkpoints that could be gone on with.
+      UserError: It has other settings, and left no checkpoints to resume from.
     """
     report = folder / 'config.json'
     if not resume:
@@ -115,86 +115,89 @@ def begin(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
         try:
             theirs = json.loads(report.read_text())
         except (OSError, ValueError):
-            return  # no report of ours
+            return  # not a report of ours
         differing = find_differences(config, theirs)
         require(
             not differing,
-            f'--workdir: found in {folder} the report of a run with other settings '
-            f'({_list(differing)}); allowed: the same, or {_ELSEWHERE}',
+            f'--workdir: {folder} holds the report of a run with other settings '
+            f'({_list(differing)}); use the same settings, or {_ELSEWHERE}',
         )
 
 
 def find_changes(
-    checkpoint: pathlib.Path, ours: dict[str, Any], theirs: dict[str, Any], plan: Plan
+    checkpoint: pathlib.Path,
+    ours: dict[str, Any],
+    theirs: dict[str, Any],
+    allow_changes: bool,
+    why_length_is_fixed: str,
 ) -> list[str]:
-    """Finds with which other settings a run goes on.
+    """Finds the settings that change when a run is resumed.
 
     Args:
-      checkpoint: Where it goes on from.
-      ours: The settings as plain values.
+      checkpoint: Where it is resumed from.
+      ours: The settings, as plain values.
       theirs: Those of the checkpoint.
-      plan: The runs that ours ask for.
+      allow_changes: Whether the user allows changes.
+      why_length_is_fixed: Why the number of epochs must not change; empty if it may.
 
     Returns:
       The changes; they are allowed.
 
     Raises:
-      UserError: The settings differ, and ``config.checkpoint`` does not allow that, or it
-        would be another run.
+      UserError: The settings differ and the user does not allow that, or it would be
+        another run.
     """
     differing = find_differences(ours, theirs)
-    if not plan.recipe.optimizer.depends_on_length:
+    if not why_length_is_fixed:
         differing.pop('num_epochs', None)
     fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
-    if plan.checkpoint.allow_changes:
+    if allow_changes:
         require(
             not fixed,
-            f'config.checkpoint.allow_changes: found other values of {", ".join(fixed)} '
-            f'than in {checkpoint}; allowed: the same, or {_ELSEWHERE}',
+            f'config.checkpoint.allow_changes: {checkpoint} has other values of '
+            f'{", ".join(fixed)}, which must stay the same; or use {_ELSEWHERE}',
         )
         return [f'{name} from {old} to {new}' for name, (new, old) in differing.items()]
-    why = ''
-    if [*differing] == ['num_epochs']:
-        optimizer = plan.settings.optimizer
-        why = (
-            f': its learning rate (schedule {optimizer.schedule!r}, warmup '
-            f'{optimizer.warmup}) depends on the length, and that of a longer run would '
-            'have been another from the start'
-        )
-    or_change = (
-        ', or --config.checkpoint.allow_changes=true to go on from it with the new ones'
-    )
+    why = f': {why_length_is_fixed}' if [*differing] == ['num_epochs'] else ''
+    or_change = ', or --config.checkpoint.allow_changes=true to resume it with the new ones'
     require(
         not differing,
-        f'--workdir: found in {checkpoint} a run with other settings '
-        f'({_list(differing)}{why}); allowed: the same, {_ELSEWHERE}'
+        f'--workdir: {checkpoint} is of a run with other settings '
+        f'({_list(differing)}{why}); use the same settings, {_ELSEWHERE}'
         f'{"" if fixed else or_change}',
     )
     return []
 
 
-def find_differences(ours: Any, theirs: Any, path: str = '') -> dict[str, tuple[Any, Any]]:
+def find_differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
     """Finds where two configs would give different runs.
 
+    A field that theirs does not have is taken to be as in ``configs/default.py``: it was
+    added since.
+
     Args:
-      ours: A tree of plain values.
-      theirs: Another.
-      path: Where they belong in a larger one.
+      ours: The settings, as plain values.
+      theirs: Those of an earlier run, perhaps of an earlier version.
 
     Returns:
       Our value and theirs, by field.
     """
+    upgraded = renamed.upgrade_config(theirs) if isinstance(theirs, dict) else theirs
+    return _compare(ours, upgraded, configs.load_default(), '')
+
+
+def _compare(ours, theirs, default, path):
     if path in _MAY_DIFFER or ours == theirs:
         return {}
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return {path: (ours, theirs)}
-    return {
-        field: values
-        for key in sorted({*ours, *theirs})
-        for field, values in find_differences(
-            ours.get(key), theirs.get(key), f'{path}.{key}' if path else key
-        ).items()
-    }
+    default = default if isinstance(default, dict) else {}
+    differing: dict[str, tuple[Any, Any]] = {}
+    for key in sorted({*ours, *theirs}):
+        old = theirs.get(key, default.get(key)) if key in ours else theirs[key]
+        below = f'{path}.{key}' if path else key
+        differing |= _compare(ours.get(key), old, default.get(key), below)
+    return differing
 
 
 def _list(differing: dict[str, tuple[Any, Any]]) -> str:

@@ -32,7 +32,7 @@ def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def ask_for_room(folder: pathlib.Path, size: int) -> None:
+def check_disk_space(folder: pathlib.Path, size: int) -> None:
     """Asks the system for room, and gives it back.
 
     Where it cannot be asked (macOS, some network drives), there is said to be room.

@@ -19,7 +19,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclasses.dataclass
-class Pending:
+class PendingSignal:
     """The signal that has come, and what was done about it."""
 
     signal_number: int = 0  # none
@@ -27,7 +27,7 @@ class Pending:
 
 
 @contextlib.contextmanager
-def put_off() -> Iterator[Pending]:
+def defer_signals() -> Iterator[PendingSignal]:
     """Notes the first Ctrl-C or SIGTERM instead of ending the process.
 
     The second one ends it, even while XLA computes, which Python would wait for; where
@@ -36,7 +36,7 @@ def put_off() -> Iterator[Pending]:
     Raises:
       Interrupted: At the end, if a signal has come.
     """
-    pending = Pending()
+    pending = PendingSignal()
     if threading.current_thread() is not threading.main_thread():
         yield pending  # Python lets only the main thread handle signals
         return

@@ -9,6 +9,8 @@ import scipy.stats
 
 CONFIDENCE = 0.95
 
+NORMAL_97_5 = 1.959964  # 97.5 % point of the standard normal distribution
+
 
 class Summary(NamedTuple):
     """What a sample of runs says of the runs that could have been."""
@@ -84,3 +86,27 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
         largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[i]))
         adjusted[i] = largest
     return adjusted
+
+
+def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
+    """Gives the 95 % interval of an accuracy measured on a sample of images.
+
+    The score interval of Wilson (1927), "Probable inference, the law of succession, and
+    statistical inference": unlike the normal one it stays within [0, 1] and holds near 1.
+
+    Args:
+      correct: Number of images recognised; of several networks, their mean.
+      total: Number of images, at least 1.
+
+    Returns:
+      Lower and upper bound, as fractions.
+    """
+    z = NORMAL_97_5
+    p = correct / total
+    centre = p + z**2 / (2 * total)
+    half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
+    scale = 1 + z**2 / total
+    # Rounding may lead out by a hair.
+    low, high = (centre - half_width) / scale, (centre + half_width) / scale
+    # Rounding may leave out what was found.
+    return max(0.0, min(low, p)), min(1.0, max(high, p))

@@ -6,10 +6,11 @@ import pathlib
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
-from mnist_flax.recognition import drawing
+from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data.shards import Examples, read_shard, verify
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 IMAGE_SHAPE = (28, 28, 1)
 
 # TFDS's own `mnist/3.0.1`, prepared as array_record, with its checksums.
-EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds_data'
+EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,6 +32,11 @@ class Dataset:
     validation: Examples
     test: Examples
     class_names: tuple[str, ...]
+
+    @property
+    def validation_name(self) -> Literal['test', 'held-out']:
+        """Says which images a run is validated on."""
+        return 'test' if self.validation is self.test else 'held-out'
 
 
 class Fields(NamedTuple):
@@ -63,7 +69,7 @@ def load(
     test_split: str,
     validation: Literal['test', 'holdout'],
     holdout_size: int,
-    drawn: int = 0,
+    extra: ml_collections.ConfigDict | None = None,
 ) -> Dataset:
     """Loads a TFDS image-classification data set of 28x28x1 images.
 
@@ -79,7 +85,8 @@ def load(
         examples in a hashed order, so they are a random sample, and the same one on
         every machine.
       holdout_size: Number of examples held out; unused with ``'test'``.
-      drawn: Number of digits from `drawing.draw_examples` to train on as well.
+      extra: More examples to train on: ``constructor`` names a function that gets the
+        class names and the other fields, and returns `Examples`. None if empty.
 
     Returns:
       The splits as arrays.
@@ -104,26 +111,27 @@ def load(
         )
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
-    if drawn:
-        train = _add_drawn(train, drawn, class_names)
+    if extra:
+        train = _add_extra(train, extra, class_names)
     return Dataset(full_name, train, held_out, test, class_names)
 
 
-def _add_drawn(train: Examples, number: int, class_names: tuple[str, ...]) -> Examples:
+def _add_extra(
+    train: Examples, settings: ml_collections.ConfigDict, class_names: tuple[str, ...]
+) -> Examples:
+    path = 'config.dataset.extra'
+    extra = construct_named(settings, path, class_names=class_names)
     require(
-        1 <= number <= len(train.labels),
-        f'config.dataset.drawn: found {number}; allowed: 0 to {len(train.labels)}, the '
-        'number of the training examples',
+        isinstance(extra, Examples)
+        and extra.images.dtype == np.uint8
+        and extra.images.shape == (len(extra.labels), *train.images.shape[1:])
+        and set(extra.labels.tolist()) <= set(range(len(class_names))),
+        f'{path}.constructor: the function must return Examples with uint8 images of shape '
+        f'{train.images.shape[1:]} and labels from 0 to {len(class_names) - 1}',
     )
-    require(
-        class_names == tuple(map(str, range(10))),
-        f'config.dataset.drawn: found {number} with the classes {", ".join(class_names)}; '
-        'allowed: 0, but for data sets of the digits 0 to 9',
-    )
-    drawn = drawing.draw_examples(number)
     return Examples(
-        np.concatenate([train.images, drawn.images]),
-        np.concatenate([train.labels, drawn.labels]),
+        np.concatenate([train.images, extra.images]),
+        np.concatenate([train.labels, extra.labels]),
     )
 
 

@@ -7,13 +7,15 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float
 
-from mnist_flax.data.datasets import datasets
-from mnist_flax.evaluation.evaluation import scores
-from mnist_flax.training import metrics
-from mnist_flax.common.errors import UserError, construct, require
-from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from mnist_flax.recognition.recognizer import Recognizer
+from mnist_flax.common import intervals
+from mnist_flax.common.constructors import construct
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.data import datasets
 from mnist_flax.data.shards import Examples
+from mnist_flax.evaluation import scores
+from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from mnist_flax.recognition.networks import Networks
+from mnist_flax.training import metrics
 
 _FLAGS = datasets.Fields('--dataset', '--data_dir', '--split')
 _OOD_FLAGS = datasets.Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
@@ -31,7 +33,7 @@ class Evaluation(NamedTuple):
 
 
 def evaluate(
-    recognizer: Recognizer,
+    networks: Networks,
     dataset: str,
     data_dir: str,
     split: str,
@@ -43,7 +45,7 @@ def evaluate(
     """Measures a network, or the ensemble of several.
 
     Args:
-      recognizer: The network.
+      networks: The network.
       dataset: TFDS name of the data set to measure on; that of the run if empty.
       data_dir: TFDS directory that holds it, as in `datasets.load`.
       split: In TFDS's syntax; if empty that of the run, or ``'test'`` of another data set.
@@ -55,7 +57,7 @@ def evaluate(
     Raises:
       UserError: A data set cannot be loaded, or has other classes than the network.
     """
-    of_run = _data_of(recognizer)
+    of_run = _data_of(networks)
     require(
         bool(ood_dataset) or (not ood_data_dir and ood_split in ('', 'test')),
         '--ood_dataset: missing, while another flag says where it is; allowed: the name of '
@@ -66,36 +68,36 @@ def evaluate(
         split = split or of_run['test_split']
     chosen = datasets.load_split(dataset, data_dir, split or 'test', _FLAGS)
     require(
-        chosen.class_names == recognizer.class_names,
+        chosen.class_names == networks.class_names,
         f'--dataset: found {chosen.full_name} with the classes '
         f'{", ".join(chosen.class_names)}; allowed: a data set with those of the network, '
-        f'{", ".join(recognizer.class_names)}',
+        f'{", ".join(networks.class_names)}',
     )
     outsiders = None
     if ood_dataset:
         outsiders = datasets.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
         require(
-            outsiders.class_names != recognizer.class_names,
+            outsiders.class_names != networks.class_names,
             f'--ood_dataset: found {outsiders.full_name} with the classes of the network; '
             'allowed: a data set with none of them',
         )
-    probabilities = recognizer.probabilities(chosen.examples.images)
+    probabilities = networks.probabilities(chosen.examples.images)
     held_out, num_seen = _compare_with_training(of_run, chosen)
     numbers = {
         'dataset': chosen.full_name,
         'split': split or 'test',
         'images': len(probabilities),
-        'networks': recognizer.num_networks,
+        'networks': networks.num_networks,
         **measure(probabilities, chosen.examples),
         'images_seen_in_training': num_seen,
         'temperature_scaling': _scale_temperature(
-            recognizer, held_out, probabilities, chosen.examples
+            networks, held_out, probabilities, chosen.examples
         ),
     }
     if with_corruptions:
-        numbers['corruptions'] = measure_corruptions(recognizer, chosen.examples)
+        numbers['corruptions'] = measure_corruptions(networks, chosen.examples)
     if outsiders:
-        numbers['out_of_distribution'] = _compare(recognizer, probabilities, outsiders)
+        numbers['out_of_distribution'] = _compare(networks, probabilities, outsiders)
     return Evaluation(numbers, chosen, probabilities)
 
 
@@ -128,14 +130,14 @@ def _count(
     correct = int((probabilities.argmax(axis=1) == examples.labels).sum())
     return {
         'accuracy': correct / number,
-        'accuracy_95_percent_interval': metrics.wilson_interval(correct, number),
+        'accuracy_95_percent_interval': intervals.wilson_interval(correct, number),
     }
 
 
-def _data_of(recognizer: Recognizer) -> dict[str, Any]:
+def _data_of(networks: Networks) -> dict[str, Any]:
     """Returns the run's ``config.dataset``."""
     try:
-        of_run = dict(recognizer.about['config']['dataset'])
+        of_run = dict(networks.about['config']['dataset'])
         for field in ('name', 'data_dir', 'test_split', 'validation'):
             of_run[field] = str(of_run[field])
     except (KeyError, TypeError, ValueError) as error:
@@ -166,7 +168,7 @@ def _compare_with_training(
 
 
 def _scale_temperature(
-    recognizer: Recognizer,
+    networks: Networks,
     held_out: Examples | str,
     probabilities: Float[np.ndarray, 'images classes'],
     examples: Examples,
@@ -175,7 +177,7 @@ def _scale_temperature(
     if isinstance(held_out, str):
         return {'not_fitted': held_out}
     temperature = scores.fit_temperature(
-        recognizer.probabilities(held_out.images), held_out.labels
+        networks.probabilities(held_out.images), held_out.labels
     )
     scaled = scores.apply_temperature(probabilities, temperature)
     return {
@@ -188,7 +190,7 @@ def _scale_temperature(
 
 
 def measure_corruptions(
-    recognizer: Recognizer, examples: Examples
+    networks: Networks, examples: Examples
 ) -> dict[str, list[dict[str, Any]]]:
     """Measures the accuracy on worse images, by corruption and severity."""
     measured = {}
@@ -197,7 +199,7 @@ def measure_corruptions(
             {
                 'amount': corruption.amounts[severity - 1],
                 **_count(
-                    recognizer.probabilities(
+                    networks.probabilities(
                         corrupt(name, severity, _key(number, severity), examples.images)
                     ),
                     examples,
@@ -216,7 +218,7 @@ def _key(*numbers: int) -> Array:
 
 
 def _compare(
-    recognizer: Recognizer,
+    networks: Networks,
     probabilities: Float[np.ndarray, 'images classes'],
     outsiders: datasets.Split,
 ) -> dict[str, Any]:
@@ -224,7 +226,7 @@ def _compare(
 
     By the largest probability, the baseline of Hendrycks and Gimpel 2017, arXiv 1610.02136.
     """
-    outside = recognizer.probabilities(outsiders.examples.images)
+    outside = networks.probabilities(outsiders.examples.images)
     area, interval = scores.area_under_roc(probabilities.max(axis=1), outside.max(axis=1))
     return {
         'dataset': outsiders.full_name,

@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from mnist_flax.checkpointing import workdirs
-from mnist_flax.common import tables
-from mnist_flax.reporting import figures, reports
-from mnist_flax.training import devices, metrics
+from mnist_flax.common import intervals, tables
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from mnist_flax.evaluation.evaluation import Evaluation
+from mnist_flax.reporting import figures, reports
+from mnist_flax.training import devices, metrics
 
 
 def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
@@ -152,7 +152,7 @@ def _class_table(numbers: dict[str, Any], class_names: Sequence[str]) -> str:
         total = int(counts[i].sum())
         interval = '–'
         if total:
-            low, high = metrics.wilson_interval(int(counts[i, i]), total)
+            low, high = intervals.wilson_interval(int(counts[i, i]), total)
             interval = f'{100 * low:.1f} to {100 * high:.1f}'
         precision, recall, f1 = (
             '–' if np.isnan(value := of_classes[score][i]) else f'{100 * value:.2f}'
@@ -212,7 +212,7 @@ def reliability_diagram(
     confidence, accuracy = bins.confidence[used] / number, bins.correct[used] / number
     intervals = np.array(
         [
-            metrics.wilson_interval(correct, int(of))
+            intervals.wilson_interval(correct, int(of))
             for correct, of in zip(bins.correct[used].tolist(), number, strict=True)
         ]
     )

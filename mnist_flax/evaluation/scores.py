@@ -9,7 +9,7 @@ import scipy.special
 import scipy.stats
 from jaxtyping import Float, Int
 
-from mnist_flax.training.metrics import NORMAL_97_5, wilson_interval
+from mnist_flax.common.intervals import NORMAL_97_5, wilson_interval
 
 
 def true_class_losses(

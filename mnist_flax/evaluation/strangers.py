@@ -8,11 +8,9 @@ from jaxtyping import Float, Int
 from PIL import Image
 
 from mnist_flax.common import intervals, tables
-from mnist_flax.recognition import recognizer
-from mnist_flax.training import metrics
 from mnist_flax.common.errors import UserError
 from mnist_flax.data.datasets import IMAGE_SHAPE
-from mnist_flax.recognition.recognizer import Recognizer
+from mnist_flax.recognition.recognizer import Recognizer, to_mnist_format
 
 SIDES = (8, 16, 32, 100, 300, 900)  # pixels of a digit
 
@@ -76,13 +74,15 @@ def measure(
     found, seen = [], []
     for number, picture in enumerate(pictures):
         try:
-            seen.append(recognizer.see(picture.content))
+            seen.append(to_mnist_format(picture.content))
             found.append(number)
         except UserError:
             continue
     framed = np.array(seen, np.uint8).reshape(-1, *IMAGE_SHAPE)
     correct = np.full(len(labels), False)
-    correct[found] = recognizer.probabilities(framed).argmax(axis=-1) == labels[found]
+    correct[found] = (
+        recognizer.networks.probabilities(framed).argmax(axis=-1) == labels[found]
+    )
     sides = np.array([picture.side for picture in pictures])
     numbers = np.arange(len(labels))
     groups = {
@@ -96,14 +96,14 @@ def measure(
         if not chosen.any():
             continue
         number, right = int(chosen.sum()), int(correct[chosen].sum())
-        low, high = metrics.wilson_interval(right, number)
+        low, high = intervals.wilson_interval(right, number)
         rows.append(
             [name, f'{right / number:.1%}'[:-1], f'{low:.1%} to {high:.1%}', f'{number:,}']
         )
     table = tables.to_markdown(rows)
-    if recognizer.num_networks == 1:
+    if recognizer.networks.num_networks == 1:
         return table
-    of_each = recognizer.logits(framed).argmax(axis=-1) == labels[found]
+    of_each = recognizer.networks.logits(framed).argmax(axis=-1) == labels[found]
     alone = intervals.summarize([100 * hits.sum() / len(labels) for hits in of_each])
     return (
         f'{table}\nEach of the {alone.n} networks by itself recognises {alone.mean:.1f} ± '

@@ -11,16 +11,15 @@ import numpy as np
 from jax import export as jax_export
 from jaxtyping import Float, UInt8
 
-from mnist_flax.data.datasets import datasets
-from mnist_flax.export.export import model_card, onnx_graph
-from mnist_flax.recognition import recognizer
-from mnist_flax.reporting import reports
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.common.files import write_atomically
-from mnist_flax.recognition.recognizer import Recognizer
-from mnist_flax.models.cnn import CNN
+from mnist_flax.data import datasets
+from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.data.shards import Examples
+from mnist_flax.export import model_card, onnx_graph
+from mnist_flax.models.cnn import CNN
+from mnist_flax.recognition.networks import Networks, load_networks
+from mnist_flax.reporting import reports
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
@@ -42,23 +41,22 @@ _TOLERANCE = 1e-4
 class Network(NamedTuple):
     """One network of a finished run."""
 
+    workdir: pathlib.Path
     model: nn.Module  # computes in float32
     variables: Any
-    about: dict[str, Any]  # as in `Recognizer`
+    about: dict[str, Any]  # as in `Networks`
     of_run: dict[str, Any]  # its entry there, such as its seed
 
 
-def export_network(
-    workdir: pathlib.Path, constructor: str, folder: pathlib.Path, run: int
-) -> None:
+def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: int) -> None:
     """Writes a network of a finished run for other programs, and prints what was checked.
 
     The files are ``model.onnx``, which of a network of one's own is left out,
     ``model.stablehlo`` and ``model.md``.
 
     Args:
-      workdir: Where the run has ended.
-      constructor: The function that makes its network, as in `recognizer.load`.
+      workdir: Of the run, as in `load_networks`.
+      constructor: The function that makes its model, as there.
       folder: Where to write; made if it is missing.
       run: Which of several networks, counted from 0 without those that have diverged.
 
@@ -66,10 +64,10 @@ def export_network(
       UserError: There is no such network, its test images are absent, a file does not say
         of them what JAX says, or cannot be written. No file was written then.
     """
-    recognizer = recognizer.load(workdir, constructor)
-    network = _choose(recognizer, run)
-    report = _read_report(workdir)
-    test = _load_test_images(recognizer)
+    networks = load_networks(workdir, constructor)
+    network = _choose(networks, run)
+    report = _read_report(networks.workdir)
+    test = _load_test_images(networks)
     expected = _predict_by_jax(network, test.images)
     # The first alone, since a batch may have any size.
     starts = [1, *range(_BATCH_SIZE, len(test.images), _BATCH_SIZE)]
@@ -98,9 +96,9 @@ def export_network(
     add('model.stablehlo', content, logits, f'for {", ".join(PLATFORMS)}')
     contents['model.md'] = _write_card(network, expected, test, checks, report).encode()
     _write(folder, contents)
-    if recognizer.num_networks > 1:
+    if networks.num_networks > 1:
         print(
-            f'network {run} of {recognizer.num_networks}, counted from 0; predict.py takes '
+            f'network {run} of {networks.num_networks}, counted from 0; predict.py takes '
             'the mean of all'
         )
     for name, check in checks.items():
@@ -179,22 +177,22 @@ def compare(
     return found
 
 
-def _choose(recognizer: Recognizer, run: int) -> Network:
-    most = recognizer.num_networks - 1
+def _choose(networks: Networks, run: int) -> Network:
+    most = networks.num_networks - 1
     known = f'0 to {most}, the networks that have not diverged' if most else '0'
     require(0 <= run <= most, f'--run: found {run}; allowed: {known}')
-    model = recognizer.model
+    model = networks.model
     if type(model) is CNN:
         model = model.clone(dtype='float32')
-    variables = jax.tree.map(lambda of: of[run], recognizer.variables)
-    runs = [of for of in recognizer.about['runs'] if not of['diverged']]
-    return Network(model, variables, recognizer.about, runs[run])
+    variables = jax.tree.map(lambda of: of[run], networks.variables)
+    runs = [of for of in networks.about['runs'] if not of['diverged']]
+    return Network(networks.workdir, model, variables, networks.about, runs[run])
 
 
-def _load_test_images(recognizer: Recognizer) -> Examples:
+def _load_test_images(networks: Networks) -> Examples:
     """Loads what the run was tested on."""
     try:
-        of_run = recognizer.about['config']['dataset']
+        of_run = networks.about['config']['dataset']
         name, data_dir, split = (
             str(of_run[field]) for field in ('name', 'data_dir', 'test_split')
         )
@@ -202,10 +200,10 @@ def _load_test_images(recognizer: Recognizer) -> Examples:
         raise UserError('--workdir: found a run that does not name its data') from error
     test = datasets.load_split(name, data_dir, split, _FIELDS)
     require(
-        test.class_names == recognizer.class_names,
+        test.class_names == networks.class_names,
         f'config.dataset.name: found {test.full_name} with the classes '
         f'{", ".join(test.class_names)}; allowed: those of the network, '
-        f'{", ".join(recognizer.class_names)}',
+        f'{", ".join(networks.class_names)}',
     )
     return test.examples
 
@@ -214,8 +212,8 @@ def _predict_by_jax(
     network: Network, images: UInt8[np.ndarray, 'images 28 28 1']
 ) -> Float[np.ndarray, 'images classes']:
     alone = jax.tree.map(lambda of: of[None], network.variables)
-    with jax.default_matmul_precision('float32'):
-        return Recognizer(network.model, alone, network.about).logits(images)[0]
+    networks = Networks(network.workdir, network.model, alone, network.about, 'float32')
+    return networks.logits(images)[0]
 
 
 def _write_card(network, expected, test, checks, report) -> str:
@@ -248,7 +246,7 @@ def _read_report(workdir: pathlib.Path) -> str:
         return ''
     try:
         numbers = json.loads(path.read_text())
-        return f'{reports.conclude(numbers)}; {reports.describe(numbers)}'
+        return f'{reports.summary_line(numbers)}; {reports.describe(numbers)}'
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f'--workdir: found in {path} no report of a run; allowed: that of the run, or '

@@ -9,9 +9,9 @@ import scipy.special
 from jaxtyping import Float, Int
 
 import mnist_flax
-from mnist_flax.common import tables
-from mnist_flax.training import metrics, results
-from mnist_flax.recognition.recognizer import OURS
+from mnist_flax.common import intervals, tables
+from mnist_flax.recognition.networks import DEFAULT_CONSTRUCTOR
+from mnist_flax.training import results
 
 _USE_ONNX = """\
 With ONNX Runtime, in the folder of this file:
@@ -58,7 +58,8 @@ _LIMITS = """\
   noise too, and it may be sure of it.
 - It takes images in the form of those that it was trained on. Of MNIST that is one digit,
   light on black, in a box of 20x20 pixels, its centre of mass in the middle. The function
-  `mnist_flax.inference.see('photo.jpg')` brings a picture of one digit into that form.
+  `to_mnist_format('photo.jpg')` of `mnist_flax.recognition.recognizer` brings a picture of
+  one digit into that form.
 - It was measured on the test images above. Of other handwriting, pens and cameras expect
   less, in accuracy and in confidence; `scripts/strangers.py` measures a run on such.
 - It has not been tested for uses in which a mistake harms somebody.
@@ -116,7 +117,7 @@ def write(
 
 def _describe(model: Mapping[str, Any], names: Sequence[str], num_parameters: int) -> str:
     kind = f'A network of {num_parameters:,} parameters, made by `{model["constructor"]}`'
-    if model['constructor'] == OURS:
+    if model['constructor'] == DEFAULT_CONSTRUCTOR:
         kind = f'A convolutional network of {num_parameters:,} parameters'
     dtype = model.get('dtype', 'float32')
     rounded = ''
@@ -144,8 +145,8 @@ def _describe_data(
     if settings['validation'] == 'holdout':
         trained += f' without its last {settings["holdout_size"]:,} images'
         validation = 'those'
-    if settings.get('drawn'):
-        trained += f', and {settings["drawn"]:,} digits that `mnist_flax.drawing` draws'
+    if extra := settings.get('extra'):
+        trained += f', and the examples of `{extra["constructor"]}`'
     return (
         f'{text}\nTrained on {trained}; validated after each epoch on {validation};\n'
         f'tested on `{settings["test_split"]}`, {num_test:,} images.\n'
@@ -174,7 +175,7 @@ def _describe_metrics(
     probabilities = scipy.special.softmax(logits.astype(np.float64), axis=1)
     numbers = results.test(probabilities, labels)
     correct = round(numbers['test_accuracy'] * len(labels))
-    low, high = metrics.wilson_interval(correct, len(labels))
+    low, high = intervals.wilson_interval(correct, len(labels))
     rows = [
         ['test accuracy, %', '95 % interval', 'test loss, nats', 'calibration error, %'],
         [

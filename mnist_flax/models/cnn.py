@@ -1,16 +1,15 @@
 """The network, built from ``config.model``."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
-from mnist_flax.models.cnn import ops
 from mnist_flax.common.errors import require
 from mnist_flax.data.datasets import IMAGE_SHAPE
-from mnist_flax.training.devices import DATA
+from mnist_flax.models import ops
 
 Dtype = Literal['float32', 'bfloat16']
 
@@ -57,8 +56,13 @@ def create_model(
     return CNN(features, hidden_size, num_classes, conv, dtype, batch_norm)
 
 
-def summarize(model: nn.Module) -> str:
-    """Draws a table of the layers with their outputs and numbers of parameters."""
+def summarize(model: nn.Module, **arguments: Any) -> str:
+    """Draws a table of the layers with their outputs and numbers of parameters.
+
+    Args:
+      model: The model.
+      **arguments: With which it is called, beside the images.
+    """
     table = nn.tabulate(
         model,
         jax.random.key(0),
@@ -66,7 +70,7 @@ def summarize(model: nn.Module) -> str:
         # Plain text everywhere, at a width that terminals, logs and notebooks have.
         console_kwargs={'width': 100, 'force_terminal': False, 'force_jupyter': False},
     )
-    return table(jnp.zeros((1, *IMAGE_SHAPE))).strip()
+    return table(jnp.zeros((1, *IMAGE_SHAPE)), **arguments).strip()
 
 
 class CNN(nn.Module):
@@ -88,6 +92,7 @@ class CNN(nn.Module):
         images: Float[Array, 'batch height width channels'],
         train: bool = False,
         dropout: Dropout | None = None,
+        axis_name: str | None = None,
     ) -> Float[Array, 'batch num_classes']:
         """Maps images with pixels in [0, 1] to logits.
 
@@ -95,13 +100,17 @@ class CNN(nn.Module):
           images: The images.
           train: Normalise by the statistics of this batch, and collect them.
           dropout: Drop activations; nothing is dropped if None.
+          axis_name: The mapped axis along which devices share the batch, if any; batch
+            norm takes its statistics over all of it.
 
         Returns:
           The logits.
         """
         x = images
         for i, features in enumerate(self.features):
-            x = ConvReluPool(features, self.conv, self.dtype, self.batch_norm, train)(x)
+            x = ConvReluPool(
+                features, self.conv, self.dtype, self.batch_norm, train, axis_name
+            )(x)
             # Whole feature maps, which are redundant in themselves (Tompson et al. 2015,
             # arXiv 1411.4280), at half the rate. A number for each of 7,136 activations
             # an example would take 5 ms beside a step of 17.
@@ -120,7 +129,8 @@ class ConvReluPool(nn.Module):
     formulation: ops.Formulation
     dtype: Dtype
     batch_norm: bool
-    train: bool  # as in `CNN.__call__`
+    train: bool  # as in `CNN.__call__`, as is the next
+    axis_name: str | None
 
     @nn.compact
     def __call__(
@@ -146,7 +156,7 @@ class ConvReluPool(nn.Module):
             # examples that fill it count here, and here alone.
             norm = nn.BatchNorm(
                 use_running_average=not self.train,
-                axis_name=DATA if self.train else None,
+                axis_name=self.axis_name if self.train else None,
                 dtype=self.dtype,
             )
             return nn.relu(norm(x))

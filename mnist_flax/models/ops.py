@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from mnist_flax.models.cnn import cpu_conv
+from mnist_flax.models import cpu_conv
 
 Formulation = Literal['auto', 'xla', 'winograd']
 

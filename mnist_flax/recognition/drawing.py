@@ -5,8 +5,9 @@ import scipy.ndimage
 from jaxtyping import Float, UInt8
 from PIL import Image, ImageDraw
 
-from mnist_flax.recognition import framing
+from mnist_flax.common.errors import require
 from mnist_flax.data.shards import Examples
+from mnist_flax.recognition import framing
 
 # Pixels of a digit's height while it is drawn.
 _HEIGHT = 100
@@ -17,7 +18,7 @@ _SEED = 0
 Stroke = Float[np.ndarray, '_ 2']
 
 
-def draw_examples(number: int) -> Examples:
+def draw_examples(number: int, class_names: tuple[str, ...]) -> Examples:
     """Draws ones with a flag and nines with a hooked tail, in turns.
 
     In MNIST, written in the USA, a one is a plain stroke and a nine ends in one. Elsewhere
@@ -26,7 +27,18 @@ def draw_examples(number: int) -> Examples:
 
     Args:
       number: How many; the same ones every time.
+      class_names: Of the data set, which must be of the digits 0 to 9.
+
+    Raises:
+      UserError: The number is not positive, or the data set is of other things.
     """
+    path = 'config.dataset.extra'
+    require(number >= 1, f'{path}.number: found {number}; allowed: 1 or more')
+    require(
+        class_names == tuple('0123456789'),
+        f'{path}: digits are drawn for data sets of the digits 0 to 9, not of '
+        f'{", ".join(class_names)}; leave config.dataset.extra empty',
+    )
     rng = np.random.default_rng(_SEED)
     images, labels = [], []
     for i in range(number):

@@ -6,8 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from mnist_flax.data.augment import Augment, Image, create_augment
 from mnist_flax.common.errors import require
+from mnist_flax.data.augment import Augment, Image, create_augment
 
 
 def create_handwriting(

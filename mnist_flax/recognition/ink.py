@@ -6,8 +6,8 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Float
 
-from mnist_flax.recognition import light, sheet
 from mnist_flax.common.errors import require
+from mnist_flax.recognition import light, sheet
 
 Colours = Float[np.ndarray, '_ _ 3']
 Gray = Float[np.ndarray, '_ _']

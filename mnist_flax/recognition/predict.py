@@ -7,9 +7,9 @@ import pathlib
 import sys
 from collections.abc import Iterator, Sequence
 
-from mnist_flax.recognition import pictures, recognizer
 from mnist_flax.common.errors import UserError, require, to_line
 from mnist_flax.common.files import write_atomically
+from mnist_flax.recognition import pictures
 from mnist_flax.recognition.recognizer import Prediction, Recognizer
 
 _SUFFIXES = (
@@ -51,7 +51,7 @@ def predict_files(
     for source in list_pictures(sources):
         try:
             content = _read_stdin() if source == '-' else source
-            image = recognizer.see(content, source)
+            image = recognizer.to_input(content, source)
         except UserError as error:
             is_well = False
             if as_json:
@@ -61,14 +61,20 @@ def predict_files(
             continue
         # One at a time, so that each is said as soon as it is known: to bring a picture
         # into MNIST's form takes ten times as long as to recognise it.
-        (prediction,) = recognizer.predict_images([image])
+        (prediction,) = recognizer.predict_inputs([image])
         print(_describe(source, prediction, names, as_json), flush=True)
         if len(shown) < _MOST_SHOWN:
             shown.append((source, prediction))
     if path and shown:
         from mnist_flax.reporting import figures
 
-        figure = figures.what_was_seen(shown, names)
+        figure = figures.network_inputs(
+            [prediction.image for _, prediction in shown],
+            [
+                f'{_shorten(source)}\n{names[of.label]}  {of.confidence:.1%}'
+                for source, of in shown
+            ],
+        )
         try:
             write_atomically({path: figures.to_png(figure)})
         except OSError as error:
@@ -77,6 +83,11 @@ def predict_files(
                 'a file in a folder that exists'
             ) from error
     return is_well
+
+
+def _shorten(source: str) -> str:
+    name = to_line(source)
+    return name if len(name) <= 20 else f'…{name[-19:]}'
 
 
 def _read_stdin() -> bytes:

@@ -5,14 +5,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from mnist_flax.common.errors import to_line
-from mnist_flax.recognition.recognizer import Prediction
-from mnist_flax.training.metrics import EpochMetrics
 from mnist_flax.data.shards import Examples
+from mnist_flax.training.metrics import EpochMetrics
 
 RIGHT, WRONG = '#1b6ca8', '#c0392b'
 
@@ -185,30 +183,23 @@ def confusion_matrix(
     return figure
 
 
-def what_was_seen(
-    seen: Sequence[tuple[str, Prediction]], class_names: Sequence[str]
+def network_inputs(
+    images: Sequence[UInt8[np.ndarray, '28 28 1']], titles: Sequence[str]
 ) -> Figure:
-    """Shows pictures as the network got them, each with its name and what it was taken for.
+    """Shows what a network got, with a title for each.
 
     Args:
-      seen: Names and predictions; one or more.
-      class_names: Names of the classes.
+      images: One or more.
+      titles: What to write above them.
     """
-    num_columns = min(8, len(seen))
-    num_rows = math.ceil(len(seen) / num_columns)
+    num_columns = min(8, len(images))
+    num_rows = math.ceil(len(images) / num_columns)
     size = (1.7 * max(num_columns, 2), 2.1 * num_rows)
     figure = Figure(figsize=size, layout='constrained')
     grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for (name, prediction), axes in zip(seen, grid, strict=False):
-        axes.imshow(prediction.image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
-        label = class_names[prediction.label]
-        name = to_line(name)
-        short = name if len(name) <= 20 else f'…{name[-19:]}'
-        axes.set_title(
-            f'{short}\n{label}  {prediction.confidence:.1%}',
-            fontsize='small',
-            parse_math=False,
-        )
+    for image, title, axes in zip(images, titles, grid, strict=False):
+        axes.imshow(image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
+        axes.set_title(title, fontsize='small', parse_math=False)
     return figure

@@ -15,13 +15,13 @@ from jaxtyping import Int
 
 import mnist_flax
 from mnist_flax.checkpointing import workdirs
-from mnist_flax.common import tables
-from mnist_flax.training import metrics
+from mnist_flax.common import intervals, tables
 from mnist_flax.data.datasets import Dataset
+from mnist_flax.training import metrics
 from mnist_flax.training.devices import count_cores
 from mnist_flax.training.metrics import EpochMetrics
-from mnist_flax.training.results import RunResult, count_parameters, summarize_population
 from mnist_flax.training.plan import SWEPT, Plan, to_tree
+from mnist_flax.training.results import RunResult, count_parameters, summarize_population
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -57,7 +57,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     if len(results) == 1:
         numbers = results[0].numbers(labels)
         correct = round(numbers['test_accuracy'] * len(labels))
-        interval = metrics.wilson_interval(correct, len(labels))
+        interval = intervals.wilson_interval(correct, len(labels))
         numbers = {
             'test_accuracy': numbers.pop('test_accuracy'),
             'test_accuracy_95_percent_interval': interval,
@@ -81,7 +81,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     }
 
 
-def conclude(numbers: dict[str, Any]) -> str:
+def summary_line(numbers: dict[str, Any]) -> str:
     """Says in a few words what the runs came to, from the contents of ``metrics.json``."""
     if 'points' in numbers:
         return f'test accuracy of {len(numbers["points"])} combinations: see runs.md'

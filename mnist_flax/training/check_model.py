@@ -7,13 +7,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from mnist_flax.data.datasets import datasets
-from mnist_flax.models.cnn import cnn
-from mnist_flax.training import run
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.data import datasets
+from mnist_flax.models import calls
+from mnist_flax.training import run
+from mnist_flax.training.devices import DATA
 
 
-def check_fit(
+def check_recipe(
     recipe: run.Recipe, used: Sequence[str], dataset: datasets.Dataset, memory: float
 ) -> None:
     """Calls the model and the augmentation, without computing anything.
@@ -28,31 +29,43 @@ def check_fit(
       UserError: One of them fails, gives another shape than it should, or the network is
         too large.
     """
-    num_classes = len(dataset.class_names)
+    model = recipe.model
     images = jax.ShapeDtypeStruct((2, *datasets.IMAGE_SHAPE), 'float32')
 
-    def forward(images: Any) -> Any:
-        keys = jax.random.split(jax.random.key(0), 2)
-        dropout = cnn.Dropout(keys, jnp.float32(0)) if 'dropout_rate' in used else None
-        variables = recipe.model.init(keys[0], images)
-        logits, _ = recipe.model.apply(
-            variables, images, train=False, dropout=dropout, mutable=['batch_stats']
-        )
-        return logits, variables
+    def evaluate(images: Any) -> Any:
+        arguments = calls.eval_arguments(model)
+        variables = model.init(jax.random.key(0), images, **arguments)
+        return model.apply(variables, images, **arguments), variables
 
-    logits, variables = _try(forward, images, 'config.model')
+    logits, variables = _try(evaluate, images, 'config.model')
     sizes = [math.prod(leaf.shape) for leaf in jax.tree.leaves(variables)]
     # The least that training takes: 4 bytes for each, its gradient and two moments.
     needed = 16 * sum(sizes)
     require(
         needed <= memory,
-        f'config.model: found {sum(sizes):,} parameters, which take {needed / 2**30:,.1f} '
-        f'GiB with gradients and moments; allowed: what {memory / 2**30:.1f} GiB hold',
+        f'config.model: {sum(sizes):,} parameters take {needed / 2**30:,.1f} GiB with '
+        f'gradients and moments, but there are only {memory / 2**30:.1f} GiB; make the '
+        'model smaller',
     )
+    _check_logits(logits, dataset, 'config.model')
+
+    def train(images: Any) -> Any:
+        keys = jax.random.split(jax.random.key(0), 2)
+        rate = jnp.float32(0) if 'dropout_rate' in used else None
+        variables = dict(model.init(keys[0], images, **calls.eval_arguments(model)))
+        state = {name: of for name, of in variables.items() if name != 'params'}
+        logits, new_state = jax.vmap(  # a device of one
+            lambda images: run.apply_in_training(model, variables, images, keys, rate),
+            axis_name=DATA,
+        )(images[None])
+        return logits[0], state, jax.tree.map(lambda leaf: leaf[0], new_state)
+
+    logits, state, new_state = _try(train, images, 'config.model, in training')
+    _check_logits(logits, dataset, 'config.model, in training')
     require(
-        logits.shape == (2, num_classes),
-        f'config.model: found logits of shape {logits.shape} for 2 images; allowed: '
-        f'num_classes = {num_classes} for each, as many as {dataset.full_name} has',
+        new_state == state,
+        f'config.model: training turns its collections {_describe(state)} into '
+        f'{_describe(new_state)}; they must keep their names, shapes and types',
     )
     transform = recipe.augment
     if transform is not None:
@@ -64,9 +77,24 @@ def check_fit(
         changed = _try(change, images, 'config.augment')
         require(
             changed.shape == images.shape,
-            f'config.augment: found images of shape {changed.shape[1:]} after the '
-            f'augmentation; allowed: {datasets.IMAGE_SHAPE}',
+            f'config.augment: images have the shape {changed.shape[1:]} after the '
+            f'augmentation; they must keep {datasets.IMAGE_SHAPE}',
         )
+
+
+def _check_logits(logits: Any, dataset: datasets.Dataset, path: str) -> None:
+    num_classes = len(dataset.class_names)
+    require(
+        getattr(logits, 'shape', None) == (2, num_classes),
+        f'{path}: the model returns {_describe(logits)} for 2 images; it must return '
+        f'logits of shape (2, {num_classes}), as {dataset.full_name} has {num_classes} '
+        'classes (config.model.num_classes)',
+    )
+
+
+def _describe(tree: Any) -> str:
+    described = jax.tree.map(lambda leaf: f'{leaf.dtype}{list(leaf.shape)}', tree)
+    return str(described).replace("'", '')
 
 
 def _try(function: Callable[..., Any], images: Any, path: str) -> Any:
@@ -75,6 +103,6 @@ def _try(function: Callable[..., Any], images: Any, path: str) -> Any:
     except Exception as error:  # the code is a user's, who may have made any mistake
         message = ' '.join(str(error).split())[:300]
         raise UserError(
-            f'{path}: found a function that fails ({type(error).__name__}: {message}); '
-            'allowed: one that can be called as in README.md, "Add"'
+            f'{path}: calling it fails ({type(error).__name__}: {message}); docs/models.md '
+            'says how a model and an augmentation are called'
         ) from error

@@ -12,8 +12,8 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnist_flax.models.cnn import cpu_conv
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.models import cpu_conv
 
 # The axes of the mesh along which runs, and the batches of a run, are divided.
 RUN = 'run'

@@ -1,6 +1,5 @@
 """Logits and labels to numbers."""
 
-import math
 from typing import NamedTuple
 
 import jax
@@ -8,8 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
-
-NORMAL_97_5 = 1.959964  # 97.5 % point of the standard normal distribution
 
 
 class EpochMetrics(NamedTuple):
@@ -140,27 +137,3 @@ def confusion_matrix(
     counts = np.zeros((num_classes, num_classes), np.int64)
     np.add.at(counts, (labels, predictions), 1)
     return counts
-
-
-def wilson_interval(correct: float | int, total: int) -> tuple[float, float]:
-    """Gives the 95 % interval of an accuracy measured on a sample of images.
-
-    The score interval of Wilson (1927), "Probable inference, the law of succession, and
-    statistical inference": unlike the normal one it stays within [0, 1] and holds near 1.
-
-    Args:
-      correct: Number of images recognised; of several networks, their mean.
-      total: Number of images, at least 1.
-
-    Returns:
-      Lower and upper bound, as fractions.
-    """
-    z = NORMAL_97_5
-    p = correct / total
-    centre = p + z**2 / (2 * total)
-    half_width = z * math.sqrt(p * (1 - p) / total + z**2 / (4 * total**2))
-    scale = 1 + z**2 / total
-    # Rounding may lead out by a hair.
-    low, high = (centre - half_width) / scale, (centre + half_width) / scale
-    # Rounding may leave out what was found.
-    return max(0.0, min(low, p)), min(1.0, max(high, p))

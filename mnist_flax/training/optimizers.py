@@ -97,17 +97,17 @@ class Optimizer:
     num_steps: int
 
     def transformation(
-        self, hyperparameters: Mapping[str, Float[Array, ''] | float]
+        self, hyperparams: Mapping[str, Float[Array, ''] | float]
     ) -> optax.GradientTransformation:
         """Makes Optax's transformation for the numbers of one run.
 
         Args:
-          hyperparameters: ``learning_rate``, and ``weight_decay`` if it is not 0.
+          hyperparams: ``learning_rate``, and ``weight_decay`` if it is not 0.
         """
-        peak, schedule = hyperparameters['learning_rate'], self.unit_schedule()
+        peak, schedule = hyperparams['learning_rate'], self.normalized_schedule()
         options: dict[str, Any] = {'learning_rate': lambda step: peak * schedule(step)}
         if _has_decay(self.name):
-            options['weight_decay'] = hyperparameters.get('weight_decay', 0.0)
+            options['weight_decay'] = hyperparams.get('weight_decay', 0.0)
             options['mask'] = _is_kernel
         optimizer = getattr(optax, self.name)(**options)
         if self.clip_norm:
@@ -119,7 +119,7 @@ class Optimizer:
         """Tells whether the learning rate of a step depends on how many there will be."""
         return self.schedule != 'constant' or self.warmup > 0
 
-    def unit_schedule(self) -> optax.Schedule:
+    def normalized_schedule(self) -> optax.Schedule:
         """Makes the schedule of a learning rate of 1."""
         if self.schedule == 'onecycle':
             return optax.cosine_onecycle_schedule(self.num_steps, 1.0, self.warmup)

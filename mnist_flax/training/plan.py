@@ -12,10 +12,10 @@ import ml_collections
 from jax.sharding import Mesh
 
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.data.datasets import augment, datasets
-from mnist_flax.training import devices, optimizers, run
-from mnist_flax.common.errors import UserError, construct, construct_named, require
-from mnist_flax.training.check_model import check_fit
+from mnist_flax.common.constructors import construct, construct_named
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.data import augment, datasets
+from mnist_flax.training import check_model, devices, optimizers, run
 
 # Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
 SWEPT = {
@@ -117,7 +117,7 @@ class RunPlan(NamedTuple):
 
     seed: int
     swept: dict[str, float]  # what `config.sweep` varies, by name
-    hyperparameters: dict[str, float]  # as in `run.TrainState`
+    hyperparams: dict[str, float]  # as in `run.TrainState`
 
 
 class Plan(NamedTuple):
@@ -199,7 +199,7 @@ def make_plan(
             f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
             'allowed: nothing, as config.augment has no amount above 0',
         )
-    check_fit(recipe, used, dataset, devices.memory(mesh))
+    check_model.check_recipe(recipe, used, dataset, devices.memory(mesh))
     return Plan(
         settings,
         mesh,
@@ -211,6 +211,21 @@ def make_plan(
             for seed in seeds
         ],
         options,
+    )
+
+
+def explain_fixed_length(plan: Plan) -> str:
+    """Says why another number of epochs would be another run from its first step on.
+
+    Empty if it would not be: with a constant learning rate a run can be extended.
+    """
+    if not plan.recipe.optimizer.depends_on_length:
+        return ''
+    optimizer = plan.settings.optimizer
+    return (
+        f'its learning rate (schedule {optimizer.schedule!r}, warmup {optimizer.warmup}) '
+        'depends on the length, and that of a longer run would have been another from the '
+        'start'
     )
 
 

@@ -27,7 +27,7 @@ def init(
     mesh: Mesh,
     recipe: Recipe,
     seeds: Sequence[int],
-    hyperparameters: Mapping[str, Sequence[float]],
+    hyperparams: Mapping[str, Sequence[float]],
 ) -> TrainState:
     """Draws the initial states of runs.
 
@@ -35,14 +35,14 @@ def init(
       mesh: The devices; its axis of runs divides the number of runs evenly.
       recipe: What the runs share.
       seeds: The seed of each run.
-      hyperparameters: The numbers of each run by name, see `run.TrainState`.
+      hyperparams: The numbers of each run by name, see `run.TrainState`.
 
     Returns:
       Their states.
     """
     arguments = (
         np.array(seeds, np.uint32),
-        {name: np.array(values, np.float32) for name, values in hyperparameters.items()},
+        {name: np.array(values, np.float32) for name, values in hyperparams.items()},
     )
     arguments = devices.split_runs(mesh, arguments)
     return on_mesh(run.init, mesh, 2, recipe=recipe)(*arguments)
@@ -203,6 +203,6 @@ def evaluate(
     return on_mesh(metrics.totals, mesh, 1)(logits, labels)
 
 
-def variables_to_test(mesh: Mesh, recipe: Recipe, state: TrainState) -> dict[str, Any]:
-    """Picks what each run's predictions are made with, see `run.variables_to_test`."""
-    return on_mesh(run.variables_to_test, mesh, 1, ema_decay=recipe.ema_decay)(state)
+def eval_variables(mesh: Mesh, recipe: Recipe, state: TrainState) -> dict[str, Any]:
+    """Picks what each run's predictions are made with, see `run.eval_variables`."""
+    return on_mesh(run.eval_variables, mesh, 1, ema_decay=recipe.ema_decay)(state)

@@ -1,13 +1,14 @@
 """What a user sees while a run trains: a live bar on a terminal, a line an epoch."""
 
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import jax
 import numpy as np
 from tqdm import tqdm
 
 from mnist_flax.training.metrics import EpochMetrics, Totals
+from mnist_flax.training.results import Divergence
 
 
 class Progress:
@@ -23,13 +24,15 @@ class Progress:
         num_groups: int,
         num_epochs: int,
         steps_per_epoch: int,
+        validation: str,
         shown: bool = True,
     ):
         self._num_runs = num_runs
         self._num_epochs = num_epochs
         self._steps_per_epoch = steps_per_epoch
+        self._validation = validation  # what to call the images of each epoch's end
         self._shown = shown and jax.process_index() == 0
-        self._begun = 0
+        self._started = 0
         self._bar = tqdm(
             total=num_groups * num_epochs * steps_per_epoch,
             desc=f'epoch 1/{num_epochs}',
@@ -45,20 +48,20 @@ class Progress:
     def __exit__(self, *exception) -> None:
         self._bar.close()
 
-    def begin(self, seeds: Sequence[int]) -> None:
+    def start(self, seeds: Sequence[int]) -> None:
         """Announces the next runs side by side, by their seeds."""
-        first, self._begun = self._begun + 1, self._begun + len(seeds)
+        first, self._started = self._started + 1, self._started + len(seeds)
         if self._num_runs > 1:
             which, what = f'run {first}', 'seed'
             if len(seeds) > 1:
-                which, what = f'runs {first} to {self._begun}', 'seeds'
+                which, what = f'runs {first} to {self._started}', 'seeds'
             listed = [str(seed) for seed in dict.fromkeys(seeds)]
             if len(listed) > 8:
                 listed = [*listed[:4], '...', listed[-1]]
             self._print(f'{which} of {self._num_runs}: {what} {", ".join(listed)}')
 
     def skip(self, step: int) -> None:
-        """Announces that the runs go on after so many steps, if there are any."""
+        """Announces that the runs are resumed after so many steps, if there are any."""
         if not step:
             return
         epoch, rest = divmod(step, self._steps_per_epoch)
@@ -79,28 +82,33 @@ class Progress:
             self._bar.update(num_steps)
 
     def report(
-        self, epoch: int, rows: Sequence[EpochMetrics], num_diverged: int, seconds: float
+        self,
+        epoch: int,
+        histories: Sequence[Sequence[EpochMetrics]],
+        diverged: Sequence[Divergence | None],
+        seconds: float,
     ) -> None:
         """Prints the numbers of a finished epoch.
 
         Args:
           epoch: Its number, from 1.
-          rows: The numbers of each run that is well; of several their mean is shown.
-          num_diverged: How many others there are.
+          histories: The numbers of each epoch of each run; of several runs the mean is
+            shown.
+          diverged: Of each run, where it has diverged; those that have are only counted.
           seconds: The training time of the epoch.
         """
         line = f'epoch {epoch:{len(str(self._num_epochs))}}/{self._num_epochs}'
+        rows = [of[-1] for of, at in zip(histories, diverged, strict=True) if at is None]
         if len(rows) > 1:
             line += f'  mean of {len(rows)}'
         if rows:
-            _, *numbers = map(_mean, zip(*rows, strict=True))
-            train_loss, train_accuracy, loss, accuracy = numbers
+            _, train_loss, train_accuracy, loss, accuracy = np.mean(rows, axis=0)
             line += (
                 f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
-                f'  validation loss {loss:.4f} accuracy {accuracy:.4f}'
+                f'  {self._validation} loss {loss:.4f} accuracy {accuracy:.4f}'
             )
-        if num_diverged:
-            line += f'  {num_diverged} diverged'
+        if len(rows) < len(histories):
+            line += f'  {len(histories) - len(rows)} diverged'
         self._print(f'{line}  ({seconds:.1f} s)')
         following = epoch % self._num_epochs + 1
         self._bar.set_description(f'epoch {following}/{self._num_epochs}')
@@ -109,7 +117,3 @@ class Progress:
         if self._shown:
             with self._bar.external_write_mode(file=sys.stdout):
                 print(line, flush=True)
-
-
-def _mean(values: Iterable[float | int]) -> float:
-    return float(np.mean(list(values)))

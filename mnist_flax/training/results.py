@@ -115,7 +115,7 @@ def _summarize_point(runs, labels):
                 'sd': spread.sd,
                 'mean_95_percent_interval': (spread.low, spread.high),
             }
-    summary['test_accuracy_95_percent_interval_of_images'] = metrics.wilson_interval(
+    summary['test_accuracy_95_percent_interval_of_images'] = intervals.wilson_interval(
         summary['test_accuracy']['mean'] * len(labels), len(labels)
     )
     # All runs are members: none is chosen by what it says of the test set.

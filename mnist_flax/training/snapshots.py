@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import math
 import pathlib
 import re
+import sys
 from typing import Any
 
 import jax
@@ -11,18 +13,19 @@ import numpy as np
 from jax.sharding import Mesh
 
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.training import devices, run
-from mnist_flax.checkpointing.checkpoints import Checkpoint, Series
+from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
+from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.training import devices, run
 from mnist_flax.training.metrics import EpochMetrics, Totals
+from mnist_flax.training.plan import Plan, explain_fixed_length
 from mnist_flax.training.results import Divergence
 from mnist_flax.training.run import TrainState
-from mnist_flax.training.plan import Plan
 
 
 @dataclasses.dataclass
 class Snapshot:
-    """Runs side by side: all that their training goes on from."""
+    """Runs side by side: all that their training continues from."""
 
     state: TrainState
     totals: Totals  # of the epoch's steps so far
@@ -33,7 +36,7 @@ class Snapshot:
     changes: list[str]  # of settings, that the user has allowed
 
 
-class Store:
+class SnapshotStore:
     """Keeps snapshots of groups of runs, each group in a folder ``runs_FIRST-LAST``."""
 
     def __init__(self, folder: pathlib.Path, plan: Plan, config: dict[str, Any]):
@@ -41,12 +44,12 @@ class Store:
         self._folder = folder
         self._plan = plan
         self._config = config
-        self._series: Series | None = None
+        self._manager: CheckpointManager | None = None
         num_examples = len(plan.dataset.train.labels)
         per_epoch = run.steps_per_epoch(num_examples, plan.settings.batch_size)
         self._num_steps = plan.settings.num_epochs * per_epoch
 
-    def begun(self) -> list[range]:
+    def started(self) -> list[range]:
         """Lists the groups that have snapshots, as positions in the plan, in order."""
         found = []
         if _is_first_host() and self._folder.is_dir():
@@ -101,7 +104,7 @@ class Store:
         return Snapshot(
             state=restored['state'].replace(
                 key=jax.random.wrap_key_data(restored['state'].key),
-                hyperparameters=fresh.state.hyperparameters,
+                hyperparams=fresh.state.hyperparams,
             ),
             totals=restored['totals'],
             step=found['step'],
@@ -112,9 +115,9 @@ class Store:
         )
 
     def save(self, group: range, snapshot: Snapshot) -> None:
-        """Begins to write a snapshot, unless none of its runs is well.
+        """Begins to write a snapshot, unless all of its runs have diverged.
 
-        They can be trained on meanwhile.
+        Training can continue meanwhile.
 
         Raises:
           UserError: The one before cannot be written.
@@ -124,19 +127,20 @@ class Store:
             name: np.array(leaf)[: len(group)]
             for name, leaf in _name_leaves(_parts(snapshot)).items()
         }
-        if not _is_first_host() or not any(_are_well(arrays, snapshot)):
+        if not _is_first_host() or not any(_are_finite(arrays, snapshot)):
             return
-        if self._series is None:
-            self._series = Series(self._path(group), self._plan.checkpoint.keep)
+        if self._manager is None:
+            self._manager = CheckpointManager(self._path(group), self._plan.checkpoint.keep)
         about = {
             'config': self._config,
             'step': snapshot.step,
+            'columns': EpochMetrics._fields,
             'histories': [list(history) for history in snapshot.histories],
             'diverged': list(snapshot.diverged),
             'seconds': snapshot.seconds,
             'changes': snapshot.changes,
         }
-        self.newest = self._series.save(snapshot.step, arrays, about)
+        self.newest = self._manager.save(snapshot.step, arrays, about)
 
     def finish(self) -> None:
         """Waits until the snapshots of a group are written; another can follow.
@@ -144,40 +148,93 @@ class Store:
         Raises:
           UserError: The last one cannot be written.
         """
-        if self._series is not None:
-            self._series.close()
-        self._series = None
+        if self._manager is not None:
+            self._manager.close()
+        self._manager = None
 
     def _path(self, group: range) -> pathlib.Path:
         return self._folder / f'runs_{group[0]}-{group[-1]}'
 
     def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
-        """Sees whether a group can go on, and returns what is known about it."""
+        """Checks that a group can be resumed, and returns what is known about it."""
         path, about = checkpoint.path, checkpoint.about
-        try:
-            step, config = int(about['step']), about['config']
-            lists = [about[name] for name in ('histories', 'diverged', 'changes')]
-            shapes = [len(row) for history in lists[0] for row in history]
-            sound = {*shapes} <= {len(EpochMetrics._fields)}
-            sound &= len(lists[0]) == len(lists[1]) == len(group)
-            sound &= isinstance(config, dict)
-            float(about['seconds'])
-        except (KeyError, TypeError, ValueError):
-            sound = False
-        require(sound, f'--workdir: {path} is no checkpoint of this program')
-        changes = workdirs.find_changes(path, self._config, config, self._plan)
+        missing = [name for name in _ABOUT if not isinstance(about.get(name), _ABOUT[name])]
+        require(
+            not missing,
+            f'--workdir: {path} is not a checkpoint of this program (it lacks '
+            f'{", ".join(missing)})',
+        )
+        step, histories = about['step'], about['histories']
+        require(
+            len(histories) == len(about['diverged']) == len(group),
+            f'--workdir: {path} is of {len(histories)} runs, where its folder is of '
+            f'{len(group)}',
+        )
+        changes = workdirs.find_changes(
+            path,
+            self._config,
+            about['config'],
+            self._plan.checkpoint.allow_changes,
+            explain_fixed_length(self._plan),
+        )
         require(
             step <= self._num_steps,
-            f'config.num_epochs: found {self._plan.settings.num_epochs}, which are '
-            f'{self._num_steps} steps, where {path} is of step {step}; allowed: no less',
+            f'config.num_epochs: {self._plan.settings.num_epochs} epochs are '
+            f'{self._num_steps} steps, but {path} is of step {step}; use more epochs',
         )
         require(
             not changes or step < self._num_steps,
-            f'config.checkpoint.allow_changes: found other values ({", ".join(changes)}) '
-            f'where {path} has all its steps; allowed: the same, or another --workdir',
+            f'config.checkpoint.allow_changes: {path} has no step left that the changes '
+            f'({", ".join(changes)}) could apply to; use the same settings, or another '
+            '--workdir',
         )
         listed = [f'{change} after step {step}' for change in changes]
-        return {**about, 'changes': about['changes'] + listed}
+        return {
+            **about,
+            'histories': _read_histories(about, path),
+            'changes': about['changes'] + listed,
+        }
+
+
+# What a checkpoint says about its runs, and of which types.
+_ABOUT: dict[str, type | tuple[type, ...]] = {
+    'config': dict,
+    'step': int,
+    'histories': list,
+    'diverged': list,
+    'seconds': (int, float),
+    'changes': list,
+}
+
+# The columns of histories whose checkpoints do not name them.
+_FIRST_COLUMNS = [
+    'epoch', 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
+]  # fmt: skip
+
+
+def _read_histories(
+    about: dict[str, Any], path: pathlib.Path
+) -> list[list[list[float | int]]]:
+    """Reads the histories' columns by name; those of another version may be others."""
+    theirs, ours = about.get('columns', _FIRST_COLUMNS), EpochMetrics._fields
+    try:
+        named = [
+            [dict(zip(theirs, row, strict=True)) for row in history]
+            for history in about['histories']
+        ]
+    except (TypeError, ValueError) as error:
+        raise UserError(
+            f'--workdir: {path} has rows of a history without the columns '
+            f'{", ".join(map(str, theirs))}'
+        ) from error
+    if {*theirs} != {*ours}:
+        print(
+            f'warning: {path} was saved with the columns {", ".join(theirs)}; what is '
+            f'missing of {", ".join(ours)} stays empty',
+            file=sys.stderr,
+            flush=True,
+        )
+    return [[[row.get(name, math.nan) for name in ours] for row in of] for of in named]
 
 
 def _is_first_host() -> bool:
@@ -185,8 +242,8 @@ def _is_first_host() -> bool:
 
 
 def _parts(snapshot: Snapshot) -> dict[str, Any]:
-    # The hyperparameters come from the config, and a key is saved as its numbers.
-    state = snapshot.state.replace(hyperparameters={})
+    # The hyperparams come from the config, and a key is saved as its numbers.
+    state = snapshot.state.replace(hyperparams={})
     state = state.replace(key=jax.random.key_data(state.key))
     return {'state': state, 'totals': snapshot.totals}
 
@@ -200,15 +257,16 @@ def _name_leaves(tree: Any) -> dict[str, Any]:
 
 
 def _read_rows(parts: Any, num_runs: int, checkpoint: Checkpoint) -> list[np.ndarray]:
+    arrays = renamed.upgrade_arrays(checkpoint.arrays)
     rows = []
     for name, leaf in _name_leaves(parts).items():
-        array = checkpoint.arrays.get(name)
+        array = arrays.get(name)
         found = _describe(array) if isinstance(array, np.ndarray) else 'nothing'
         wanted = _describe(np.empty((num_runs, *leaf.shape[1:]), leaf.dtype))
         require(
             found == wanted,
-            f'--workdir: {checkpoint.path} has as {name} {found}; allowed: {wanted}, as in '
-            'the network and the optimizer of this config',
+            f'--workdir: {checkpoint.path} has {found} as {name}, where the network and '
+            f'the optimizer of this config have {wanted}',
         )
         rows.append(np.asarray(array))
     return rows
@@ -218,7 +276,7 @@ def _describe(array: np.ndarray) -> str:
     return f'{array.dtype} numbers of shape {array.shape}'
 
 
-def _are_well(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
+def _are_finite(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
     """Tells of each run whether no number is infinite, or not a number."""
     return [
         where is None and all(np.isfinite(array[i]).all() for array in arrays.values())
