@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import os
 import pathlib
 import signal
@@ -16,6 +17,7 @@ import platformdirs
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.interrupts import Interrupted
 
@@ -26,12 +28,14 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
-    _import_from_here()
+    _extend_path()
+    # In a folder without configs/, those that come with the project are found.
+    sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
         config_flags.DEFINE_config_file(
             'config',
-            default,
+            configs.find(default),
             'Python file with the settings. Each of its fields can be set on the command '
             'line too, such as --config.num_epochs=3 or '
             '--config.optimizer.learning_rate=3e-4; the file lists them, each with its '
@@ -104,7 +108,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
-    _import_from_here()
+    _extend_path()
     try:
         app.run(
             (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
@@ -117,14 +121,23 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         _fail(str(error), 1)
 
 
-def _import_from_here() -> None:
-    # Configs import one another as `configs.default`, from the repository's root, and a
-    # checkpoint's network may be `configs.mlp.MLP`; that folder is on the path of `python
-    # -m`, but not of `python scripts/ablate.py`.
+def _extend_path() -> None:
+    # Configs import one another as `configs.default`, and a checkpoint's network may be
+    # `configs.mlp.MLP`: from the folder where the user is, which is on the path of `python
+    # -m` but not of `python scripts/ablate.py`, and from those that come with the project.
+    folders = [str(configs.ROOT)]
     with contextlib.suppress(OSError):
-        here = os.getcwd()
-        if here not in sys.path:
-            sys.path.append(here)
+        folders.insert(0, os.getcwd())
+    sys.path += [folder for folder in folders if folder not in sys.path]
+
+
+def _find_config(previous: str, argument: str) -> str:
+    name, equals, path = argument.partition('=')
+    if previous in ('--config', '-config'):
+        return configs.find(argument)
+    if name in ('--config', '-config'):
+        return name + equals + configs.find(path)
+    return argument
 
 
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
@@ -196,7 +209,19 @@ def _explain_config_error(path: str, error: Exception) -> str:
     cause = error.args[0] if error.args else None
     if isinstance(error, AttributeError) and isinstance(cause, KeyError):
         # ml_collections wraps "'sed'\nDid you mean "seed" instead of "sed"?" in both.
-        return f'config has no field {cause.args[0]}; see the fields in {path}'
+        quoted, _, suggestion = str(cause.args[0]).partition('\n')
+        field, missing_from = quoted.strip("'"), 'config'
+        for argument in sys.argv:  # which says in what part of the config it is not
+            name = argument.partition('=')[0].removeprefix('--')
+            if name.startswith('config.') and field in name.split('.'):
+                before, _, _ = name.partition(f'.{field}')
+                if successor := renamed.FIELDS.get(f'{before}.{field}'):
+                    return f'{before}.{field} has been replaced by {successor}'
+                quoted, missing_from = f"'{field}'", before
+                break
+        return (
+            f'{missing_from} has no field {quoted}; {suggestion} see the fields in {path}'
+        )
     return f'--config: {error}; see the fields in {path}'
 
 

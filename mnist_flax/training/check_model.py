@@ -1,9 +1,11 @@
 """Whether a model and an augmentation fit the data and the memory."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
@@ -49,18 +51,9 @@ def check_recipe(
     )
     _check_logits(logits, dataset, 'config.model')
 
-    def train(images: Any) -> Any:
-        keys = jax.random.split(jax.random.key(0), 2)
-        rate = jnp.float32(0) if 'dropout_rate' in used else None
-        variables = dict(model.init(keys[0], images, **calls.eval_arguments(model)))
-        state = {name: of for name, of in variables.items() if name != 'params'}
-        logits, new_state = jax.vmap(  # a device of one
-            lambda images: run.apply_in_training(model, variables, images, keys, rate),
-            axis_name=DATA,
-        )(images[None])
-        return logits[0], state, jax.tree.map(lambda leaf: leaf[0], new_state)
-
-    logits, state, new_state = _try(train, images, 'config.model, in training')
+    logits, state, new_state = _try(
+        lambda images: _train(model, used, images), images, 'config.model, in training'
+    )
     _check_logits(logits, dataset, 'config.model, in training')
     require(
         new_state == state,
@@ -80,6 +73,46 @@ def check_recipe(
             f'config.augment: images have the shape {changed.shape[1:]} after the '
             f'augmentation; they must keep {datasets.IMAGE_SHAPE}',
         )
+
+
+def check_dropout_is_traced(recipes: Sequence[run.Recipe], used: Sequence[str]) -> None:
+    """Checks that a model takes its dropout rate with each batch.
+
+    Runs that differ in the rate share a program, in which a model that keeps the rate for
+    itself would have that of the first run for all.
+
+    Args:
+      recipes: Those of a sweep over the rate.
+      used: Names of the hyperparameters, see `run.TrainState`.
+
+    Raises:
+      UserError: The programs of the models differ.
+    """
+    images = jnp.zeros((2, *datasets.IMAGE_SHAPE))
+
+    def trace(model: nn.Module) -> str:
+        program = jax.make_jaxpr(lambda images: _train(model, used, images))(images)
+        return re.sub('0x[0-9a-f]+', '', f'{program} {program.consts}')  # addresses
+
+    takes_dropout = 'dropout' in calls.train_arguments(recipes[0].model, None, DATA)
+    require(
+        takes_dropout and len({trace(recipe.model) for recipe in recipes}) == 1,
+        'config.sweep.dropout_rate: the model keeps its dropout rate for itself; only a '
+        'model whose __call__ takes `dropout` with each batch can be swept',
+    )
+
+
+def _train(model: nn.Module, used: Sequence[str], images: Any) -> Any:
+    """Calls a model in training; returns logits, and its collections before and after."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    rate = jnp.float32(0) if 'dropout_rate' in used else None
+    variables = dict(model.init(keys[0], images, **calls.eval_arguments(model)))
+    state = {name: of for name, of in variables.items() if name != 'params'}
+    logits, new_state = jax.vmap(  # a device of one
+        lambda images: run.apply_in_training(model, variables, images, keys, rate),
+        axis_name=DATA,
+    )(images[None])
+    return logits[0], state, jax.tree.map(lambda leaf: leaf[0], new_state)
 
 
 def _check_logits(logits: Any, dataset: datasets.Dataset, path: str) -> None:

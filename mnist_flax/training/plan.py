@@ -1,7 +1,6 @@
 """A config to the runs that it asks for: what they share, and the numbers of each."""
 
 import dataclasses
-import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -15,20 +14,14 @@ from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common.constructors import construct, construct_named
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import augment, datasets
-from mnist_flax.training import check_model, devices, optimizers, run
-
-# Where in a config is what `config.sweep` can vary: numbers that are not compiled in.
-SWEPT = {
-    'learning_rate': ('optimizer', 'learning_rate'),
-    'weight_decay': ('optimizer', 'weight_decay'),
-    'label_smoothing': ('label_smoothing',),
-    'dropout_rate': ('model', 'dropout_rate'),
-    'augment_strength': ('augment', 'strength'),
-}
-
+from mnist_flax.training import check_model, devices, optimizers, run, sweeps
+from mnist_flax.training.sweeps import SWEPT, Sweep
 
 # Each leaves 1 MB of logits and parameters in memory to report on.
 _MOST_RUNS = 10_000
+
+# The parts of a config that a recipe is made from.
+_RECIPE = ('model', 'optimizer', 'augment', 'ema_decay')
 
 # A step is counted in 32 bits.
 _MOST_STEPS = 2**31 - 1
@@ -78,38 +71,6 @@ class Settings:
             f'config.runs: found {self.runs} from seed {self.seed} on; allowed: seeds up '
             f'to {2**32 - 1}',
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Sweep:
-    """Values of each number that is to vary; the grid of all their combinations is run."""
-
-    learning_rate: tuple[float, ...]
-    weight_decay: tuple[float, ...]
-    label_smoothing: tuple[float, ...]
-    dropout_rate: tuple[float, ...]
-    augment_strength: tuple[float, ...]
-
-    def __post_init__(self) -> None:
-        for field in SWEPT:
-            values = getattr(self, field)
-            require(
-                len(set(values)) == len(values),
-                f'config.sweep.{field}: found {values}; allowed: different values',
-            )
-
-    @property
-    def num_points(self) -> int:
-        """Counts the combinations."""
-        return math.prod(len(getattr(self, name)) or 1 for name in SWEPT)
-
-    def grid(self) -> list[dict[str, float]]:
-        """Lists the combinations, each as values by name; one without any, if none."""
-        varied = {name: getattr(self, name) for name in SWEPT if getattr(self, name)}
-        return [
-            dict(zip(varied, values, strict=True))
-            for values in itertools.product(*varied.values())
-        ]
 
 
 class RunPlan(NamedTuple):
@@ -181,17 +142,11 @@ def make_plan(
         f'config.num_epochs: found {settings.num_epochs}; allowed: 1 to {most_epochs}, so '
         'that steps can be counted',
     )
-    points = [(swept, _apply(config, swept)) for swept in grid]
+    points = [(swept, sweeps.apply(config, swept)) for swept in grid]
     recipe, *others = [_create_recipe(point, num_examples) for _, point in points]
-    require(
-        all(other == recipe for other in others),
-        'config.sweep: found numbers that the model or the augmentation keeps for itself; '
-        'allowed: a model that takes the dropout rate with each batch, and an augmentation '
-        'that takes the strength',
-    )
-    numbers = [_read_numbers(point) for _, point in points]
+    hyperparams = [sweeps.read_hyperparams(point) for _, point in points]
     # What is 0 in all runs is left out of the program; the default has the rate alone.
-    used = [name for name in SWEPT if any(point[name] for point in numbers)]
+    used = [name for name in SWEPT if any(point[name] for point in hyperparams)]
     if recipe.augment is None and 'augment_strength' in used:
         used.remove('augment_strength')
         require(
@@ -200,6 +155,8 @@ def make_plan(
             'allowed: nothing, as config.augment has no amount above 0',
         )
     check_model.check_recipe(recipe, used, dataset, devices.memory(mesh))
+    if sweep.dropout_rate:
+        check_model.check_dropout_is_traced([recipe, *others], used)
     return Plan(
         settings,
         mesh,
@@ -207,7 +164,7 @@ def make_plan(
         recipe,
         [
             RunPlan(seed, swept, {name: point[name] for name in used})
-            for (swept, _), point in zip(points, numbers, strict=True)
+            for (swept, _), point in zip(points, hyperparams, strict=True)
             for seed in seeds
         ],
         options,
@@ -244,38 +201,10 @@ def to_tree(config: ml_collections.ConfigDict) -> dict[str, Any]:
         ) from error
 
 
-def _apply(
-    config: ml_collections.ConfigDict, swept: dict[str, float]
-) -> ml_collections.ConfigDict:
-    config = config.copy_and_resolve_references()
-    for name, value in swept.items():
-        *parents, field = SWEPT[name]
-        tree = config
-        for parent in parents:
-            tree = tree[parent]
-        require(
-            field in tree,
-            f'config.sweep.{name}: found {value}; allowed: nothing, as the config has no '
-            f'{".".join(SWEPT[name])}',
-        )
-        tree[field] = value
-    return config
-
-
-def _read_numbers(config: ml_collections.ConfigDict) -> dict[str, float]:
-    numbers = {}
-    for name, (*parents, field) in SWEPT.items():
-        tree = config
-        for parent in parents:
-            tree = tree[parent]
-        # A model of one's own need not have a dropout rate.
-        numbers[name] = float(tree[field]) if field in tree else 0.0
-    return numbers
-
-
 def _create_recipe(config: ml_collections.ConfigDict, num_examples: int) -> run.Recipe:
     settings = construct(Settings, config, 'config')
     num_steps = run.steps_per_epoch(num_examples, settings.batch_size)
+    parts = sweeps.remove(to_tree(config))
     model = construct_named(settings.model, 'config.model')
     require(
         isinstance(model, nn.Module),
@@ -292,6 +221,7 @@ def _create_recipe(config: ml_collections.ConfigDict, num_examples: int) -> run.
         ),
         augment=_create_augment(settings.augment),
         ema_decay=settings.ema_decay,
+        configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
     )
 
 

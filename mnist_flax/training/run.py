@@ -37,6 +37,8 @@ class Recipe:
     optimizer: Optimizer
     augment: Augment | None
     ema_decay: float  # of the moving average of the parameters that is tested; 0 for none
+    # What the parts above were made from: those of another config may be equal as objects.
+    configured: str = ''
 
 
 @no_type_check  # compiling fills it with descriptions of arrays
