@@ -6,7 +6,7 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """Returns the default settings with augmentation, dropout, one-cycle and an average."""
+    """Returns the default settings with augmentation, dropout, one-cycle and an EMA."""
     config = default.get_config()
     config.num_epochs = 40
     config.batch_size = 64

@@ -61,9 +61,9 @@ def get_config() -> ConfigDict:
     config.sweep.dropout_rate = ()  # of config.model.dropout_rate
     config.sweep.augment_strength = ()  # of config.augment.strength
 
-    config.checkpoint = ConfigDict()  # of the training, so that it can go on if killed
+    config.checkpoint = ConfigDict()  # of the training, so that it can be resumed
     config.checkpoint.every = 1  # epochs; 0 = after the last one only
     config.checkpoint.keep = 3  # the last of them
     config.checkpoint.resume = True  # the run in the workdir; False = keep it, start afresh
-    config.checkpoint.allow_changes = False  # of settings in a run that goes on
+    config.checkpoint.allow_changes = False  # of settings in a run that is resumed
     return config

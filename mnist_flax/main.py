@@ -10,7 +10,7 @@ _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',
     'Folder for the report, the network and the checkpoints. A run there with the same '
-    'settings is gone on with; one with others is refused.',
+    'settings is resumed; one with other settings is refused.',
 )
 
 

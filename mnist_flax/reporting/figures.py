@@ -24,7 +24,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def accuracy_plot(
-    histories: Mapping[str, Sequence[Sequence[EpochMetrics]]], title: str
+    histories: Mapping[str, Sequence[Sequence[EpochMetrics]]], title: str, validation: str
 ) -> Figure:
     """Draws training and validation accuracy by epoch.
 
@@ -36,6 +36,7 @@ def accuracy_plot(
       histories: The numbers of each epoch of each run, by the name of their combination;
         without a sweep there is one, and its name does not matter.
       title: Title of the figure.
+      validation: What the runs are validated on: 'test' or 'held-out' images.
     """
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
@@ -48,11 +49,12 @@ def accuracy_plot(
         means = f'; mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
         label = f'training (over the epoch, as it learns){means}'
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
-        label = f'validation (after the epoch): {last:.2%} at the end{means}'
+        label = f'{validation} (after the epoch): {last:.2%} at the end{means}'
         _draw_runs(axes, runs, 'validation', RIGHT, 's', label)
     # The start of a long training may leave the axes: it would hide the rest.
     lines = [np.asarray(line.get_ydata()) for line in axes.lines]
     shown = np.concatenate([line[len(line) // 20 :] for line in lines])
+    shown = shown[np.isfinite(shown)]  # an earlier version may have noted less
     margin = 0.05 * np.ptp(shown) + 1e-3
     axes.set_ylim(shown.min() - margin, shown.max() + margin)
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')

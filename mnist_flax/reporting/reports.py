@@ -11,7 +11,6 @@ import jax
 import ml_collections
 import numpy as np
 from jax.sharding import Mesh
-from jaxtyping import Int
 
 import mnist_flax
 from mnist_flax.checkpointing import workdirs
@@ -20,8 +19,9 @@ from mnist_flax.data.datasets import Dataset
 from mnist_flax.training import metrics
 from mnist_flax.training.devices import count_cores
 from mnist_flax.training.metrics import EpochMetrics
-from mnist_flax.training.plan import SWEPT, Plan, to_tree
+from mnist_flax.training.plan import Plan, to_tree
 from mnist_flax.training.results import RunResult, count_parameters, summarize_population
+from mnist_flax.training.sweeps import SWEPT
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -55,7 +55,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     settings, labels = plan.settings, plan.dataset.test.labels
     numbers: dict[str, Any]
     if len(results) == 1:
-        numbers = results[0].numbers(labels)
+        numbers = _drop_repeats(results[0].numbers(labels), plan.dataset)
         correct = round(numbers['test_accuracy'] * len(labels))
         interval = intervals.wilson_interval(correct, len(labels))
         numbers = {
@@ -66,7 +66,10 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
             **results[0].plan.swept,
         }
     else:
-        points = summarize_population(results, labels)
+        points = [
+            _drop_repeats(point, plan.dataset)
+            for point in summarize_population(results, labels)
+        ]
         numbers = points[0] if len(points) == 1 else {'points': points}
         numbers['seeds'] = sorted({result.plan.seed for result in results})
     changes = list(dict.fromkeys(change for run in results for change in run.changes))
@@ -79,6 +82,13 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
         'dataset': plan.dataset.full_name,
         'validation': settings.dataset.validation,
     }
+
+
+def _drop_repeats(numbers: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
+    """Leaves out what is called validation where a run is validated on the test set."""
+    if dataset.validation_name != 'test':
+        return numbers
+    return {name: of for name, of in numbers.items() if not name.startswith('validation')}
 
 
 def summary_line(numbers: dict[str, Any]) -> str:
@@ -114,15 +124,14 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
     from mnist_flax.reporting import figures
 
     name, classes = dataset.full_name, dataset.class_names
-    well = [result for result in results if result.diverged is None]
-    shown = well[0]
+    finite = [result for result in results if result.diverged is None]
+    shown = finite[0]
     counts = metrics.confusion_matrix(
         dataset.test.labels, shown.logits.argmax(axis=-1), len(classes)
     )
-    on_test = dataset.validation is dataset.test
-    validated = 'the test set' if on_test else 'held-out training images'
+    validation = dataset.validation_name
     histories = collections.defaultdict(list)
-    for result in well:
+    for result in finite:
         histories[_name_point(result)].append(result.history)
     of_seed = name
     if len(results) > 1:
@@ -131,7 +140,7 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
         )
     plots = {
         'accuracy_plot.png': figures.accuracy_plot(
-            histories, f'{name}: accuracy, validated on {validated}'
+            histories, f'{name}: accuracy on training and {validation} images', validation
         ),
         'sample_predictions.png': figures.sample_predictions(
             dataset.test, np.asarray(jax.nn.softmax(shown.logits)), classes, of_seed
@@ -172,13 +181,13 @@ def write_report(
       UserError: A file cannot be written.
     """
     files = {
-        'history.csv': _history_csv(results),
+        'history.csv': _history_csv(results, dataset.validation_name),
         'config.json': tables.to_json(to_tree(config)),
         'metrics.json': tables.to_json(numbers),
         'metrics.txt': tables.to_text(numbers),
     }
     if len(results) > 1:
-        rows = [_run_row(result, dataset.test.labels) for result in results]
+        rows = [_run_row(result, dataset) for result in results]
         files['runs.csv'] = tables.to_csv(
             list(rows[0]), [list(row.values()) for row in rows]
         )
@@ -219,10 +228,12 @@ def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     for point in points:
         members = [row for row in rows if all(row[key] == point[key] for key in swept)]
         for row in members:
-            well = row['diverged_in_epoch'] is None
-            cells = [f'{k * row[name]:.{n}f}' if well else '–' for name, _, k, n in columns]
+            is_finite = row['diverged_in_epoch'] is None
+            cells = [
+                f'{k * row[name]:.{n}f}' if is_finite else '–' for name, _, k, n in columns
+            ]
             seed = str(row['seed'])
-            if not well:
+            if not is_finite:
                 seed += f' (diverged in epoch {row["diverged_in_epoch"]})'
             add(point, seed, cells, f'{row["train_seconds"]:.0f}')
         if 'sd' not in point.get('test_accuracy', {}):
@@ -248,12 +259,15 @@ def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     return f'{tables.to_markdown(lines)}\n{len(rows)} runs; {where}\n'
 
 
-def _history_csv(results: Sequence[RunResult]) -> str:
+def _history_csv(results: Sequence[RunResult], validation: str) -> str:
+    columns = list(EpochMetrics._fields)
+    if validation == 'test':
+        columns = [name.replace('validation', 'test') for name in columns]
     if len(results) == 1:
-        return tables.to_csv(EpochMetrics._fields, results[0].history)
+        return tables.to_csv(columns, results[0].history)
     swept = list(results[0].plan.swept)
     return tables.to_csv(
-        [*swept, 'seed', *EpochMetrics._fields],
+        [*swept, 'seed', *columns],
         [
             [*result.plan.swept.values(), result.plan.seed, *row]
             for result in results
@@ -262,11 +276,11 @@ def _history_csv(results: Sequence[RunResult]) -> str:
     )
 
 
-def _run_row(result: RunResult, labels: Int[np.ndarray, 'examples']) -> dict[str, Any]:
+def _run_row(result: RunResult, dataset: Dataset) -> dict[str, Any]:
     return {
         **result.plan.swept,
         'seed': result.plan.seed,
-        **result.numbers(labels),
+        **_drop_repeats(result.numbers(dataset.test.labels), dataset),
         'train_seconds': result.train_seconds,
         'diverged_in_epoch': result.diverged and result.diverged.epoch,
     }

@@ -12,6 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from mnist_flax.common import memory
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.models import cpu_conv
 
@@ -129,14 +130,14 @@ def is_cpu(mesh: Mesh) -> bool:
     return mesh.devices.flat[0].platform == 'cpu'
 
 
-def memory(mesh: Mesh) -> float:
+def memory_per_device(mesh: Mesh) -> float:
     """Finds how many bytes JAX may use on each device.
 
-    On a CPU that is its part of what the machine has; infinite where a device does not say.
+    On a CPU that is its part of what the machine, or the container, has; infinite where a
+    device does not say.
     """
     if is_cpu(mesh):
-        of_all = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
-        return of_all / len(mesh.local_devices)
+        return memory.count_bytes() / len(mesh.local_devices)
     return float((mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf))
 
 
@@ -150,7 +151,7 @@ def split_runs(mesh: Mesh, tree: Any) -> Any:
     return _place(tree, NamedSharding(mesh, PartitionSpec(RUN)))
 
 
-def share(text: str) -> str:
+def broadcast_text(text: str) -> str:
     """Gives every host the text of the first one."""
     if jax.process_count() == 1:
         return text
@@ -160,7 +161,7 @@ def share(text: str) -> str:
     return bytes(multihost_utils.broadcast_one_to_all(buffer)).decode()
 
 
-def share_arrays(arrays: list[np.ndarray]) -> list[np.ndarray]:
+def broadcast_arrays(arrays: list[np.ndarray]) -> list[np.ndarray]:
     """Gives every host the arrays of the first one, which have the same shapes on all."""
     if jax.process_count() == 1:
         return arrays

@@ -58,7 +58,7 @@ class Groups:
             self._arrays = _load(self._plan, self._mesh)
             first = self._divide(0, len(self._plan.runs))[0]
             needed = self._compile(self.place(first))
-            limit = devices.memory(self._mesh)
+            limit = devices.memory_per_device(self._mesh)
             if needed <= limit:
                 break
             sizes = f'{needed / 2**30:.1f} GiB on each device, which has '
@@ -105,7 +105,7 @@ class Groups:
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         filled = population.num_at_once(mesh, size, size)
         group = Group(runs, mesh, filled, _load(self._plan, mesh))
-        needed, limit = self._compile(group), devices.memory(mesh)
+        needed, limit = self._compile(group), devices.memory_per_device(mesh)
         require(
             needed <= limit,
             f'--workdir: {size} runs that were started side by side need '

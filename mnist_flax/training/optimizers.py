@@ -36,7 +36,7 @@ def create_optimizer(
       name: Its name in `optax`.
       learning_rate: The highest one, reached after the warm-up.
       weight_decay: Part of each kernel, times the learning rate, that a step takes away.
-      schedule: How the learning rate goes on after the warm-up, see `Optimizer`.
+      schedule: The learning rate after the warm-up, see `Optimizer`.
       warmup: Part of the training in which the learning rate rises.
       clip_norm: Gradients with a larger norm, over all parameters, are scaled down to it;
         0 leaves them.

@@ -154,7 +154,7 @@ def make_plan(
             f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
             'allowed: nothing, as config.augment has no amount above 0',
         )
-    check_model.check_recipe(recipe, used, dataset, devices.memory(mesh))
+    check_model.check_recipe(recipe, used, dataset, devices.memory_per_device(mesh))
     if sweep.dropout_rate:
         check_model.check_dropout_is_traced([recipe, *others], used)
     return Plan(

@@ -61,7 +61,7 @@ def train_epoch(
 ) -> tuple[TrainState, Totals]:
     """Trains each run on every example once, in a new random order of its own.
 
-    An epoch that was left can be gone on with, and ends with the same bits.
+    An epoch that was interrupted can be resumed, and ends with the same bits.
 
     Args:
       mesh: The devices, of which those of one run divide ``batch_size`` evenly.
@@ -72,10 +72,10 @@ def train_epoch(
       labels: Its labels.
       batch_size: Examples a step of one run, over all its devices.
       on_progress: Called now and then with the number of steps done since the last call
-        and the totals of the epoch so far, which it must not keep; tells whether to go
-        on.
-      totals: Those of the epoch's first steps, if it goes on after them; donated too.
-      first_step: How many these are, as a call that was told not to go on has left them.
+        and the totals of the epoch so far, which it must not keep; tells whether to
+        continue.
+      totals: Those of the epoch's first steps, if it is resumed after them; donated too.
+      first_step: How many steps these are.
 
     Returns:
       The new state, and by run the totals of the predictions made just before each step.
@@ -176,7 +176,7 @@ def _slices(mesh, first_step, num_steps):
 
 def _bounds(mesh, first, last, num_steps):
     # None is the whole epoch: with a number of steps that the compiler knows, an
-    # accelerator need not ask the host after each step whether to go on.
+    # accelerator need not ask the host after each step whether to continue.
     whole = (first, last) == (0, num_steps)
     if whole and not devices.is_cpu(mesh):
         return None

@@ -40,7 +40,7 @@ class RunResult:
     logits: Float[np.ndarray, 'examples classes']  # of the test images
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
     train_seconds: float  # of the runs side by side, divided by how many they can be
-    diverged: Divergence | None  # None is well
+    diverged: Divergence | None  # None if it has not
     changes: tuple[str, ...] = ()  # of settings while it was trained
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
@@ -102,11 +102,12 @@ def summarize_population(
 
 
 def _summarize_point(runs, labels):
-    well = [run for run in runs if run.diverged is None]
-    summary: dict[str, Any] = {'num_runs': len(runs), 'num_diverged': len(runs) - len(well)}
-    if not well:
+    finite = [run for run in runs if run.diverged is None]
+    num_diverged = len(runs) - len(finite)
+    summary: dict[str, Any] = {'num_runs': len(runs), 'num_diverged': num_diverged}
+    if not finite:
         return summary
-    numbers = [run.numbers(labels) for run in well]
+    numbers = [run.numbers(labels) for run in finite]
     for name in NUMBERS:
         spread = intervals.summarize([run[name] for run in numbers])
         summary[name] = {'mean': spread.mean, 'min': spread.min, 'max': spread.max}
@@ -119,8 +120,8 @@ def _summarize_point(runs, labels):
         summary['test_accuracy']['mean'] * len(labels), len(labels)
     )
     # All runs are members: none is chosen by what it says of the test set.
-    probabilities = np.mean([_softmax(run.logits) for run in well], axis=0)
-    summary['ensemble'] = {'size': len(well), **test(probabilities, labels)}
+    probabilities = np.mean([_softmax(run.logits) for run in finite], axis=0)
+    summary['ensemble'] = {'size': len(finite), **test(probabilities, labels)}
     return summary
 
 

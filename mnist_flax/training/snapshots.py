@@ -57,7 +57,7 @@ class SnapshotStore:
                 if match := re.fullmatch(r'runs_(\d+)-(\d+)', path.name):
                     found.append([int(match[1]), int(match[2]) + 1])
         groups: list[range] = []
-        for first, end in json.loads(devices.share(json.dumps(sorted(found)))):
+        for first, end in json.loads(devices.broadcast_text(json.dumps(sorted(found)))):
             # Not someone else's folder, which could be about any runs.
             if (groups[-1].stop if groups else 0) <= first < end <= len(self._plan.runs):
                 groups.append(range(first, end))
@@ -90,7 +90,7 @@ class SnapshotStore:
                     rows = _read_rows(parts, len(group), checkpoint)
             except UserError as error:
                 found['error'] = str(error)
-        found = json.loads(devices.share(json.dumps(found)))
+        found = json.loads(devices.broadcast_text(json.dumps(found)))
         if found['error']:
             raise UserError(found['error'])
         self.newest = found['path'] and pathlib.Path(found['path'])
@@ -98,7 +98,7 @@ class SnapshotStore:
             return fresh
         # As in a fresh state, runs are repeated up to the common shape.
         repeats = np.arange(len(fresh.state.step)) % len(group)
-        rows = [array[repeats] for array in devices.share_arrays(rows)]
+        rows = [array[repeats] for array in devices.broadcast_arrays(rows)]
         restored = jax.tree.unflatten(jax.tree.structure(parts), rows)
         restored = devices.split_runs(mesh, restored)
         return Snapshot(
@@ -122,7 +122,7 @@ class SnapshotStore:
         Raises:
           UserError: The one before cannot be written.
         """
-        # Copied, as training goes on in the same memory while these are written.
+        # Copied, as training continues in the same memory while these are written.
         arrays = {
             name: np.array(leaf)[: len(group)]
             for name, leaf in _name_leaves(_parts(snapshot)).items()

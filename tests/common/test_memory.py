@@ -1,0 +1,47 @@
+"""Limits of memory, from files as the Linux kernel writes them."""
+
+import pytest
+
+from mnist_flax.common import memory
+
+GIB = 2**30
+
+
+def count(tmp_path, monkeypatch, own, limits):
+    for name, text in limits.items():
+        path = tmp_path / 'cgroup' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f'{text}\n')
+    (tmp_path / 'own').write_text(own)
+    monkeypatch.setattr(memory, '_CGROUPS', tmp_path / 'cgroup')
+    monkeypatch.setattr(memory, '_OWN_CGROUP', tmp_path / 'own')
+    monkeypatch.setattr('os.sysconf', {'SC_PAGE_SIZE': 4096, 'SC_PHYS_PAGES': 2**22}.get)
+    return memory.count_bytes()  # of a machine with 16 GiB
+
+
+@pytest.mark.parametrize(
+    ('own', 'limits', 'expected'),
+    [
+        ('0::/\n', {'memory.max': GIB}, GIB),  # version 2, in a container
+        ('0::/\n', {'memory.max': 'max'}, 16 * GIB),
+        # The group above has less than the process's own.
+        ('0::/a/b\n', {'a/b/memory.max': 4 * GIB, 'a/memory.max': 2 * GIB}, 2 * GIB),
+        # The path is that of the host, which a container does not see.
+        ('0::/docker/1234\n', {'memory.max': 3 * GIB}, 3 * GIB),
+        # Version 1, beside groups that do not limit memory.
+        (
+            '7:cpu,cpuacct:/\n6:memory:/job\n0::/\n',
+            {'memory/job/memory.limit_in_bytes': 5 * GIB},
+            5 * GIB,
+        ),
+        ('6:memory:/\n', {'memory/memory.limit_in_bytes': 2**63 - 4096}, 16 * GIB),
+        ('', {}, 16 * GIB),
+    ],
+)
+def test_the_container_s_limit_counts(tmp_path, monkeypatch, own, limits, expected):
+    assert count(tmp_path, monkeypatch, own, limits) == expected
+
+
+def test_without_control_groups_the_machine_s_memory_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, '_OWN_CGROUP', tmp_path / 'absent')
+    assert memory.count_bytes() > 0
