@@ -1,4 +1,4 @@
-"""Augmentation: a training image to a changed one, on the device, pure and keyed."""
+"""Augmentation: pure functions that change a training image at random, on the device."""
 
 import dataclasses
 import math
@@ -15,8 +15,8 @@ from mnist_flax.common.errors import require
 
 Image: TypeAlias = Float[Array, 'height width 1']
 
-# Of one image, with pixels in [0, 1]; the caller maps it over a batch. The last argument is
-# `config.augment.strength`, at which 0 must leave the image as it is.
+# Changes one image, with pixels in [0, 1]; the caller maps it over a batch. The last
+# argument is `config.augment.strength`; at 0 the image must stay as it is.
 Augment: TypeAlias = Callable[[PRNGKeyArray, Image, Float[Array, '']], Image]
 
 # Pixels between the nodes of the grid that an elastic deformation moves. A cubic B-spline
@@ -36,28 +36,23 @@ def create_augment(
     """Makes the augmentation from the fields of ``config.augment``.
 
     Args:
-      rotation: Most degrees, either way.
-      scale: Most change of height and of width, each by itself, as a fraction of what
-        they become.
-      shear: Most pixels that a row moves sideways for each that it is away from the middle.
-      shift: Most pixels, down and sideways.
-      elastic: Standard deviation of the displacement of a smooth random field, in pixels.
-      erase: Most part of the height and of the width of a rectangle that is blackened.
+      rotation: Largest angle either way, in degrees.
+      scale: Largest change of the height and, independently, of the width, as a fraction
+        of the new size.
+      shear: Largest shift of a row sideways, in pixels for each pixel from the middle.
+      shift: Largest shift down and sideways, in pixels.
+      elastic: Standard deviation of the displacements of a smooth random field, in pixels.
+      erase: Largest height and width of a black rectangle, as a fraction of the image's.
 
     Returns:
-      The augmentation; None if all of these are 0.
+      The augmentation; None if all amounts are 0.
 
     Raises:
       UserError: A value is negative, or too large to leave a digit.
     """
     most = {
-        'rotation': 180,
-        'scale': 0.9,
-        'shear': 2,
-        'shift': 28,
-        'elastic': 28,
-        'erase': 1,
-    }
+        'rotation': 180, 'scale': 0.9, 'shear': 2, 'shift': 28, 'elastic': 28, 'erase': 1,
+    }  # fmt: skip
     amounts = dict(zip(most, (rotation, scale, shear, shift, elastic, erase), strict=True))
     for name, amount in amounts.items():
         require(
@@ -71,8 +66,9 @@ def create_augment(
 class Deformation:
     """Moves, turns, stretches, slants and bends a digit, and blackens a part of it.
 
-    All displacements together take one bilinear interpolation, so that the image is
-    blurred once. What comes from outside is black. Fields as in `create_augment`.
+    One bilinear interpolation applies all displacements together, so that the image is
+    blurred once only. Pixels from outside the image are black. For the fields see
+    `create_augment`.
     """
 
     rotation: float = 0.0
@@ -85,7 +81,7 @@ class Deformation:
     def __call__(
         self, key: PRNGKeyArray, image: Image, strength: Float[Array, ''] | float = 1.0
     ) -> Image:
-        """Draws amounts, uniform up to ``strength`` times the most, and applies them."""
+        """Draws amounts, uniform up to ``strength`` times the largest, and applies them."""
         affine_key, elastic_key, erase_key = jax.random.split(key, 3)
         height, width, _ = image.shape
         if self.rotation or self.scale or self.shear or self.shift or self.elastic:
@@ -124,7 +120,7 @@ def smooth_noise(
 ) -> Float[Array, '2 {height} {width}']:
     """Draws a smooth field of displacements, down and sideways, of variance about 1.
 
-    Random displacements of the nodes of a coarse grid, interpolated by cubic B-splines.
+    The nodes of a coarse grid are displaced at random; cubic B-splines interpolate.
     """
     rows, columns = _spline_weights(height), _spline_weights(width)
     nodes = jax.random.normal(key, (2, rows.shape[1], columns.shape[1]))
@@ -140,7 +136,7 @@ def _spline_weights(size: int) -> Float[np.ndarray, 'size nodes']:
         2 / 3 - distance**2 + distance**3 / 2,
         np.clip(2 - distance, 0, None) ** 3 / 6,
     )
-    # Sums of squares of 1 keep the variance of the nodes.
+    # With sums of squares of 1 the field has the variance of the nodes.
     weights /= np.sqrt((weights**2).sum(axis=1, keepdims=True))
     return weights.astype(np.float32)
 
@@ -153,8 +149,9 @@ def random_rectangle(
     Args:
       key: Source of the randomness.
       height: Of the mask, in pixels.
-      width: Likewise.
-      most: Largest part of the height and width that it takes; each is uniform up to it.
+      width: Of the mask, in pixels.
+      most: Largest height and width of the rectangle, as a fraction of the mask's; both are
+        uniform up to it.
     """
     sizes_key, places_key = jax.random.split(key)
     shape = jnp.array([height, width])

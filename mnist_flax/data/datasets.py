@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, UInt8
 
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data.shards import Examples, read_shard, verify
+from mnist_flax.data.shards import Examples, concatenate, first_line, read_shard, verify
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -25,7 +25,7 @@ EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds'
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
-    """What a run trains on, is validated on after each epoch, and is tested on."""
+    """The examples that a run is trained, validated (after each epoch) and tested on."""
 
     full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
     train: Examples
@@ -35,12 +35,12 @@ class Dataset:
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
-        """Says which images a run is validated on."""
+        """Names the images that a run is validated on."""
         return 'test' if self.validation is self.test else 'held-out'
 
 
 class Fields(NamedTuple):
-    """What a user calls the settings that a data set is found by, for messages."""
+    """Names of the config fields or flags that choose a data set, for messages."""
 
     name: str
     data_dir: str
@@ -48,7 +48,7 @@ class Fields(NamedTuple):
 
 
 class Split(NamedTuple):
-    """Examples of a data set."""
+    """A part of a data set, such as its test images."""
 
     full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
     examples: Examples
@@ -86,20 +86,20 @@ def load(
         every machine.
       holdout_size: Number of examples held out; unused with ``'test'``.
       extra: More examples to train on: ``constructor`` names a function that gets the
-        class names and the other fields, and returns `Examples`. None if empty.
-
-    Returns:
-      The splits as arrays.
+        other fields, and ``class_names`` if it takes them, and returns `Examples`.
+        Nothing is added if this is empty.
 
     Raises:
       UserError: The data set, its version or a split is absent, it is of another kind,
-        or one of its files is damaged.
+        one of its files is damaged, or the extra examples do not fit.
     """
-    fields = Fields('config.dataset.name', 'config.dataset.data_dir', '')
-    (_, train, _), (full_name, test, class_names) = (
-        load_split(name, data_dir, split, fields._replace(split=f'config.dataset.{role}'))
-        for role, split in (('train_split', train_split), ('test_split', test_split))
-    )
+
+    def load_role(split: str, field: str) -> Split:
+        names = (f'config.dataset.{known}' for known in ('name', 'data_dir', field))
+        return load_split(name, data_dir, split, Fields(*names))
+
+    train = load_role(train_split, 'train_split').examples
+    full_name, test, class_names = load_role(test_split, 'test_split')
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -123,24 +123,25 @@ def _add_extra(
     extra = construct_named(settings, path, class_names=class_names)
     require(
         isinstance(extra, Examples)
+        and all(isinstance(array, np.ndarray) for array in extra)
         and extra.images.dtype == np.uint8
-        and extra.images.shape == (len(extra.labels), *train.images.shape[1:])
+        and extra.images.shape == (extra.labels.size, *train.images.shape[1:])
+        and extra.labels.ndim == 1
+        and extra.labels.dtype.kind in 'iu'
         and set(extra.labels.tolist()) <= set(range(len(class_names))),
-        f'{path}.constructor: the function must return Examples with uint8 images of shape '
-        f'{train.images.shape[1:]} and labels from 0 to {len(class_names) - 1}',
+        f'{path}: {settings.constructor} must return Examples of NumPy arrays: uint8 '
+        f'images of shape {train.images.shape[1:]}, and for each an integer label from 0 '
+        f'to {len(class_names) - 1}',
     )
-    return Examples(
-        np.concatenate([train.images, extra.images]),
-        np.concatenate([train.labels, extra.labels]),
-    )
+    return concatenate([train, extra._replace(labels=extra.labels.astype(np.int32))])
 
 
 def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
-    """Loads examples of a TFDS image-classification data set of 28x28x1 images.
+    """Loads a split of a TFDS image-classification data set of 28x28x1 images.
 
     Args:
-      name: As in `load`, as is ``data_dir``.
-      data_dir: See there.
+      name: As in `load`.
+      data_dir: As in `load`.
       split: In TFDS's syntax, such as ``'test'`` or ``'train[:2000]'``.
       fields: What the user calls these three.
 
@@ -172,8 +173,8 @@ def _find_root(name: str, data_dir: str, fields: Fields) -> pathlib.Path:
         root = pathlib.Path(data_dir).expanduser().absolute()
         require(
             root.is_dir(),
-            f'{fields.data_dir}: found {data_dir!r}, which is no directory; '
-            "allowed: a TFDS directory, or '' for the embedded MNIST",
+            f'{fields.data_dir}: {data_dir!r} is not a directory; use a TFDS directory, '
+            "or '' for the embedded MNIST",
         )
         return root
     if name.split(':')[0] == 'mnist':
@@ -193,13 +194,13 @@ def _find_builder(
     except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
         raise UserError(
             f'{fields.name}: the TFDS description of {name!r} in {root} cannot be read '
-            f'({_first_line(error)})'
+            f'({first_line(error)})'
         ) from error
     file_format = builder.info.file_format
     require(
         file_format is not None and file_format.value == 'array_record',
         f'{fields.name}: {builder.data_path} holds {name!r} as '
-        f'{file_format.value if file_format else "an unknown format"}; allowed: '
+        f'{file_format.value if file_format else "an unknown format"}; it must be '
         f'array_record, as made by {_prepare_command(name, root)}',
     )
     return builder
@@ -210,23 +211,22 @@ def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:
 
     if root == EMBEDDED_DIR:
         return (
-            f'{fields.name}: found {name!r}; allowed: the embedded version '
-            f"'mnist:3.0.1', or another with {fields.data_dir}"
+            f"{fields.name}: {name!r} is not the embedded version, 'mnist:3.0.1'; for "
+            f'another one set {fields.data_dir} to a TFDS directory that holds it'
         )
     try:
         builder = tfds.builder(name, data_dir=root)
     except Exception:  # an unknown name, config or version, or one that cannot be parsed
         known = tfds.list_builders(with_community_datasets=False)
         close = difflib.get_close_matches(name, known, n=1)
-        return f'{fields.name}: found {name!r}, which is not in {root}; allowed: ' + (
-            f'a data set that TFDS knows, such as {close[0]!r}'
-            if close
-            else 'the name of a data set that TFDS knows, and its version if you give one'
+        return (
+            f'{fields.name}: {name!r} is not in {root}, and TFDS knows no such data set or '
+            f'version; {f"did you mean {close[0]!r}?" if close else "check the name"}'
         )
     megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
     return (
         f'{fields.name}: {name!r} is not in {root}; {_prepare_command(name, root)} '
-        f'would download {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
+        f'downloads {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
         f"'.[tensorflow]'); or set {fields.data_dir} to a directory that holds it"
     )
 
@@ -251,8 +251,7 @@ def _check_features(
     ):
         raise UserError(
             f'{fields.name}: {builder.name!r} has the features '
-            f'{", ".join(sorted(features))}; allowed: image classification, with an '
-            "'image' and a class 'label'"
+            f"{', '.join(sorted(features))}; it must have an 'image' and a class 'label'"
         )
     require(
         image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
@@ -275,8 +274,8 @@ def _read_split(
         require(bool(pieces), 'it selects no example')
     except Exception as error:  # TFDS has several types for a split it cannot resolve
         raise UserError(
-            f'{fields.split}: found {split!r}; allowed: the splits {sizes} and '
-            f'their slices ({_first_line(error)})'
+            f'{fields.split}: found {split!r} ({first_line(error)}); allowed: the splits '
+            f'{sizes} and their slices'
         ) from error
     parts = []
     for piece in pieces:
@@ -285,10 +284,7 @@ def _read_split(
             path, piece.examples_in_shard, builder.info.features, checksums.get(path)
         )
         parts.append(shard.slice(piece.skip, piece.skip + piece.take))
-    return Examples(
-        np.concatenate([part.images for part in parts]),
-        np.concatenate([part.labels for part in parts]),
-    )
+    return concatenate(parts)
 
 
 def _read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
@@ -301,9 +297,5 @@ def _read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
         return {root / name.removeprefix('*'): digest for digest, name in rows}
     except ValueError as error:
         raise UserError(
-            f'{listing}: found a line that is not a checksum and a file name'
+            f'{listing}: each line must be a checksum and a file name'
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().split('\n')[0] or type(error).__name__

@@ -4,6 +4,7 @@ import hashlib
 import io
 import logging
 import pathlib
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -29,6 +30,16 @@ class Examples(NamedTuple):
         return Examples(self.images[start:stop], self.labels[start:stop])
 
 
+def concatenate(parts: Sequence[Examples]) -> Examples:
+    """Joins examples in their order."""
+    return Examples(*(np.concatenate(arrays) for arrays in zip(*parts, strict=True)))
+
+
+def first_line(error: Exception) -> str:
+    """Shortens what an error says, or names its type if it says nothing."""
+    return str(error).strip().split('\n')[0] or type(error).__name__
+
+
 def read_shard(
     path: pathlib.Path,
     num_examples: int,
@@ -50,7 +61,7 @@ def read_shard(
       The decoded examples.
 
     Raises:
-      UserError: The file is missing or damaged, named by its path.
+      UserError: The file is missing or damaged; the message names it.
     """
     digest = verify(path, sha256)
     # The version changes with `_decode`, so that arrays of an older one are not read.
@@ -61,13 +72,13 @@ def read_shard(
         try:
             examples = _decode(path, features)
         except Exception as error:  # array_record, protobuf and PIL each have their own.
-            reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise UserError(f'data file {path}: damaged ({reason})') from error
+            reason = f'data file {path}: damaged ({first_line(error)})'
+            raise UserError(reason) from error
         _write_cache(cached, examples)
     found = len(examples.labels)
     require(
         found == num_examples,
-        f'data file {path}: damaged; found {found} examples; allowed: {num_examples}',
+        f'data file {path}: damaged (it has {found} examples, not {num_examples})',
     )
     return examples
 
@@ -85,7 +96,7 @@ def verify(path: pathlib.Path, sha256: str | None) -> str:
         raise UserError(f'data file {path}: cannot be read ({error.strerror})') from error
     require(
         sha256 in (None, digest),
-        f'data file {path}: damaged; found sha256 {digest}; allowed: {sha256}',
+        f'data file {path}: damaged (its sha256 is {digest}, not {sha256})',
     )
     return digest
 
@@ -102,12 +113,12 @@ def _decode(path: pathlib.Path, features: 'tfds.features.FeaturesDict') -> Examp
     for record in source.__getitems__(range(len(source))):
         example = features.deserialize_example_np(record, decoders=decoders)
         content = io.BytesIO(example['image'])
-        # The formats and the size of TFDS's images only: a few bytes can claim to be many
+        # Only TFDS's formats, and the size that it says: a few bytes can claim to be
         # gigabytes of pixels.
         with Image.open(content, formats=('PNG', 'JPEG')) as image:
             require(
                 image.size == (width, height),
-                f'an image of {image.width}x{image.height} pixels',
+                f'it has an image of {image.width}x{image.height} pixels',
             )
             images.append(np.asarray(image, np.uint8))
         labels.append(example['label'])
@@ -124,7 +135,7 @@ def _read_cache(path: pathlib.Path) -> Examples | None:
     except FileNotFoundError:
         return None
     except Exception as error:  # zipfile and NumPy raise a dozen types for a damaged file
-        logging.warning('%s is damaged (%s); decoding the data anew', path, error)
+        logging.warning('%s is damaged (%s); decoding the data again', path, error)
         return None
 
 

@@ -1,3 +1,5 @@
+"""The augmentation: each amount does what it says, uniformly up to it."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,19 +7,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_flax.data.datasets import augment
-from mnist_flax.data.augment import Deformation
 from mnist_flax.common.errors import UserError
+from mnist_flax.data import augment
+from mnist_flax.data.augment import Deformation
 
 OFF = dict.fromkeys(('rotation', 'scale', 'shear', 'shift', 'elastic', 'erase'), 0.0)
-EVERYTHING = {
-    'rotation': 15.0,
-    'scale': 0.2,
-    'shear': 0.2,
-    'shift': 2.0,
-    'elastic': 1.0,
-    'erase': 0.5,
-}
+EVERYTHING = dict(zip(OFF, (15.0, 0.2, 0.2, 2.0, 1.0, 0.5), strict=True))
 
 
 def apply(amounts, image, num, strength=1.0, seed=0):
@@ -38,18 +33,14 @@ def digit(mnist):
     return jnp.asarray(mnist.train.images[0]) / 255.0
 
 
-def disc(size=28, radius=5.0):
-    """A blurred disc: smooth, so that interpolation moves it without changing it."""
-    rows, columns = np.indices((size, size)) - (size - 1) / 2
-    return jnp.asarray(np.exp(-(rows**2 + columns**2) / radius**2)[..., None], jnp.float32)
+def blob(height, width):
+    """An ellipse, so smooth that interpolation moves it without changing it."""
+    rows, columns = np.indices((28, 28)) - 13.5
+    pixels = np.exp(-((rows / height) ** 2) - (columns / width) ** 2)
+    return jnp.asarray(pixels[..., None], jnp.float32)
 
 
-def bar(size=28):
-    """A blurred upright stroke."""
-    rows, columns = np.indices((size, size)) - (size - 1) / 2
-    return jnp.asarray(
-        np.exp(-((rows / 8) ** 2) - (columns / 2) ** 2)[..., None], jnp.float32
-    )
+DISC, BAR = blob(5, 5), blob(8, 2)
 
 
 def test_all_amounts_of_0_are_no_augmentation():
@@ -87,18 +78,13 @@ def test_shape_and_range_stay(amounts, strength, seed):
     assert float(result.max()) <= 1 + 1e-5
 
 
-def test_shifts_are_uniform_around_no_shift():
-    centres = centres_of_mass(apply({'shift': 3.0}, disc(), 2000))
-    moved = np.asarray(centres) - 13.5
+def test_shifts_are_uniform_around_no_shift_and_strength_multiplies_them():
+    moved = np.asarray(centres_of_mass(apply({'shift': 3.0}, DISC, 2000))) - 13.5
     # Of a uniform number between -3 and 3: mean 0 (standard error 0.04), deviation √3.
     np.testing.assert_allclose(moved.mean(axis=1), 0, atol=0.13)
     np.testing.assert_allclose(moved.std(axis=1), 3**0.5, rtol=0.05)
     assert np.abs(moved).max() == pytest.approx(3, abs=0.1)
-
-
-def test_strength_multiplies():
-    moved = centres_of_mass(apply({'shift': 3.0}, disc(), 50)) - 13.5
-    half = centres_of_mass(apply({'shift': 3.0}, disc(), 50, strength=0.5)) - 13.5
+    half = centres_of_mass(apply({'shift': 3.0}, DISC, 2000, strength=0.5)) - 13.5
     np.testing.assert_allclose(half, moved / 2, atol=0.05)
 
 
@@ -110,7 +96,7 @@ def second_moments(images):
 
 
 def test_rotations_turn_about_the_middle_by_at_most_the_angle():
-    results = apply({'rotation': 20.0}, bar(), 500)
+    results = apply({'rotation': 20.0}, BAR, 500)
     np.testing.assert_allclose(centres_of_mass(results), 13.5, atol=0.05)
     rows, columns, mixed = second_moments(results)
     angles = np.degrees(0.5 * np.arctan2(2 * mixed, rows - columns))
@@ -120,8 +106,8 @@ def test_rotations_turn_about_the_middle_by_at_most_the_angle():
 
 
 def test_scale_changes_height_and_width_each_by_itself():
-    rows, columns, mixed = second_moments(apply({'scale': 0.2}, disc(radius=4.0), 500))
-    usual, *_ = second_moments(disc(radius=4.0)[None])
+    rows, columns, mixed = second_moments(apply({'scale': 0.2}, DISC, 500))
+    usual, *_ = second_moments(DISC[None])
     factors = np.sqrt(np.stack([rows, columns]) / usual)
     # Sizes are divided by 1 ± 0.2, as it is the places that are multiplied.
     assert factors.min() == pytest.approx(1 / 1.2, rel=0.02)
@@ -131,12 +117,12 @@ def test_scale_changes_height_and_width_each_by_itself():
 
 
 def test_shear_slides_rows_and_keeps_the_height():
-    results = apply({'shear': 0.3}, bar(), 500)
+    results = apply({'shear': 0.3}, BAR, 500)
     rows, _, mixed = second_moments(results)
     slopes = np.asarray(mixed / rows)
     assert np.abs(slopes).max() == pytest.approx(0.3, abs=0.02)
     assert slopes.mean() == pytest.approx(0, abs=0.03)
-    np.testing.assert_allclose(rows, second_moments(bar()[None])[0][0], rtol=0.02)
+    np.testing.assert_allclose(rows, second_moments(BAR[None])[0][0], rtol=0.02)
 
 
 def test_smooth_noise_has_variance_1_and_is_smooth():
