@@ -14,7 +14,7 @@ from small_runs import (
     train_rich,
 )
 
-from mnist_flax.models.cnn import cnn, ops
+from mnist_flax.models import cnn, ops
 from mnist_flax.training import devices, population
 
 
@@ -64,14 +64,23 @@ def test_the_moving_average_by_hand(mesh, recipe, examples):
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)
 
 
+def norm_of_first_layer(state):
+    statistics = jax.device_get(of_first(state.model_state['batch_stats']))
+    return statistics['ConvReluPool_0']['BatchNorm_0']
+
+
 def test_batch_norm_learns_the_statistics_that_it_tests_with(mesh, recipe, examples):
     images, labels = examples
     model = cnn.create_model((4, 8), 16, 10, 'xla', 'float32', 0.0, batch_norm=True)
     recipe = dataclasses.replace(recipe, model=model)
     state = create_state(mesh, recipe)
-    before = jax.device_get(of_first(state.batch_stats))['ConvReluPool_0']['BatchNorm_0']
+    before = jax.device_get(of_first(state.model_state['batch_stats']))['ConvReluPool_0'][
+        'BatchNorm_0'
+    ]
     state, _ = population.train_epoch(mesh, recipe, state, images, labels, 100)
-    after = jax.device_get(of_first(state.batch_stats))['ConvReluPool_0']['BatchNorm_0']
+    after = jax.device_get(of_first(state.model_state['batch_stats']))['ConvReluPool_0'][
+        'BatchNorm_0'
+    ]
     # Flax's momentum of 0.99, one step, and what the first layer's pool gives at the start.
     kernel = of_first(create_state(mesh, recipe).params)['ConvReluPool_0']['kernel']
     pooled = ops.conv_max_pool(images / 255.0, kernel, 'xla')

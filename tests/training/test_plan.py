@@ -1,5 +1,9 @@
+import dataclasses
+from collections.abc import Callable
+
 import flax.linen as nn
 import jax
+import jax.numpy as jnp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -7,7 +11,8 @@ from ml_collections import ConfigDict
 
 from configs import accurate, default
 from mnist_flax.common.errors import UserError
-from mnist_flax.training.plan import SWEPT, make_plan
+from mnist_flax.training.plan import make_plan
+from mnist_flax.training.sweeps import SWEPT
 
 
 def short(config=None):
@@ -46,7 +51,7 @@ def test_a_population_has_consecutive_seeds(dataset):
         ),
         (
             {'model.hidden_size': 10**9},
-            'config.model: found 1,611,000,018,826 parameters, which take 24,005.8 GiB',
+            'config.model: 1,611,000,018,826 parameters take 24,005.8 GiB with',
         ),
     ],
 )
@@ -69,13 +74,13 @@ def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
     ]
     assert found == [(d, s, i) for s in (0.0, 0.1, 0.2) for d in (0.0, 0.5) for i in (0, 1)]
     for run in plan.runs:
-        assert set(run.hyperparameters) == {
+        assert set(run.hyperparams) == {
             'learning_rate',
             'label_smoothing',
             'dropout_rate',
             'augment_strength',
         }
-        assert run.hyperparameters | run.swept == run.hyperparameters
+        assert run.hyperparams | run.swept == run.hyperparams
     # The values are no part of the program.
     assert plan.recipe == make_plan(short(accurate.get_config()), dataset).recipe
 
@@ -174,7 +179,7 @@ def test_any_value_of_any_field_either_fits_or_ends_in_one_line(dataset, path, v
 def test_a_model_of_another_shape_is_refused(dataset):
     config = short()
     config.model.num_classes = 7
-    with pytest.raises(UserError, match='config.model: found logits of shape .2, 7. for'):
+    with pytest.raises(UserError, match='config.model: the model returns float32.2, 7'):
         make_plan(config, dataset)
 
 
@@ -204,6 +209,72 @@ class WithoutArguments(nn.Module):
         return nn.Dense(10)(images.reshape(len(images), -1))
 
 
+class NeedsLabels(nn.Module):
+    @nn.compact
+    def __call__(self, images, labels):
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+class FailsInTraining(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        if train:
+            raise ValueError('not today')
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+class Grows(nn.Module):
+    @nn.compact
+    def __call__(self, images, train):
+        seen = self.variable('memory', 'seen', jnp.zeros, (2,))
+        if train:
+            seen.value = jnp.zeros((3,))
+        return nn.Dense(10)(images.reshape(len(images), -1))
+
+
+class KeepsItsRate(Own):
+    @nn.compact
+    def __call__(self, images, train=False, dropout=None):
+        x = nn.Dropout(self.dropout_rate)(images, deterministic=not train)
+        return nn.Dense(self.num_classes)(x.reshape(len(images), -1))
+
+
+class WithDropout(nn.Module):
+    """As linen's own examples: it does not take `dropout`."""
+
+    dropout_rate: float = 0.0
+
+    @nn.compact
+    def __call__(self, images, train: bool):
+        x = nn.Dropout(self.dropout_rate, deterministic=not train)(images)
+        return nn.Dense(10)(x.reshape(len(images), -1))
+
+
+class WithActivation(Own):
+    activation: Callable = nn.relu
+
+
+def create_with_lambda(dropout_rate: float):
+    return WithActivation(dropout_rate, activation=lambda x: x)
+
+
+class Careless(nn.Module):
+    """A field that does not take part in comparisons."""
+
+    scale: float = dataclasses.field(default=1.0, compare=False)
+
+    @nn.compact
+    def __call__(self, images):
+        return nn.Dense(10)(self.scale * images.reshape(len(images), -1))
+
+
+def create_noise(most: float):
+    def add(key, image, strength):
+        return image + strength * most * jax.random.normal(key, image.shape)
+
+    return add
+
+
 def create_nothing():
     return None
 
@@ -220,16 +291,23 @@ def create_without_strength():
     ('subtree', 'constructor', 'message'),
     [
         ('model', 'Own', None),
-        ('model', 'WithoutArguments', 'config.model: found a function that fails (TypeErr'),
+        ('model', 'WithoutArguments', None),
+        ('model', 'NeedsLabels', 'config.model: calling it fails (TypeError: '),
+        ('model', 'FailsInTraining', 'config.model, in training: calling it fails (Value'),
+        ('model', 'Grows', 'config.model: training turns its collections {memory: '),
         ('model', 'create_nothing', 'config.model.constructor: found one that makes None'),
         ('augment', 'create_nothing', None),
-        ('augment', 'create_crop', 'config.augment: found images of shape (27, 28, 1) af'),
-        ('augment', 'create_without_strength', 'config.augment: found a function that fa'),
+        (
+            'augment',
+            'create_crop',
+            'config.augment: images have the shape (27, 28, 1)',
+        ),
+        ('augment', 'create_without_strength', 'config.augment: calling it fails (TypeErr'),
     ],
 )
 def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, message):
     config = short()
-    fields = {'constructor': f'test_settings.{constructor}'}
+    fields = {'constructor': f'test_plan.{constructor}'}
     config[subtree] = fields | ({'strength': 1} if subtree == 'augment' else {})
     if message is None:
         make_plan(config, dataset)
@@ -240,12 +318,48 @@ def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, mess
     assert '\n' not in str(caught.value)
 
 
-def test_a_model_that_keeps_its_own_rate_cannot_be_swept(dataset):
+@pytest.mark.parametrize('name', ['KeepsItsRate', 'WithDropout'])
+def test_a_model_that_keeps_its_dropout_rate_cannot_be_swept(dataset, name):
     config = short()
-    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': 0.0}
+    config.model = {'constructor': f'test_plan.{name}', 'dropout_rate': 0.0}
     config.sweep.dropout_rate = (0.1, 0.5)
-    with pytest.raises(UserError, match='config.sweep: found numbers that the model or'):
+    with pytest.raises(UserError, match='config.sweep.dropout_rate: the model keeps its'):
         make_plan(config, dataset)
+
+
+def test_a_model_that_takes_its_dropout_rate_is_swept_even_if_no_two_are_equal(dataset):
+    """Lambdas are never equal; what counts is the program."""
+    config = short()
+    config.model = {'constructor': 'test_plan.create_with_lambda', 'dropout_rate': 0.0}
+    config.sweep.dropout_rate = (0.1, 0.5)
+    assert len(make_plan(config, dataset).runs) == 2
+
+
+def test_an_augmentation_that_is_a_closure_can_be_swept(dataset):
+    config = short()
+    config.augment = {'constructor': 'test_plan.create_noise', 'strength': 1.0, 'most': 0.1}
+    config.sweep.augment_strength = (0.5, 1.0)
+    strengths = [
+        run.hyperparams['augment_strength'] for run in make_plan(config, dataset).runs
+    ]
+    assert strengths == [0.5, 1.0]
+
+
+def test_recipes_of_different_configs_are_never_equal(dataset):
+    """Even if the objects are: equal recipes share a compiled program."""
+    plans = []
+    for scale in (1.0, 2.0):
+        config = short()
+        config.model = {'constructor': 'test_plan.Careless', 'scale': scale}
+        plans.append(make_plan(config, dataset))
+    first, second = (plan.recipe for plan in plans)
+    assert first.model == second.model
+    assert first != second
+    # Of the numbers that are traced, one program serves all.
+    slower = short()
+    slower.model = {'constructor': 'test_plan.Careless', 'scale': 2.0}
+    slower.optimizer.learning_rate = 1e-5
+    assert make_plan(slower, dataset).recipe == second
 
 
 def test_strength_cannot_be_swept_without_an_augmentation(dataset):
@@ -257,6 +371,6 @@ def test_strength_cannot_be_swept_without_an_augmentation(dataset):
 
 def test_a_config_that_could_not_be_reported_is_refused_before_training(dataset):
     config = short()
-    config.model = {'constructor': 'test_settings.Own', 'dropout_rate': nn.relu}
+    config.model = {'constructor': 'test_plan.Own', 'dropout_rate': nn.relu}
     with pytest.raises(UserError, match='config: found a value that cannot be written do'):
         make_plan(config, dataset)

@@ -6,51 +6,65 @@ import sys
 import termios
 
 import numpy as np
-from conftest import ROOT
+from repository import ROOT
 
 from mnist_flax.training.metrics import EpochMetrics, Totals
 from mnist_flax.training.progress import Progress
+from mnist_flax.training.results import Divergence
 
 ROW = EpochMetrics(1, 0.5, 0.9, 0.25, 0.95)
+GONE = Divergence(1, 2, 0.1)
 TOTALS = Totals(np.array([2.0]), np.array([3]), np.array([4]), np.array([4]))
 
 
+def show(num_runs, num_groups, num_epochs, **options):
+    return Progress(
+        num_runs, num_groups, num_epochs, steps_per_epoch=4, validation='test', **options
+    )
+
+
 def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
-    with Progress(num_runs=1, num_groups=1, num_epochs=10, steps_per_epoch=4) as progress:
-        progress.begin([0])
+    with Progress(
+        num_runs=1, num_groups=1, num_epochs=10, steps_per_epoch=4, validation='test'
+    ) as progress:
+        progress.start([0])
         progress.advance(4, TOTALS)
-        progress.report(1, [ROW], 0, seconds=1.26)
+        progress.report(1, [[ROW]], [None], seconds=1.26)
     out, err = capsys.readouterr()
     assert out == (
         'epoch  1/10  train loss 0.5000 accuracy 0.9000'
-        '  validation loss 0.2500 accuracy 0.9500  (1.3 s)\n'
+        '  test loss 0.2500 accuracy 0.9500  (1.3 s)\n'
     )
     assert err == ''
 
 
 def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
     other = EpochMetrics(1, 0.3, 0.92, 0.15, 0.97)
-    with Progress(num_runs=3, num_groups=2, num_epochs=5, steps_per_epoch=4) as progress:
-        progress.begin([7, 8])
-        progress.report(1, [ROW, other], 1, seconds=1.26)
-        progress.begin([9])
-        progress.report(1, [ROW], 0, seconds=1.0)
+    with Progress(
+        num_runs=3, num_groups=2, num_epochs=5, steps_per_epoch=4, validation='test'
+    ) as progress:
+        progress.start([7, 8])
+        progress.report(1, [[ROW], [other], [ROW]], [None, None, GONE], seconds=1.26)
+        progress.start([9])
+        progress.report(1, [[ROW]], [None], seconds=1.0)
     out, _ = capsys.readouterr()
     assert out == (
         'runs 1 to 2 of 3: seeds 7, 8\n'
         'epoch 1/5  mean of 2  train loss 0.4000 accuracy 0.9100'
-        '  validation loss 0.2000 accuracy 0.9600  1 diverged  (1.3 s)\n'
+        '  test loss 0.2000 accuracy 0.9600  1 diverged  (1.3 s)\n'
         'run 3 of 3: seed 9\n'
         'epoch 1/5  train loss 0.5000 accuracy 0.9000'
-        '  validation loss 0.2500 accuracy 0.9500  (1.0 s)\n'
+        '  test loss 0.2500 accuracy 0.9500  (1.0 s)\n'
     )
 
 
 def test_nothing_is_shown_if_not_wanted(capsys):
-    with Progress(1, 1, num_epochs=1, steps_per_epoch=4, shown=False) as progress:
-        progress.begin([0])
+    with Progress(
+        1, 1, num_epochs=1, steps_per_epoch=4, validation='test', shown=False
+    ) as progress:
+        progress.start([0])
         progress.advance(4, TOTALS)
-        progress.report(1, [ROW], 0, seconds=1.0)
+        progress.report(1, [[ROW]], [None], seconds=1.0)
     assert capsys.readouterr() == ('', '')
 
 
@@ -62,11 +76,11 @@ def test_a_terminal_has_a_live_bar():
         'from mnist_flax.training.progress import Progress\n'
         f'row = {ROW}\n'
         f'totals = {TOTALS}\n'
-        'with Progress(1, 1, 2, 40) as progress:\n'
+        'with Progress(1, 1, 2, 40, "test") as progress:\n'
         '    for _ in range(3):\n'
         '        progress.advance(10, totals)\n'
         '        time.sleep(0.2)\n'
-        '    progress.report(1, [row], 0, 1.0)\n'
+        '    progress.report(1, [[row]], [None], 1.0)\n'
         '    progress.advance(10, totals)\n'
     )
     terminal, stderr = pty.openpty()
@@ -88,8 +102,8 @@ def test_a_terminal_has_a_live_bar():
     assert 'epoch 1/2  train loss 0.5000' in text
 
 
-def test_runs_that_go_on_say_where_and_what_is_left(capsys):
-    with Progress(1, 1, num_epochs=5, steps_per_epoch=4) as progress:
+def test_resumed_runs_say_where_and_what_is_left(capsys):
+    with show(1, 1, 5) as progress:
         progress.skip(0)
         progress.skip(8)
         progress.skip(11)
