@@ -146,15 +146,17 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
         argv = flags.FLAGS(argv)
         positional = argv[1:]
         if arguments and not positional:
-            raise flags.Error(f'{arguments}: missing; allowed: one or more; see --help')
+            raise flags.Error(f'no {arguments} is given; give one or more, see --help')
         if positional and not arguments:
             raise flags.Error(
-                f'unexpected argument {positional[0]!r}; allowed: flags, such as '
+                f'unexpected argument {positional[0]!r}; flags begin with --, such as '
                 '--config.seed=1 or --help'
             )
         config = flags.FLAGS.config if has_config else None
         if has_config and not isinstance(config, ml_collections.ConfigDict):
-            raise TypeError(f'get_config() returned {type(config).__name__}, no ConfigDict')
+            raise TypeError(
+                f'get_config() returned {type(config).__name__}, not a ConfigDict'
+            )
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
     if not flags.FLAGS['verbosity'].present:
@@ -167,7 +169,8 @@ def _check_hosts(values: flags.FlagValues) -> None:
     missing = [f'--{name}' for name in names if values[name].value is None]
     if missing and len(missing) < len(names):
         wanted = ', '.join(f'--{name}' for name in names)
-        _fail(f'{" and ".join(missing)}: missing; allowed: all of {wanted}', 2)
+        verb = 'is' if len(missing) == 1 else 'are'
+        _fail(f'{" and ".join(missing)} {verb} missing; give all of {wanted}', 2)
     if not missing and values.process_id >= values.num_processes:
         _fail(
             f'--process_id: found {values.process_id}; allowed: 0 to '
@@ -187,7 +190,7 @@ def _flag_errors_in_one_line(default_config: Any) -> Iterator[None]:
     except Exception as error:  # a config file is code: it can raise anything
         path = _config_path(default_config)
         if not pathlib.Path(path).is_file():
-            _fail(f'--config: found {path!r}, which is no file; allowed: a config file', 2)
+            _fail(f'--config: there is no file {path!r}', 2)
         _fail(_explain_config_error(path, error), 2)
 
 

@@ -2,7 +2,7 @@
 
 
 class UserError(Exception):
-    """Something a user can mend; the message is one line: what, found, allowed."""
+    """A mistake that the user can correct; the message is one line."""
 
     def __init__(self, message: str):
         super().__init__(to_line(' '.join(message.split())))

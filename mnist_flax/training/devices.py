@@ -110,11 +110,13 @@ def join_hosts(
     try:
         jax.distributed.initialize(coordinator_address, num_processes, process_id)
     except (RuntimeError, ValueError) as error:
-        found = f'{coordinator_address!r}' if coordinator_address else 'no cluster'
+        where = (
+            f'process 0 at {coordinator_address!r}' if coordinator_address else 'a cluster'
+        )
         raise UserError(
-            f'--coordinator_address: found {found} ({error}); allowed: host:port at which '
-            'process 0 of this run can be reached, or --distributed in a job of Slurm, '
-            'Open MPI, Kubernetes or a TPU pod'
+            f'--coordinator_address: cannot reach {where} ({error}); give host:port of '
+            'process 0 of this run, or --distributed in a job of Slurm, Open MPI, Kubernetes '
+            'or a TPU pod'
         ) from error
 
 

@@ -60,8 +60,8 @@ def create_optimizer(
     )
     require(
         weight_decay == 0 or name in decaying,
-        f'config.optimizer.weight_decay: found {weight_decay} with {name!r}; allowed: 0, '
-        f'or an optimizer that has weight decay: {", ".join(decaying)}',
+        f'config.optimizer.weight_decay: {name!r} has no weight decay; use 0, or one of '
+        f'{", ".join(decaying)}',
     )
     lowest = 'more than 0' if schedule == 'onecycle' else '0'
     require(
@@ -71,8 +71,8 @@ def create_optimizer(
     )
     require(
         round(warmup * num_steps) < num_steps,
-        f'config.optimizer.warmup: found {warmup}, which is all of the {num_steps} steps; '
-        'allowed: less, so that some remain',
+        f'config.optimizer.warmup: {warmup} is all of the {num_steps} steps; use less, so '
+        'that some remain',
     )
     require(
         math.isfinite(clip_norm) and clip_norm >= 0,

@@ -151,8 +151,8 @@ def make_plan(
         used.remove('augment_strength')
         require(
             not settings.sweep.augment_strength,
-            f'config.sweep.augment_strength: found {settings.sweep.augment_strength}; '
-            'allowed: nothing, as config.augment has no amount above 0',
+            'config.sweep.augment_strength: there is no augmentation to sweep over; set an '
+            'amount of config.augment, such as config.augment.shift=2',
         )
     check_model.check_recipe(recipe, used, dataset, devices.memory_per_device(mesh))
     if sweep.dropout_rate:
@@ -196,8 +196,8 @@ def to_tree(config: ml_collections.ConfigDict) -> dict[str, Any]:
         return json.loads(config.to_json())
     except (TypeError, ValueError) as error:
         raise UserError(
-            f'config: found a value that cannot be written down ({error}); allowed: '
-            'numbers, texts, and tuples of them'
+            f'config: it holds a value that cannot be saved ({error}); use numbers, '
+            'strings and tuples of them'
         ) from error
 
 
@@ -208,8 +208,8 @@ def _create_recipe(config: ml_collections.ConfigDict, num_examples: int) -> run.
     model = construct_named(settings.model, 'config.model')
     require(
         isinstance(model, nn.Module),
-        f'config.model.constructor: found one that makes {model!r}; allowed: one that '
-        'makes a flax.linen.Module',
+        f'config.model.constructor: it returns {model!r}; it must return a '
+        'flax.linen.Module',
     )
     return run.Recipe(
         model=model,

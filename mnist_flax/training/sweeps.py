@@ -34,7 +34,7 @@ class Sweep:
             values = getattr(self, field)
             require(
                 len(set(values)) == len(values),
-                f'config.sweep.{field}: found {values}; allowed: different values',
+                f'config.sweep.{field}: {values} has a value twice',
             )
 
     @property
@@ -71,8 +71,7 @@ def apply(
             tree = tree[parent]
         require(
             field in tree,
-            f'config.sweep.{name}: found {value}; allowed: nothing, as the config has no '
-            f'{".".join(SWEPT[name])}',
+            f'config.sweep.{name}: this config has no field config.{".".join(SWEPT[name])}',
         )
         tree[field] = value
     return config
@@ -85,7 +84,7 @@ def read_hyperparams(config: ml_collections.ConfigDict) -> dict[str, float]:
         tree = config
         for parent in parents:
             tree = tree[parent]
-        # A model of one's own need not have a dropout rate.
+        # A model of your own need not have a dropout rate.
         hyperparams[name] = float(tree[field]) if field in tree else 0.0
     return hyperparams
 

@@ -1,17 +1,19 @@
 """Standard linen models, which know nothing of this project, train by config alone."""
 
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from small_runs import follow
+from small_runs import create_state, follow, of_first
 
 from configs import default
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
-from mnist_flax.training import devices
+from mnist_flax.training import devices, run
 from mnist_flax.training.plan import make_plan
 from mnist_flax.training.trainer import Trainer
 
@@ -78,19 +80,22 @@ def test_dropout_and_a_plain_batch_norm_train_and_resume_to_the_same_bits(tmp_pa
     )
 
 
-def test_dropout_is_drawn_anew_in_each_step_and_run_and_not_in_evaluation():
+def test_dropout_is_drawn_anew_for_each_step_and_run():
     plan = plan_on(1, tiny('Plain', rate=0.5))
-    arrays = tuple(np.asarray(array) for array in plan.dataset.train)
-    _, rows = follow(plan.mesh, plan.recipe, arrays, num_steps=3, batch_size=64)
-    losses = [
-        float(rows[i][1].loss[0] - (rows[i - 1][1].loss[0] if i else 0)) for i in (0, 1)
-    ]
-    assert losses[0] != losses[1]
-    result = train(plan)
-    again = train(plan)
-    np.testing.assert_array_equal(result.logits, again.logits)
-    other = train(plan._replace(runs=[plan.runs[0]._replace(seed=1)]))
-    assert np.abs(result.logits - other.logits).max() > 0
+    images, labels = (array[:64] for array in plan.dataset.train)
+    first = of_first(create_state(plan.mesh, plan.recipe))
+
+    def loss(**changes):
+        """Takes a step on the same images with the same parameters."""
+        step = functools.partial(run.train_step, recipe=plan.recipe)
+        everything = jnp.ones(64, bool), jnp.arange(64)
+        batch = jax.tree.map(lambda array: array[None], (images, labels, *everything))
+        state = jax.tree.map(lambda leaf: leaf[None], first.replace(**changes))
+        _, totals = jax.vmap(step, axis_name=devices.DATA)(state, *batch)
+        return float(totals.loss[0])
+
+    assert loss() == loss()
+    assert len({loss(), loss(step=jnp.int32(1)), loss(key=jax.random.key(5))}) == 3
 
 
 def test_devices_keep_the_same_batch_statistics():

@@ -6,8 +6,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from mnist_flax.training import optimizers
 from mnist_flax.common.errors import UserError
+from mnist_flax.training import optimizers
 
 DEFAULT = {'name': 'sgd', 'learning_rate': 0.5, 'weight_decay': 0.0, 'schedule': 'constant'}
 DEFAULT |= {'warmup': 0.0, 'clip_norm': 0.0, 'num_steps': 10}
@@ -98,10 +98,10 @@ def test_large_gradients_are_scaled_down_to_the_norm():
         ({'learning_rate': -1e-3}, 'learning_rate: found -0.001; allowed: a positive'),
         ({'learning_rate': math.nan}, 'learning_rate: found nan; allowed: a positive'),
         ({'learning_rate': math.inf}, 'learning_rate: found inf; allowed: a positive'),
-        ({'weight_decay': 0.1}, "weight_decay: found 0.1 with 'sgd'; allowed: 0, or an"),
+        ({'weight_decay': 0.1}, "weight_decay: 'sgd' has no weight decay; use 0, or"),
         ({'weight_decay': -0.1}, 'weight_decay: found -0.1; allowed: 0 or more'),
         ({'warmup': 1.0}, 'warmup: found 1.0; allowed: 0 to less than 1'),
-        ({'warmup': 0.96}, 'warmup: found 0.96, which is all of the 10 steps; allowed'),
+        ({'warmup': 0.96}, 'warmup: 0.96 is all of the 10 steps; use less'),
         ({'schedule': 'onecycle'}, 'warmup: found 0.0; allowed: more than 0 to less than'),
         ({'clip_norm': -1.0}, 'clip_norm: found -1.0; allowed: 0 or more'),
         ({'clip_norm': math.nan}, 'clip_norm: found nan; allowed: 0 or more'),

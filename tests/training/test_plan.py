@@ -112,8 +112,18 @@ def change(config, path, value):
         ('label_smoothing', 1.0, 'config.label_smoothing: found 1.0; allowed: 0 to less'),
         ('ema_decay', -0.5, 'config.ema_decay: found -0.5; allowed: 0 to less than 1'),
         ('ema_decay', float('nan'), 'config.ema_decay: found nan; allowed: 0 to less'),
+        ('num_epochs', 0, 'config.num_epochs: found 0; allowed: 1 or more'),
+        ('batch_size', 301, 'config.batch_size: found 301; allowed: 1 to 300'),
+        ('matmul_precision', 'low', "allowed: 'float32', 'tensorfloat32'"),
+        ('model.features', (3, 'a'), 'allowed: tuple[int, ...]'),
+        ('model.dtype', 'float16', "allowed: 'float32', 'bfloat16'"),
+        ('optimizer.name', 'adm', "optimizer.name: found 'adm'; allowed: "),
         ('sweep.momentum', (0.9,), "config.sweep has no field 'momentum'; its fields are"),
-        ('sweep.dropout_rate', (0.1, 0.1), 'sweep.dropout_rate: found (0.1, 0.1); allowed'),
+        (
+            'sweep.dropout_rate',
+            (0.1, 0.1),
+            'sweep.dropout_rate: (0.1, 0.1) has a value twice',
+        ),
         ('sweep.dropout_rate', (0.1, 1.0), 'config.model.dropout_rate: found 1.0; allowed'),
         ('sweep.learning_rate', 0.1, 'config.sweep.learning_rate: found 0.1; allowed'),
         ('augment.strength', -1.0, 'config.augment.strength: found -1.0; allowed: 0 or'),
@@ -295,7 +305,7 @@ def create_without_strength():
         ('model', 'NeedsLabels', 'config.model: calling it fails (TypeError: '),
         ('model', 'FailsInTraining', 'config.model, in training: calling it fails (Value'),
         ('model', 'Grows', 'config.model: training turns its collections {memory: '),
-        ('model', 'create_nothing', 'config.model.constructor: found one that makes None'),
+        ('model', 'create_nothing', 'config.model.constructor: it returns None; it must'),
         ('augment', 'create_nothing', None),
         (
             'augment',
@@ -365,12 +375,12 @@ def test_recipes_of_different_configs_are_never_equal(dataset):
 def test_strength_cannot_be_swept_without_an_augmentation(dataset):
     config = short()
     config.sweep.augment_strength = (0.5, 1.0)
-    with pytest.raises(UserError, match='config.sweep.augment_strength: found .0.5, 1.0.;'):
+    with pytest.raises(UserError, match='augment_strength: there is no augmentation'):
         make_plan(config, dataset)
 
 
 def test_a_config_that_could_not_be_reported_is_refused_before_training(dataset):
     config = short()
     config.model = {'constructor': 'test_plan.Own', 'dropout_rate': nn.relu}
-    with pytest.raises(UserError, match='config: found a value that cannot be written do'):
+    with pytest.raises(UserError, match='config: it holds a value that cannot be saved'):
         make_plan(config, dataset)
