@@ -121,12 +121,10 @@ def _write_model(
 
 
 def _print_summary(device: str, plan: Plan) -> None:
-    dataset = plan.dataset
-    sizes = ', '.join(
-        f'{len(getattr(dataset, role).labels):,} {role}'
-        for role in ('train', 'validation', 'test')
-    )
-    model = plan.recipe.model
+    dataset, model = plan.dataset, plan.recipe.model
+    splits = {'train': dataset.train, dataset.validation_name: dataset.validation}
+    splits['test'] = dataset.test
+    sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
     print(models.summarize(model, **calls.eval_arguments(model)))
     print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
 

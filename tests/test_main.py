@@ -133,7 +133,7 @@ def test_what_a_log_shows(short_run):
     process, workdir = short_run
     lines = process.stdout.splitlines()
     assert any('225,034' in line for line in lines)
-    assert 'data: mnist/3.0.1, 600 train, 250 validation, 250 test images' in lines
+    assert 'data: mnist/3.0.1, 600 train, 250 test images' in lines
     assert [line[:10] for line in lines if line.startswith('epoch')] == [
         'epoch 1/2 ',
         'epoch 2/2 ',
@@ -158,7 +158,7 @@ def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
         f'--workdir={tmp_path}',
     )
     assert process.returncode == 0, process.stderr
-    assert '500 train, 100 validation, 250 test images' in process.stdout
+    assert '500 train, 100 held-out, 250 test images' in process.stdout
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
     assert metrics['validation'] == 'holdout'
     assert metrics['seed'] == 3

@@ -115,8 +115,8 @@ def join_hosts(
         )
         raise UserError(
             f'--coordinator_address: cannot reach {where} ({error}); give host:port of '
-            'process 0 of this run, or --distributed in a job of Slurm, Open MPI, Kubernetes '
-            'or a TPU pod'
+            'process 0 of this run, or --distributed in a job of Slurm, Open MPI, '
+            'Kubernetes or a TPU pod'
         ) from error
 
 

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 from mnist_flax.data.augment import Augment
 from mnist_flax.data.datasets import IMAGE_SHAPE, normalize
 from mnist_flax.models import Dropout, calls
-from mnist_flax.training import metrics
+from mnist_flax.training import ema, metrics
 from mnist_flax.training.devices import DATA
 from mnist_flax.training.metrics import Totals
 from mnist_flax.training.optimizers import Optimizer
@@ -73,7 +73,7 @@ def init(
         step=jnp.zeros((), jnp.int32),
         params=variables['params'],
         model_state=model_state,
-        ema=jax.tree.map(jnp.zeros_like, variables) if recipe.ema_decay else None,
+        ema=ema.init(variables) if recipe.ema_decay else None,
         opt_state=optimizer.init(variables['params']),
         key=key,
         hyperparams=hyperparams,
@@ -197,14 +197,14 @@ def train_step(
     optimizer = recipe.optimizer.transformation(hyperparams)
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
-    ema = state.ema
+    average = state.ema
     if recipe.ema_decay:
-        ema = _update_ema(ema, {'params': params, **model_state}, recipe.ema_decay)
+        average = ema.update(average, {'params': params, **model_state}, recipe.ema_decay)
     new_state = state.replace(
         step=state.step + 1,
         params=params,
         model_state=model_state,
-        ema=ema,
+        ema=average,
         opt_state=opt_state,
     )
     return new_state, batch
@@ -247,27 +247,12 @@ def _average_over_devices(leaf):
     return lax.pmean(leaf, DATA) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf
 
 
-def _update_ema(ema, variables, decay):
-    def update(old, new):
-        if not jnp.issubdtype(new.dtype, jnp.inexact):  # such as a counter
-            return new
-        return (1 - decay) * new + decay * old
-
-    return jax.tree.map(update, ema, variables)
-
-
 def eval_variables(state: TrainState, ema_decay: float) -> dict[str, Any]:
     """Picks what predictions are made with: the moving average, if there is one."""
     if not ema_decay:
         return {'params': state.params, **state.model_state}
-    # Divided by the sum of its weights, as Adam's moments are; after no step they are 0.
-    weight = 1 - ema_decay ** jnp.maximum(state.step, 1)
-
-    def correct(leaf):
-        is_float = jnp.issubdtype(leaf.dtype, jnp.inexact)
-        return leaf / weight.astype(leaf.dtype) if is_float else leaf
-
-    return jax.tree.map(correct, state.ema)
+    # After no step there is nothing to divide by.
+    return ema.debias(state.ema, ema_decay, jnp.maximum(state.step, 1))
 
 
 def predict_logits(
