@@ -1,12 +1,13 @@
-"""Measures a finished run, and writes a report with figures.
+"""Measures the networks of a finished run, and writes a report with figures.
 
-Accuracy with its interval, losses, calibration before and after temperature scaling, each
-class, the surest mistakes, and the accuracy on images that are made worse in seven ways.
+Accuracy with its interval, losses, calibration before and after temperature scaling, scores
+of each class, the mistakes made with most confidence, and the accuracy on images that are
+made worse in seven ways.
 
   python scripts/evaluate.py --workdir=outputs
   python scripts/evaluate.py --workdir=outputs --ood_dataset=fashion_mnist
 
-The report is report.md in --report_dir, beside its figures and evaluation.json.
+The report is report.md in --report_dir, with its figures and evaluation.json.
 """
 
 from absl import flags
@@ -40,25 +41,25 @@ _CORRUPTIONS = flags.DEFINE_bool(
     'corruptions', True, 'Measure on worse images too, 35 times as many.'
 )
 _REPORT_DIR = flags.DEFINE_string(
-    'report_dir', '', 'Folder for the report; if empty, evaluation in --workdir, or here.'
+    'report_dir',
+    '',
+    'Folder for the report; if empty, evaluation in --workdir, or outputs/evaluation for '
+    'the networks of the package.',
 )
 
 
 def main() -> None:
     """Runs `evaluate` with the flags and writes its report."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    import os
-
     from mnist_flax.checkpointing import workdirs
     from mnist_flax.evaluation import evaluation, report
-    from mnist_flax.recognition.networks import load_networks
+    from mnist_flax.recognition.networks import PRETRAINED, load_networks
 
     networks = load_networks(flags.FLAGS.workdir, flags.FLAGS.constructor)
-    # Before what takes half a minute.
-    report_dir = _REPORT_DIR.value or os.path.join(
-        flags.FLAGS.workdir or 'outputs', 'evaluation'
-    )
-    folder = workdirs.prepare(report_dir, '--report_dir')
+    # Before the evaluation, which takes half a minute; and not into the installed package.
+    is_ours = networks.workdir.resolve().parent == PRETRAINED.parent.resolve()
+    workdir = 'outputs' if is_ours else networks.workdir
+    folder = workdirs.prepare(_REPORT_DIR.value or f'{workdir}/evaluation', '--report_dir')
     evaluated = evaluation.evaluate(
         networks,
         _DATASET.value,
@@ -69,7 +70,7 @@ def main() -> None:
         _OOD_SPLIT.value,
         _CORRUPTIONS.value,
     )
-    name = flags.FLAGS.workdir or 'The networks that come along'
+    name = flags.FLAGS.workdir or 'The networks of the package'
     files = report.write(folder, evaluated, name)
     numbers = evaluated.numbers
     low, high = numbers['accuracy_95_percent_interval']

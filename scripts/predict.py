@@ -1,14 +1,15 @@
 """Says which digit a picture shows.
 
-Of each picture: its name, the digit, how sure the network is, and what else it may be.
+For each picture it prints the name, the digit, its probability, and the second guess.
 
   python scripts/predict.py photo.jpg scans/ 'more/*.png'
   python scripts/predict.py --workdir=outputs --json - < photo.jpg
 
-The picture is of one digit, on paper or a screen, in any colour and light. It is brought
-into the form of MNIST's images first; --save_figure shows the result. Files that cannot be
-read, and pictures with no digit or with several, are named on the standard error; the
-others are predicted all the same, and the exit status is 1.
+A picture shows one digit, on paper or a screen, in any colour and light. It is converted
+to the format of MNIST's images first; --save_figure shows the result. Networks of other
+classes than the ten digits get the whole picture, resized. Files that cannot be read, and
+pictures with no digit or several, are reported on the standard error; the others are
+predicted all the same, and the exit status is 1.
 """
 
 import sys
@@ -19,12 +20,12 @@ from mnist_flax.common import cli
 
 cli.define_network()
 _JSON = flags.DEFINE_bool(
-    'json', False, 'Print a JSON object a line, with the probabilities of all classes.'
+    'json', False, 'Print one JSON object a line, with the probabilities of all classes.'
 )
 _SAVE_FIGURE = flags.DEFINE_string(
     'save_figure',
     '',
-    'PNG file for a figure of what the network saw, of the first hundred.',
+    'PNG file for a figure of the inputs of the network, of the first hundred pictures.',
 )
 
 

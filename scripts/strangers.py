@@ -1,8 +1,9 @@
-"""Measures how well a network knows the digits of people whom it has never seen.
+"""Measures how many digits of other people a network recognises in pictures.
 
 They are the 1,797 digits of 8x8 pixels that come with scikit-learn (E. Alpaydin and C.
-Kaynak, UCI 1998), each drawn as a picture of some size, place and polarity, which goes
-through all that scripts/predict.py does. Needs the extra `strangers`.
+Kaynak, UCI 1998), each drawn as a picture of some size and place, dark on light or the
+reverse. It goes through everything that scripts/predict.py does. Needs the extra
+`strangers`.
 """
 
 from absl import flags
@@ -10,9 +11,7 @@ from absl import flags
 from mnist_flax.common import cli
 
 _WORKDIR = flags.DEFINE_string(
-    'workdir',
-    '',
-    'Folder of a finished run; if empty, the network that scripts/predict.py takes.',
+    'workdir', '', 'Folder of a finished run; if empty, the networks of the package.'
 )
 
 
@@ -27,7 +26,7 @@ def main() -> None:
         from sklearn import datasets
     except ImportError as error:
         raise UserError(
-            "scikit-learn is missing; allowed: pip install -e '.[strangers]'"
+            "scikit-learn is missing; install it: pip install -e '.[strangers]'"
         ) from error
     digits = datasets.load_digits()
     loaded = recognizer.load(_WORKDIR.value)

@@ -1,1 +1,1 @@
-"""How good a trained network is."""
+"""Measurement of how good trained networks are."""

@@ -1,4 +1,4 @@
-"""Test images made worse in named ways, each at five severities."""
+"""Corruptions of test images, each at five severities."""
 
 import functools
 from collections.abc import Callable
@@ -46,7 +46,7 @@ def _contrast(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
 
 
 def _occlusion(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
-    # Its middle is where digits are: in the 20x20 pixels of the box.
+    # Its middle is in the 20x20 pixels where digits are.
     corner = jax.random.uniform(key, (2,), minval=4, maxval=24) - amount / 2
     rows, columns = (
         (jnp.arange(size) + 0.5 > start) & (jnp.arange(size) + 0.5 < start + amount)
@@ -65,7 +65,7 @@ def _move(image: Image, matrix: Float[Array, '2 2'], offset: Float[Array, '2']) 
 
 
 class Corruption(NamedTuple):
-    """A way to make images worse."""
+    """One way to make images worse."""
 
     apply: Callable[[PRNGKeyArray, Image, Amount], Image]  # to pixels in [0, 1]
     amounts: tuple[float, ...]  # from mild to severe
@@ -90,13 +90,13 @@ SEVERITIES = (1, 2, 3, 4, 5)
 def corrupt(
     name: str, severity: int, key: PRNGKeyArray, images: UInt8[np.ndarray, 'images 28 28 1']
 ) -> UInt8[np.ndarray, 'images 28 28 1']:
-    """Makes images worse; the same key makes them so in the same way.
+    """Makes images worse, each in its own way; the same key gives the same result.
 
     Args:
       name: One of `CORRUPTIONS`.
       severity: One of `SEVERITIES`.
-      key: Source of the randomness, which each image gets its own part of.
-      images: In MNIST's form.
+      key: Source of the randomness.
+      images: In MNIST's format.
     """
     amount = CORRUPTIONS[name].amounts[severity - 1]
     return np.asarray(_corrupt(name, key, images, amount))

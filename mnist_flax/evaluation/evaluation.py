@@ -1,11 +1,11 @@
-"""What a finished run is worth: on its test set, on worse images, on what is no digit."""
+"""Measurements of a finished run: on test images, on worse ones, on other things."""
 
 from typing import Any, NamedTuple
 
 import jax
 import ml_collections
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Float
 
 from mnist_flax.common import intervals
 from mnist_flax.common.constructors import construct
@@ -20,15 +20,15 @@ from mnist_flax.training import metrics
 _FLAGS = datasets.Fields('--dataset', '--data_dir', '--split')
 _OOD_FLAGS = datasets.Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
 
-# Of the randomness of the corruptions, which is the same for all networks.
+# Seed of the corruptions, which are the same for all networks.
 _SEED = 0
 
 
 class Evaluation(NamedTuple):
-    """What was measured."""
+    """What was measured, and on which images."""
 
     numbers: dict[str, Any]  # the contents of evaluation.json
-    split: datasets.Split  # the images
+    split: datasets.Split
     probabilities: Float[np.ndarray, 'images classes']
 
 
@@ -45,7 +45,7 @@ def evaluate(
     """Measures a network, or the ensemble of several.
 
     Args:
-      networks: The network.
+      networks: What to measure.
       dataset: TFDS name of the data set to measure on; that of the run if empty.
       data_dir: TFDS directory that holds it, as in `datasets.load`.
       split: In TFDS's syntax; if empty that of the run, or ``'test'`` of another data set.
@@ -55,13 +55,13 @@ def evaluate(
       with_corruptions: Whether to measure on worse images too.
 
     Raises:
-      UserError: A data set cannot be loaded, or has other classes than the network.
+      UserError: A data set cannot be loaded, or its classes are not as they should be.
     """
-    of_run = _data_of(networks)
+    of_run = _read_config(networks)
     require(
         bool(ood_dataset) or (not ood_data_dir and ood_split in ('', 'test')),
-        '--ood_dataset: missing, while another flag says where it is; allowed: the name of '
-        'a data set',
+        '--ood_dataset: it is missing, while --ood_data_dir or --ood_split is set; name '
+        'the data set',
     )
     if not dataset:
         dataset, data_dir = of_run['name'], data_dir or of_run['data_dir']
@@ -69,17 +69,16 @@ def evaluate(
     chosen = datasets.load_split(dataset, data_dir, split or 'test', _FLAGS)
     require(
         chosen.class_names == networks.class_names,
-        f'--dataset: found {chosen.full_name} with the classes '
-        f'{", ".join(chosen.class_names)}; allowed: a data set with those of the network, '
-        f'{", ".join(networks.class_names)}',
+        f'--dataset: {chosen.full_name} has the classes {", ".join(chosen.class_names)}; '
+        f'it should have those of the network, {", ".join(networks.class_names)}',
     )
     outsiders = None
     if ood_dataset:
         outsiders = datasets.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
         require(
             outsiders.class_names != networks.class_names,
-            f'--ood_dataset: found {outsiders.full_name} with the classes of the network; '
-            'allowed: a data set with none of them',
+            f'--ood_dataset: {outsiders.full_name} has the classes of the network; name a '
+            'data set with none of them',
         )
     probabilities = networks.probabilities(chosen.examples.images)
     held_out, num_seen = _compare_with_training(of_run, chosen)
@@ -90,6 +89,7 @@ def evaluate(
         'networks': networks.num_networks,
         **measure(probabilities, chosen.examples),
         'images_seen_in_training': num_seen,
+        'extra_training_examples': bool(of_run.get('extra')),
         'temperature_scaling': _scale_temperature(
             networks, held_out, probabilities, chosen.examples
         ),
@@ -104,7 +104,7 @@ def evaluate(
 def measure(
     probabilities: Float[np.ndarray, 'images classes'], examples: Examples
 ) -> dict[str, Any]:
-    """Computes all that follows from predictions; losses are in nats."""
+    """Computes all numbers that follow from predictions; losses are in nats."""
     labels = examples.labels
     num_classes = probabilities.shape[1]
     counts = metrics.confusion_matrix(labels, probabilities.argmax(axis=1), num_classes)
@@ -112,7 +112,7 @@ def measure(
     losses = scores.true_class_losses(probabilities, labels)
     brier = scores.brier_scores(probabilities, labels)
     return {
-        **_count(probabilities, examples),
+        **_measure_accuracy(probabilities, examples),
         'loss': float(losses.mean()),
         'loss_95_percent_interval': scores.mean_interval(losses),
         'brier_score': float(brier.mean()),
@@ -123,7 +123,7 @@ def measure(
     }
 
 
-def _count(
+def _measure_accuracy(
     probabilities: Float[np.ndarray, 'images classes'], examples: Examples
 ) -> dict[str, Any]:
     number = len(examples.labels)
@@ -134,23 +134,29 @@ def _count(
     }
 
 
-def _data_of(networks: Networks) -> dict[str, Any]:
+def _read_config(networks: Networks) -> dict[str, Any]:
     """Returns the run's ``config.dataset``."""
     try:
         of_run = dict(networks.about['config']['dataset'])
         for field in ('name', 'data_dir', 'test_split', 'validation'):
             of_run[field] = str(of_run[field])
     except (KeyError, TypeError, ValueError) as error:
-        raise UserError('--workdir: found a run that does not name its data') from error
+        raise UserError(
+            f'--workdir: the run in {networks.workdir} does not name its data set'
+        ) from error
     return of_run
 
 
 def _compare_with_training(
     of_run: dict[str, Any], chosen: datasets.Split
 ) -> tuple[Examples | str, int]:
-    """Loads the run's held-out images, or says why not, and counts images it has seen."""
+    """Loads the run's held-out images, or says why not, and counts those it has seen.
+
+    Extra training examples are not loaded: a run from elsewhere could name any function to
+    make them.
+    """
     try:
-        fields = ml_collections.ConfigDict(of_run)
+        fields = ml_collections.ConfigDict({**of_run, 'extra': None})
         of_run_data = construct(datasets.load, fields, 'config.dataset')
     except UserError as error:
         return f'its held-out images cannot be loaded ({error})', 0
@@ -161,8 +167,8 @@ def _compare_with_training(
     num_seen = sum(image.tobytes() in seen for image in chosen.examples.images)
     if not was_held_out:
         return (
-            'the run has held no images out; --config.dataset.validation=holdout trains '
-            'one that does'
+            'the run has not held out any images, as it does with '
+            '--config.dataset.validation=holdout'
         ), num_seen
     return held_out, num_seen
 
@@ -173,7 +179,7 @@ def _scale_temperature(
     probabilities: Float[np.ndarray, 'images classes'],
     examples: Examples,
 ) -> dict[str, Any]:
-    """Fits a temperature on what the run has held out, and measures with it."""
+    """Fits a temperature on the images that the run has held out, and measures with it."""
     if isinstance(held_out, str):
         return {'not_fitted': held_out}
     temperature = scores.fit_temperature(
@@ -193,28 +199,17 @@ def measure_corruptions(
     networks: Networks, examples: Examples
 ) -> dict[str, list[dict[str, Any]]]:
     """Measures the accuracy on worse images, by corruption and severity."""
-    measured = {}
+    root = jax.random.key(_SEED)
+    measured: dict[str, list[dict[str, Any]]] = {}
     for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
-        measured[name] = [
-            {
-                'amount': corruption.amounts[severity - 1],
-                **_count(
-                    networks.probabilities(
-                        corrupt(name, severity, _key(number, severity), examples.images)
-                    ),
-                    examples,
-                ),
-            }
-            for severity in SEVERITIES
-        ]
+        key = jax.random.fold_in(root, number)
+        measured[name] = []
+        for severity, amount in zip(SEVERITIES, corruption.amounts, strict=True):
+            severity_key = jax.random.fold_in(key, severity)
+            worse = corrupt(name, severity, severity_key, examples.images)
+            accuracy = _measure_accuracy(networks.probabilities(worse), examples)
+            measured[name].append({'amount': amount, **accuracy})
     return measured
-
-
-def _key(*numbers: int) -> Array:
-    key = jax.random.key(_SEED)
-    for number in numbers:
-        key = jax.random.fold_in(key, number)
-    return key
 
 
 def _compare(
@@ -222,7 +217,7 @@ def _compare(
     probabilities: Float[np.ndarray, 'images classes'],
     outsiders: datasets.Split,
 ) -> dict[str, Any]:
-    """Measures whether the network is less sure of what belongs to none of its classes.
+    """Measures whether the network is less sure of images of none of its classes.
 
     By the largest probability, the baseline of Hendrycks and Gimpel 2017, arXiv 1610.02136.
     """

@@ -1,4 +1,4 @@
-"""An evaluation to report.md, its figures and evaluation.json."""
+"""The report of an evaluation: report.md, its figures and evaluation.json."""
 
 import pathlib
 from collections.abc import Sequence
@@ -21,7 +21,7 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
     """Writes the report of an evaluation; no file appears before all are complete.
 
     Args:
-      folder: Where to.
+      folder: Where to write it.
       evaluation: What was measured.
       name: What to call the network.
 
@@ -54,7 +54,7 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
 
 
 def _without_nan(tree: Any) -> Any:
-    """Writes None for what is not a number, which JSON does not know."""
+    """Replaces nan, which JSON does not have, by None."""
     if isinstance(tree, dict):
         return {key: _without_nan(value) for key, value in tree.items()}
     if isinstance(tree, list | tuple):
@@ -63,7 +63,7 @@ def _without_nan(tree: Any) -> Any:
 
 
 def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) -> str:
-    """Writes the report, ready to read.
+    """Formats the report.
 
     Args:
       numbers: The contents of ``evaluation.json``.
@@ -74,17 +74,17 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
     ensemble = f' (the mean of {networks} networks)' if networks > 1 else ''
     parts = [
         f'# {name}{ensemble} on {numbers["dataset"]}, {numbers["split"]!r}',
-        f'{numbers["images"]:,} images. Intervals of 95 % say what other images of the '
-        "same kind would change: Wilson's for accuracies, the normal one for losses, "
+        f'{numbers["images"]:,} images. The 95 % intervals say how much other images of '
+        "the same kind would change: Wilson's for accuracies, the normal one for losses, "
         "Hanley and McNeil's for the area under the curve.",
-        _warn(numbers),
+        _describe_training(numbers),
         _overall_table(numbers),
         _describe_temperature(numbers),
         '![Reliability](reliability.png)',
         '## Classes',
         _class_table(numbers, class_names),
         '![Confusion matrix](confusion_matrix.png)',
-        '## The first images, and the surest mistakes',
+        '## The first images, and the mistakes with most confidence',
         '![Mistakes](mistakes.png)',
     ]
     if 'corruptions' in numbers:
@@ -95,19 +95,23 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
             _corruption_table(numbers),
             '![Accuracy by severity](corruptions.png)',
         ]
-    parts += ['## What is none of the classes', _describe_outsiders(numbers)]
+    parts += ['## Images of none of the classes', _describe_outsiders(numbers)]
     parts.append(reports.describe(numbers))
     return '\n\n'.join(part.rstrip('\n') for part in parts if part) + '\n'
 
 
-def _warn(numbers: dict[str, Any]) -> str:
-    number = numbers['images_seen_in_training']
-    if not number:
-        return ''
-    return (
-        f'**{number:,} of these images were trained on, or chosen by: what follows does '
-        'not say how well others are recognised.**'
-    )
+def _describe_training(numbers: dict[str, Any]) -> str:
+    sentences = []
+    if number := numbers['images_seen_in_training']:
+        sentences.append(
+            f'**{number:,} of these images were used in training: the results do not say '
+            'how well other images are recognised.**'
+        )
+    if numbers['extra_training_examples']:
+        sentences.append(
+            'The extra training examples of the run were not compared with these images.'
+        )
+    return ' '.join(sentences)
 
 
 def _overall_table(numbers: dict[str, Any]) -> str:
@@ -134,13 +138,13 @@ def _describe_temperature(numbers: dict[str, Any]) -> str:
     if 'not_fitted' in scaling:
         return f'No temperature was fitted: {scaling["not_fitted"]}.'
     temperature = scaling['temperature']
-    verdict = 'too sure' if temperature > 1 else 'not sure enough'
+    verdict = 'too confident' if temperature > 1 else 'not confident enough'
     return (
         f'A temperature of {temperature:.2f}, fitted on {scaling["held_out_images"]:,} '
-        f'held-out images ({verdict} without), gives a negative log likelihood of '
+        f'held-out images (the network is {verdict}), gives a negative log likelihood of '
         f'{scaling["loss"]:.4f}, a Brier score of {scaling["brier_score"]:.4f} and a '
-        f'calibration error of {scaling["calibration_error"]:.2%}. The predictions stay '
-        'the same.'
+        f'calibration error of {scaling["calibration_error"]:.2%}. It changes no '
+        'prediction.'
     )
 
 
@@ -195,32 +199,32 @@ def _describe_outsiders(numbers: dict[str, Any]) -> str:
         )
     low, high = found['area_under_roc_95_percent_interval']
     return (
-        f'Its largest probability tells the images from {found["images"]:,} of '
-        f'{found["dataset"]} with an area under the ROC curve of '
-        f'{found["area_under_roc"]:.4f} ({low:.4f} to {high:.4f}; 0.5 is by chance). It is '
-        f'sure of those, wrongly, by {found["mean_confidence"]:.1%} in the mean.'
+        'The largest probability separates the images from '
+        f'{found["images"]:,} of {found["dataset"]} with an area under the ROC curve of '
+        f'{found["area_under_roc"]:.4f} ({low:.4f} to {high:.4f}; 0.5 is chance). The mean '
+        f'confidence on those is {found["mean_confidence"]:.1%}.'
     )
 
 
 def reliability_diagram(
     probabilities: Float[np.ndarray, 'images classes'], labels: Int[np.ndarray, 'images']
 ) -> Figure:
-    """Draws accuracy by confidence, each with its interval, and how many images have it."""
+    """Draws accuracy by confidence, with intervals, and the number of images."""
     bins = metrics.confidence_bins(probabilities, labels)
     used = bins.examples > 0
     number = bins.examples[used]
     confidence, accuracy = bins.confidence[used] / number, bins.correct[used] / number
-    intervals = np.array(
+    bounds = np.array(
         [
-            intervals.wilson_interval(correct, int(of))
-            for correct, of in zip(bins.correct[used].tolist(), number, strict=True)
+            intervals.wilson_interval(correct, int(total))
+            for correct, total in zip(bins.correct[used].tolist(), number, strict=True)
         ]
     )
     figure = Figure(figsize=(6, 6.5), layout='constrained')
     upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     upper.plot([0, 1], [0, 1], '--', color='gray', label='perfectly calibrated')
     # By rounding, an interval may not quite reach what was observed at 0 or 1.
-    errors = np.abs(intervals.T - accuracy)
+    errors = np.abs(bounds.T - accuracy)
     label = 'observed, with 95 % intervals'
     upper.errorbar(confidence, accuracy, errors, fmt='o', color=figures.RIGHT, label=label)
     upper.set(ylabel='accuracy', ylim=(-0.02, 1.02))
@@ -228,14 +232,8 @@ def reliability_diagram(
     error = metrics.calibration_error(probabilities, labels)
     upper.set_title(f'Expected calibration error {error:.2%}, {len(labels):,} images')
     edges = np.linspace(0, 1, len(bins.examples) + 1)
-    lower.bar(
-        edges[:-1],
-        bins.examples,
-        np.diff(edges),
-        align='edge',
-        color=figures.RIGHT,
-        ec='white',
-    )
+    style = {'align': 'edge', 'color': figures.RIGHT, 'ec': 'white'}
+    lower.bar(edges[:-1], bins.examples, np.diff(edges), **style)
     lower.set(xlabel='confidence', ylabel='images', yscale='log', xlim=(0, 1))
     for axes in (upper, lower):
         axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
@@ -245,7 +243,7 @@ def reliability_diagram(
 
 
 def corruption_curves(numbers: dict[str, Any]) -> Figure:
-    """Draws the accuracy by severity, a line a corruption; severity 0 is no corruption."""
+    """Draws accuracy by severity, one line a corruption; 0 is without any."""
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
     clean = {key: numbers[key] for key in ('accuracy', 'accuracy_95_percent_interval')}

@@ -1,4 +1,4 @@
-"""What a finished network's probabilities are worth: losses, classes, calibration."""
+"""Scores of probabilities: losses, scores of classes, temperature, area under the ROC."""
 
 import math
 from typing import NamedTuple
@@ -17,7 +17,7 @@ def true_class_losses(
     labels: Int[np.ndarray, 'examples'],
 ) -> Float[np.ndarray, 'examples']:
     """Computes the negative log likelihood of each label, in nats."""
-    # A probability too small for a float is not impossible.
+    # A probability that is too small for a float is not zero.
     of_labels = probabilities[np.arange(len(labels)), labels]
     return -np.log(np.maximum(of_labels, np.finfo(of_labels.dtype).tiny))
 
@@ -36,7 +36,7 @@ def brier_scores(
 
 
 class ClassScores(NamedTuple):
-    """Of each class, as fractions; not a number where there is nothing to divide by."""
+    """Scores of each class, as fractions; nan where there is nothing to divide by."""
 
     precision: Float[np.ndarray, 'classes']  # correct among those predicted as the class
     recall: Float[np.ndarray, 'classes']  # correct among those of the class
@@ -44,7 +44,7 @@ class ClassScores(NamedTuple):
 
 
 def class_scores(counts: Int[np.ndarray, 'classes classes']) -> ClassScores:
-    """Computes what a `confusion_matrix` says of each class."""
+    """Computes the scores of each class from a `metrics.confusion_matrix`."""
     correct, of_class, predicted = counts.diagonal(), counts.sum(axis=1), counts.sum(axis=0)
     with np.errstate(invalid='ignore'):
         return ClassScores(
@@ -58,14 +58,14 @@ def fit_temperature(
 ) -> float:
     """Finds the temperature with the least mean loss (Guo et al. 2017, arXiv 1706.04599).
 
-    Of an ensemble it divides the logarithms of the mean probabilities.
+    For an ensemble it divides the logarithms of the mean probabilities.
 
     Args:
-      probabilities: Of examples that were neither trained nor tested on.
+      probabilities: Those of examples that were neither trained nor tested on.
       labels: Their classes.
 
     Returns:
-      The temperature, from 0.1 to 10; above 1 if the network is too sure.
+      The temperature, from 0.1 to 10; above 1 if the network is too confident.
     """
 
     def mean_loss(log_temperature: float) -> float:
@@ -88,7 +88,7 @@ def apply_temperature(
 def area_under_roc(
     inside: Float[np.ndarray, 'insiders'], outside: Float[np.ndarray, 'outsiders']
 ) -> tuple[float, tuple[float, float]]:
-    """Measures how well scores tell two groups apart: 1 if perfectly, 0.5 if not at all.
+    """Measures how well scores separate two groups: 1 perfectly, 0.5 not at all.
 
     Args:
       inside: Scores of those that should have larger ones.
@@ -97,8 +97,8 @@ def area_under_roc(
     Returns:
       The probability that one from inside has a larger score than one from outside, and
       its 95 % interval by the standard error of Hanley and McNeil 1982, "The meaning and
-      use of the area under a receiver operating characteristic (ROC) curve". Where the
-      groups do not overlap at all that is 0, whatever their sizes, and the interval is
+      use of the area under a receiver operating characteristic (ROC) curve". If the groups
+      do not overlap, that error is 0 for any number of members; the interval is then
       Wilson's for as many successes as the smaller group has members.
     """
     m, n = len(inside), len(outside)
@@ -114,10 +114,7 @@ def area_under_roc(
 
 
 def mean_interval(values: Float[np.ndarray, 'examples']) -> tuple[float, float]:
-    """Gives the 95 % interval of a mean over a sample of images, by the normal one.
-
-    Not numbers if there is only one image.
-    """
+    """Computes the normal 95 % interval of a mean over images; nan for one image."""
     if len(values) < 2:
         return math.nan, math.nan
     half_width = NORMAL_97_5 * float(values.std(ddof=1)) / math.sqrt(len(values))

@@ -1,5 +1,6 @@
-"""Digits of people whom the network has never seen, as pictures, and how many it knows."""
+"""Measurement of how many digits of other people a network recognises in pictures."""
 
+import contextlib
 import io
 from typing import NamedTuple
 
@@ -10,14 +11,14 @@ from PIL import Image
 from mnist_flax.common import intervals, tables
 from mnist_flax.common.errors import UserError
 from mnist_flax.data.datasets import IMAGE_SHAPE
-from mnist_flax.recognition.recognizer import Recognizer, to_mnist_format
+from mnist_flax.recognition.recognizer import Recognizer
 
 SIDES = (8, 16, 32, 100, 300, 900)  # pixels of a digit
 
 _WAYS = (Image.Resampling.NEAREST, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS)
 _PAGES = (1.0, 1.5, 3.0)  # sides of the picture, in those of the digit
 
-# Of the digits, in their order. While the code was written these were looked at.
+# So many of the digits were looked at while the code was written, from the first on.
 SEEN = 897
 
 
@@ -29,11 +30,11 @@ class Picture(NamedTuple):
 
 
 def draw(pixels: Float[np.ndarray, '8 8'], number: int) -> Picture:
-    """Makes a picture of a digit: of some size, place and polarity.
+    """Makes a picture of a digit: of random size and place, dark on light or the reverse.
 
     Args:
       pixels: The digit, from 0 to 16, as in scikit-learn's ``load_digits``.
-      number: Settles all that is random; the size is that of `SIDES` in turn.
+      number: Seed of all that is random; the sizes are those of `SIDES` in turn.
     """
     rng = np.random.default_rng(number)
     side = SIDES[number % len(SIDES)]
@@ -63,26 +64,23 @@ def measure(
     Args:
       recognizer: Recognises them.
       images: The digits, in the order of scikit-learn's ``load_digits``.
-      labels: What they are.
+      labels: Their classes.
 
     Returns:
-      A row for all, for those that the code was written with and for the others, and for
-      each size; of several networks also what each of them recognises by itself. A picture
-      in which no digit was found, or several, counts as a mistake.
+      A row for all, for those that the code was written with, for the others, and for each
+      size; of several networks also how many each of them recognises by itself. A picture
+      that is refused counts as a mistake.
     """
+    networks = recognizer.networks
     pictures = [draw(image, number) for number, image in enumerate(images)]
-    found, seen = [], []
+    found, inputs = [], []
     for number, picture in enumerate(pictures):
-        try:
-            seen.append(to_mnist_format(picture.content))
+        with contextlib.suppress(UserError):
+            inputs.append(recognizer.to_input(picture.content))
             found.append(number)
-        except UserError:
-            continue
-    framed = np.array(seen, np.uint8).reshape(-1, *IMAGE_SHAPE)
+    framed = np.array(inputs, np.uint8).reshape(-1, *IMAGE_SHAPE)
     correct = np.full(len(labels), False)
-    correct[found] = (
-        recognizer.networks.probabilities(framed).argmax(axis=-1) == labels[found]
-    )
+    correct[found] = networks.probabilities(framed).argmax(axis=-1) == labels[found]
     sides = np.array([picture.side for picture in pictures])
     numbers = np.arange(len(labels))
     groups = {
@@ -101,9 +99,9 @@ def measure(
             [name, f'{right / number:.1%}'[:-1], f'{low:.1%} to {high:.1%}', f'{number:,}']
         )
     table = tables.to_markdown(rows)
-    if recognizer.networks.num_networks == 1:
+    if networks.num_networks == 1:
         return table
-    of_each = recognizer.networks.logits(framed).argmax(axis=-1) == labels[found]
+    of_each = networks.logits(framed).argmax(axis=-1) == labels[found]
     alone = intervals.summarize([100 * hits.sum() / len(labels) for hits in of_each])
     return (
         f'{table}\nEach of the {alone.n} networks by itself recognises {alone.mean:.1f} ± '

@@ -1,1 +1,1 @@
-"""Pictures of digits to predictions."""
+"""From pictures of digits to predictions."""

@@ -1,4 +1,4 @@
-"""Digits drawn by strokes, in forms that MNIST's writers seldom use and others often."""
+"""Digits drawn by strokes, in forms that MNIST's writers seldom use and others often do."""
 
 import numpy as np
 import scipy.ndimage
@@ -19,7 +19,7 @@ Stroke = Float[np.ndarray, '_ 2']
 
 
 def draw_examples(number: int, class_names: tuple[str, ...]) -> Examples:
-    """Draws ones with a flag and nines with a hooked tail, in turns.
+    """Draws ones with a flag and nines with a hooked tail, alternately.
 
     In MNIST, written in the USA, a one is a plain stroke and a nine ends in one. Elsewhere
     many draw the one's flag as long as half the stroke, and bend the nine's tail to the

@@ -1,14 +1,12 @@
-"""What is drawn, brought into the form that MNIST's authors gave their digits."""
+"""Conversion of a drawing to the form that MNIST's authors gave their digits."""
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Float, UInt8
+from jaxtyping import UInt8
 from PIL import Image
 
 from mnist_flax.common.errors import require
-
-Gray = Float[np.ndarray, '_ _']
-Solid = Bool[np.ndarray, '_ _']
+from mnist_flax.recognition.pictures import Gray, Mask
 
 _SIDE = 28
 _BOX = 20  # the digit's longer side
@@ -16,31 +14,32 @@ _BOX = 20  # the digit's longer side
 # Pixels of a digit's longer side while its strokes are measured.
 _FINE = 160
 
-# Parts of a drawing that are smaller than this part of the largest are dirt.
+# Parts of a drawing with a smaller area than this part of the largest are dirt.
 _DIRT = 0.03
 
-# Parts of one digit are no further apart, as a part of the tallest one's height.
+# Largest gaps between parts of one digit, as a part of the tallest one's height.
 _GAP_SIDEWAYS, _GAP_DOWN = 0.08, 0.25
 
-# Of two parts above each other, up to what part of the taller one the other is its bar.
+# Of two parts above each other, the largest height of a bar, as a part of the taller one's.
 _BAR = 0.6
 
 # Pixels of a digit's longer side.
 _LEAST_SIDE = 5
 
-# A digit has up to two, and 400 of MNIST and of other hands had up to five of any size, by
-# gaps in the ink; noise of 64x64 pixels or more has dozens. In pixels of what is enlarged.
+# A digit has up to two holes, 400 of MNIST and other hands had up to five, by gaps in the
+# ink, and noise of 64x64 pixels or more has dozens. The smallest that counts, in pixels of
+# the enlarged digit.
 _MOST_HOLES, _LEAST_HOLE = 10, 4
 
-# Of the strokes, in pixels: those of 1,500 digits of MNIST are 1.1 to 6.4 wide, and all but
-# 1 % of them at least 1.4.
+# Width of strokes, in pixels: those of 1,500 digits of MNIST are 1.1 to 6.4 wide, and all
+# but 1 % of them at least 1.4.
 _THINNEST, _THICKEST = 1.4, 6.4
 
-# Up to which an edge is looked for: what is above differs within strokes.
+# Highest threshold of ink: more ink than that varies within strokes.
 _MOST_INK = 0.95
 
-# Of a Gaussian, as a part of the strokes' width: what was enlarged has steps, which it
-# takes away, and thin pens it leaves as they are.
+# Standard deviation, as a part of the strokes' width: it removes the steps of an enlarged
+# digit, and leaves thin strokes as they are.
 _SMOOTH = 0.2
 
 
@@ -48,39 +47,40 @@ def frame(ink: Gray, name: str) -> UInt8[np.ndarray, '28 28 1']:
     """Makes an image like those of MNIST from a drawing of one digit.
 
     The digit is scaled to fit into 20x20 pixels, its aspect kept and its edges smoothed,
-    and its centre of mass comes to the middle of 28x28 (LeCun et al. 1998, "Gradient-based
-    learning applied to document recognition", section III.A). Strokes much thinner or
-    thicker than MNIST's are brought to its thinnest and thickest.
+    and its centre of mass is moved to the middle of 28x28 (LeCun et al. 1998,
+    "Gradient-based learning applied to document recognition", section III.A). Strokes much
+    thinner or thicker than MNIST's get the width of its thinnest or thickest.
 
     Args:
       ink: How much ink there is, from 0 to 1.
       name: What to call the picture in messages.
 
     Raises:
-      UserError: There is no digit, or there are several.
+      UserError: No digit is drawn, or several are.
     """
     digit = _enlarge(_pick_digit(ink, name))
     _check_holes(digit, name)
-    return centre(_even_strokes(digit))
+    return centre(_normalize_strokes(digit))
 
 
 def _pick_digit(ink: Gray, name: str) -> Gray:
-    """Leaves out dirt, and sees that one digit is left."""
+    """Crops to the digit, without dirt and frames, after checking that there is one."""
     labels, number = scipy.ndimage.label(ink > 0.5, np.ones((3, 3)))
     areas = np.bincount(labels.ravel(), minlength=number + 1)[1:]
-    parts = np.flatnonzero(areas >= _DIRT * areas.max(initial=1))
+    parts = np.flatnonzero(areas >= _DIRT * areas.max(initial=1)).tolist()
+    require(bool(parts), f'{name}: nothing is drawn in it; it should show one digit')
     require(
-        0 < len(parts) <= 50,
-        f'{name}: found {len(parts) or "nothing"} drawn, in parts; allowed: one digit',
+        len(parts) <= 50,
+        f'{name}: {len(parts)} parts are drawn in it; it should show one digit',
     )
     boxes = scipy.ndimage.find_objects(labels)
-    # A frame, or the table round a sheet, has the digit within it.
-    inner = [part for part in parts if not _is_round(boxes[part], ink)]
+    # A frame, or the table around a sheet, has the digit within it.
+    inner = [part for part in parts if not _is_frame(boxes[part], ink)]
     require(
         bool(inner) or len(parts) == 1,
-        f'{name}: found frames with nothing in them; allowed: one digit',
+        f'{name}: nothing is drawn within the frames in it; it should show one digit',
     )
-    groups = _group({int(part): boxes[part] for part in inner or parts})
+    groups = _group({part: boxes[part] for part in inner or parts})
     heights = [
         max(boxes[i][0].stop for i in group) - min(boxes[i][0].start for i in group)
         for group in groups
@@ -90,24 +90,28 @@ def _pick_digit(ink: Gray, name: str) -> Gray:
     ]
     require(
         len(tall) == 1,
-        f'{name}: found {len(tall)} things drawn apart from each other; allowed: one digit',
+        f'{name}: {len(tall)} things are drawn apart from each other; it should show one '
+        'digit',
     )
     mask = np.isin(labels, [part + 1 for part in tall[0]])
-    longer = max(of.stop - of.start for of in _crop(mask, 0))
     require(
-        longer >= _LEAST_SIDE,
-        f'{name}: found nothing drawn but a dot; allowed: one digit, of {_LEAST_SIDE} '
-        'pixels or more',
+        _longer_side(mask) >= _LEAST_SIDE,
+        f'{name}: nothing is drawn in it but a dot; it should show one digit, of at least '
+        f'{_LEAST_SIDE} pixels',
     )
-    # With the soft edge around it.
+    # With its soft edge.
     near = scipy.ndimage.binary_dilation(mask, np.ones((3, 3)), iterations=2)
-    return np.where(near, ink, 0)[_crop(mask)]
+    rows, columns = _bound(mask)
+    return np.where(near, ink, 0)[
+        max(0, rows.start - 2) : rows.stop + 2, max(0, columns.start - 2) : columns.stop + 2
+    ]
 
 
-def _is_round(box: tuple[slice, slice], ink: Gray) -> bool:
+def _is_frame(box: tuple[slice, slice], ink: Gray) -> bool:
     """Tells whether a part is as large as the picture, but for a margin."""
     return all(
-        of.stop - of.start >= 0.9 * size for of, size in zip(box, ink.shape, strict=True)
+        side.stop - side.start >= 0.9 * size
+        for side, size in zip(box, ink.shape, strict=True)
     )
 
 
@@ -132,22 +136,14 @@ def _are_near(one, other, tallest) -> bool:
     )
     if sideways > _GAP_SIDEWAYS * tallest:
         return False
-    # Above each other, a bar belongs to its digit, and two that are as tall are two digits.
+    # Of two above each other, a short one is a bar of the other; else they are two digits.
     heights = sorted(rows.stop - rows.start for rows, _ in (one, other))
     is_bar = heights[0] < _BAR * heights[1]
     return down <= (_GAP_DOWN if is_bar else 0) * tallest
 
 
-def _crop(mask: Solid, margin: int = 2) -> tuple[slice, slice]:
-    ((rows, columns),) = scipy.ndimage.find_objects(mask.astype(np.int8))
-    return (
-        slice(max(0, rows.start - margin), rows.stop + margin),
-        slice(max(0, columns.start - margin), columns.stop + margin),
-    )
-
-
 def _enlarge(digit: Gray) -> Gray:
-    """Draws it as large as its strokes are measured."""
+    """Enlarges a digit to the size at which its strokes are measured."""
     digit = np.pad(digit, 2).astype(np.float32)
     height, width = digit.shape
     scale = _FINE / _longer_side(digit > 0.5)
@@ -157,56 +153,51 @@ def _enlarge(digit: Gray) -> Gray:
 
 
 def _check_holes(digit: Gray, name: str) -> None:
-    """Sees that it is no noise or texture, which is full of holes."""
+    """Checks that it is not noise or a texture, which are full of holes."""
     labels, _ = scipy.ndimage.label(digit <= 0.5)
     areas = np.bincount(labels.ravel())[1:]
-    num_holes = int((areas >= _LEAST_HOLE).sum()) - 1  # beside what is around it
+    num_holes = int((areas >= _LEAST_HOLE).sum()) - 1  # without the background
     require(
         num_holes <= _MOST_HOLES,
-        f'{name}: found {num_holes} holes in what is drawn; allowed: one digit',
+        f'{name}: what is drawn in it has {num_holes} holes; it should show one digit',
     )
 
 
-def _even_strokes(digit: Gray) -> Gray:
+def _normalize_strokes(digit: Gray) -> Gray:
     """Smooths the strokes, and brings their width to what MNIST has."""
-    digit = _take_darkest(digit)
+    digit = _thin_by_ink(digit)
     solid = digit > 0.5
     width, unit = _measure_strokes(solid)
     wanted = float(np.clip(width, _THINNEST * unit, _THICKEST * unit))
     if wanted == width:
         return scipy.ndimage.gaussian_filter(digit, _SMOOTH * width)
-    inside, outside = (
-        scipy.ndimage.distance_transform_edt(side) for side in (solid, ~solid)
-    )
+    inside, outside = map(scipy.ndimage.distance_transform_edt, (solid, ~solid))
     changed = outside - inside < (wanted - width) / 2
     return (changed if changed.any() else solid).astype(np.float32)
 
 
-def _take_darkest(digit: Gray) -> Gray:
-    """Takes strokes that are too thick from where more ink is.
+def _thin_by_ink(digit: Gray) -> Gray:
+    """Thins strokes that are too thick to where they have more ink.
 
-    Coarse pictures show no more of a thick digit's inside than a darker gray.
+    In a coarse picture, the holes of a thick digit are no more than a lighter gray.
     """
-    if not _is_too_thick(digit > 0.5):
+
+    def is_too_thick(threshold: float) -> bool:
+        width, unit = _measure_strokes(digit > threshold)
+        return width > _THICKEST * unit
+
+    if not is_too_thick(0.5):
         return digit
-    level, limit = 0.5, _MOST_INK
+    low, high = 0.5, _MOST_INK
     for _ in range(6):
-        middle = (level + limit) / 2
-        if _is_too_thick(digit > middle):
-            level = middle
-        else:
-            limit = middle
-    below, above = 0.5 * digit / limit, 0.5 + 0.5 * (digit - limit) / (1 - limit)
-    return np.where(digit < limit, below, above).astype(np.float32)
+        middle = (low + high) / 2
+        low, high = (middle, high) if is_too_thick(middle) else (low, middle)
+    below, above = 0.5 * digit / high, 0.5 + 0.5 * (digit - high) / (1 - high)
+    return np.where(digit < high, below, above).astype(np.float32)
 
 
-def _is_too_thick(solid: Solid) -> bool:
-    width, unit = _measure_strokes(solid)
-    return width > _THICKEST * unit
-
-
-def _measure_strokes(solid: Solid) -> tuple[float, float]:
-    """Measures their width, and a pixel of MNIST, both in pixels."""
+def _measure_strokes(solid: Mask) -> tuple[float, float]:
+    """Measures the width of strokes and a pixel of MNIST, both in pixels."""
     if not solid.any():
         return 0.0, 1.0
     inside = scipy.ndimage.distance_transform_edt(solid)
@@ -214,17 +205,20 @@ def _measure_strokes(solid: Solid) -> tuple[float, float]:
     return 4 * (float(inside[solid].mean()) - 0.5), _longer_side(solid) / _BOX
 
 
-def _longer_side(solid: Solid) -> int:
-    rows, columns = _crop(solid, 0)
-    return max(rows.stop - rows.start, columns.stop - columns.start)
+def _bound(mask: Mask) -> tuple[slice, slice]:
+    (box,) = scipy.ndimage.find_objects(mask.astype(np.int8))
+    return box
+
+
+def _longer_side(mask: Mask) -> int:
+    return max(side.stop - side.start for side in _bound(mask))
 
 
 def centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
-    """Scales a digit to MNIST's box, and brings its centre of mass to the middle.
+    """Scales a digit to MNIST's box, and moves its centre of mass to the middle.
 
     Args:
-      digit: Ink from 0 to 1, with nothing else than the digit, several times as large as
-        the box.
+      digit: Ink from 0 to 1, of the digit alone, several times as large as the box.
     """
     unit = _longer_side(digit > 0.5) / _BOX
     field = _SIDE * unit
@@ -233,7 +227,7 @@ def centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
     # The centre of MNIST's images is in the middle of pixel 14, counted from 0: the mean
     # over its training set is at 14.0 and 14.0.
     middle = scipy.ndimage.center_of_mass(padded)
-    down, sideways = (float(of) + 0.5 - 14.5 * unit for of in middle)
+    down, sideways = (float(place) + 0.5 - 14.5 * unit for place in middle)
     box = (sideways, down, sideways + field, down + field)
     image = Image.fromarray(padded).resize((_SIDE, _SIDE), Image.Resampling.BOX, box)
     return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)[..., None]

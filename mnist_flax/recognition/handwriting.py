@@ -1,4 +1,4 @@
-"""Augmentation aimed at the handwriting of strangers: other hands, pens and cameras."""
+"""Augmentation for the handwriting of other people: other hands, pens and cameras."""
 
 import dataclasses
 
@@ -23,14 +23,14 @@ def create_handwriting(
     """Makes the augmentation from the fields of ``config.augment``.
 
     Args:
-      rotation: As all up to ``erase`` in `augment.create_augment`.
-      scale: Likewise.
-      shear: Likewise.
-      shift: Likewise.
-      elastic: Likewise.
-      erase: Likewise.
-      blur: Most standard deviation, in pixels, of a Gaussian that rounds the strokes.
-      pen: Most change, either way, of the brightness from which on something is a stroke:
+      rotation: As in `augment.create_augment`, like the following up to ``erase``.
+      scale: See there.
+      shear: See there.
+      shift: See there.
+      elastic: See there.
+      erase: See there.
+      blur: Largest standard deviation, in pixels, of a Gaussian that rounds the strokes.
+      pen: Largest change, up or down, of the brightness above which a pixel is a stroke:
         strokes become thinner or thicker.
 
     Raises:
@@ -47,12 +47,11 @@ def create_handwriting(
 
 @dataclasses.dataclass(frozen=True)
 class Handwriting:
-    """Deforms a digit, and draws it with another pen.
+    """Deforms a digit, and draws it with another pen; fields as in `create_handwriting`.
 
     The pen: the image is blurred, and where it is then brighter than some level there is a
-    stroke, with an edge between soft and sharp. Low resolutions, thick and thin pens, and
-    scans look so.
-    Fields as in `create_handwriting`.
+    stroke, with a soft or a sharp edge. That looks like low resolutions, thick and thin
+    pens, and scans.
     """
 
     deform: Augment | None
@@ -62,15 +61,15 @@ class Handwriting:
     def __call__(
         self, key: PRNGKeyArray, image: Image, strength: Float[Array, ''] | float = 1.0
     ) -> Image:
-        """Draws amounts, uniform up to ``strength`` times the most, and applies them."""
+        """Draws amounts, uniform up to ``strength`` times the largest; applies them."""
         deform_key, pen_key = jax.random.split(key)
         if self.deform:
             image = self.deform(deform_key, image, jnp.asarray(strength))
         width, level, edge = strength * jax.random.uniform(pen_key, (3,))
         sigma = self.blur * width
         smooth = blur(image[..., 0], sigma)[..., None]
-        # From as soft as the blur leaves an edge, over 2.5 sigma, to as steep as before;
-        # where an edge is as soft as a pixel, to move its middle needs some steepness.
+        # From as soft as the blur leaves an edge, over 2.5 sigma, to as steep as before it;
+        # to move the middle of an edge that is as soft as a pixel, it must be steeper.
         steepest = jnp.maximum(1 + strength * (self.pen > 0), 2.5 * sigma)
         gain = 1 + edge * (steepest - 1)
         middle = 0.5 + self.pen * (2 * level - strength)
@@ -86,12 +85,12 @@ class Handwriting:
 def blur(
     image: Float[Array, 'height width'], sigma: Float[Array, '']
 ) -> Float[Array, 'height width']:
-    """Blurs by a Gaussian, at the border by the part of it that is inside."""
+    """Blurs by a Gaussian, at the border by the part of it that is in the image."""
 
     def weights(size: int) -> Float[Array, 'size size']:
         places = jnp.arange(size)
         distance = places[:, None] - places
-        # Without a width, of no other pixel than itself.
+        # Of almost no width, it takes no other pixel than itself.
         kernel = jnp.exp(-0.5 * (distance / jnp.maximum(sigma, 0.05)) ** 2)
         return kernel / kernel.sum(axis=1, keepdims=True)
 

@@ -1,4 +1,4 @@
-"""Files, folders and patterns to a line of prediction each."""
+"""Predictions of files, folders and patterns, printed one a line."""
 
 import glob
 import json
@@ -24,14 +24,14 @@ _MOST_SHOWN = 100
 def predict_files(
     sources: Sequence[str], recognizer: Recognizer, as_json: bool, figure_path: str
 ) -> bool:
-    """Prints what pictures show, and may draw what the network saw.
+    """Prints what pictures show, and may draw the inputs of the network.
 
     Args:
       sources: Files, folders, patterns such as ``'scans/*.png'``, or ``'-'`` for the
         standard input.
       recognizer: Predicts.
-      as_json: Print a JSON object a line.
-      figure_path: Where to write a figure of the first hundred as PNG, if any was
+      as_json: Whether to print one JSON object a line.
+      figure_path: Where to write a PNG of the first hundred inputs, if any picture was
         predicted; nowhere if empty.
 
     Returns:
@@ -41,26 +41,29 @@ def predict_files(
       UserError: The figure cannot be written.
     """
     path = pathlib.Path(os.path.expanduser(figure_path)) if figure_path else None
+    not_a_file = (
+        f'--save_figure: found {figure_path!r}; allowed: a file in a folder that exists'
+    )
     require(
         path is None or (bool(path.name) and path.parent.is_dir() and not path.is_dir()),
-        f'--save_figure: found {figure_path!r}; allowed: a file in a folder that exists',
+        not_a_file,
     )
     names = recognizer.class_names
     shown: list[tuple[str, Prediction]] = []
-    is_well = True
+    all_predicted = True
     for source in list_pictures(sources):
         try:
             content = _read_stdin() if source == '-' else source
             image = recognizer.to_input(content, source)
         except UserError as error:
-            is_well = False
+            all_predicted = False
             if as_json:
                 print(json.dumps({'file': source, 'error': str(error)}), flush=True)
             else:
                 print(f'error: {error}', file=sys.stderr, flush=True)
             continue
-        # One at a time, so that each is said as soon as it is known: to bring a picture
-        # into MNIST's form takes ten times as long as to recognise it.
+        # One at a time, so that each is printed as soon as it is known: to convert a
+        # picture to MNIST's format takes ten times as long as to predict its class.
         (prediction,) = recognizer.predict_inputs([image])
         print(_describe(source, prediction, names, as_json), flush=True)
         if len(shown) < _MOST_SHOWN:
@@ -78,11 +81,8 @@ def predict_files(
         try:
             write_atomically({path: figures.to_png(figure)})
         except OSError as error:
-            raise UserError(
-                f'--save_figure: cannot write {figure_path!r} ({error.strerror}); allowed: '
-                'a file in a folder that exists'
-            ) from error
-    return is_well
+            raise UserError(f'{not_a_file} ({error.strerror})') from error
+    return all_predicted
 
 
 def _shorten(source: str) -> str:
@@ -91,7 +91,7 @@ def _shorten(source: str) -> str:
 
 
 def _read_stdin() -> bytes:
-    require(sys.stdin is not None, '-: found no standard input; allowed: a picture')
+    require(sys.stdin is not None, '-: there is no standard input to read a picture from')
     return pictures.read_stream(sys.stdin.buffer)
 
 
@@ -114,7 +114,7 @@ def _list_folder(folder: str) -> list[str]:
     try:
         names = sorted(os.listdir(folder))
     except OSError:
-        return []  # said when the folder itself cannot be read as a picture
+        return []  # the error is reported when the folder itself is read as a picture
     return [
         os.path.join(folder, name) for name in names if name.lower().endswith(_SUFFIXES)
     ]

@@ -1,4 +1,4 @@
-"""Pictures to the input of a network, and to its predictions."""
+"""From pictures to the input of the networks, and to predictions."""
 
 import pathlib
 from collections.abc import Sequence
@@ -16,11 +16,11 @@ _DIGITS = tuple('0123456789')
 
 
 class Prediction(NamedTuple):
-    """What the networks say of a picture."""
+    """What the networks say about a picture."""
 
-    label: int  # the likeliest class
+    label: int  # the most probable class
     confidence: float  # its probability
-    runner_up: int  # the next likely class
+    runner_up: int  # the second most probable class
     probabilities: Float[np.ndarray, 'classes']
     image: UInt8[np.ndarray, '28 28 1']  # the input of the networks
 
@@ -33,13 +33,10 @@ class Recognizer:
         self.class_names = networks.class_names
 
     def predict(self, sources: Sequence[pictures.Source]) -> list[Prediction]:
-        """Predicts what pictures show.
+        """Predicts what each picture shows.
 
         Args:
-          sources: Files by name, their contents, or arrays, as in `pictures.read`.
-
-        Returns:
-          A prediction for each.
+          sources: Names of files, their contents, or arrays, as in `pictures.read`.
 
         Raises:
           UserError: A picture cannot be read; or the networks know digits, and it shows
@@ -54,9 +51,9 @@ class Recognizer:
     def to_input(
         self, source: pictures.Source, name: str = 'picture'
     ) -> UInt8[np.ndarray, '28 28 1']:
-        """Makes a picture the input of the networks.
+        """Converts a picture to the input of the networks.
 
-        Networks of the ten digits get the digit in MNIST's format; others get the whole
+        Networks of the ten digits get the digit in MNIST's format, others the whole
         picture, resized.
 
         Args:
@@ -66,27 +63,25 @@ class Recognizer:
         Raises:
           UserError: As in `predict`.
         """
-        if self.class_names == _DIGITS:
-            return to_mnist_format(source, name)
-        return resize(source, name)
+        convert = to_mnist_format if self.class_names == _DIGITS else resize
+        return convert(source, name)
 
     def predict_inputs(
         self, inputs: Sequence[UInt8[np.ndarray, '28 28 1']]
     ) -> list[Prediction]:
-        """Predicts from inputs of the networks, which `to_input` makes."""
-        images = np.stack(inputs) if len(inputs) else np.zeros((0, *IMAGE_SHAPE), np.uint8)
+        """Predicts from inputs of the networks, as `to_input` returns them."""
+        images = np.array(inputs, np.uint8).reshape(-1, *IMAGE_SHAPE)
         predictions = []
         for image, row in zip(images, self.networks.probabilities(images), strict=True):
             label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()
-            confidence = float(row[label])
-            predictions.append(Prediction(label, confidence, runner_up, row, image))
+            predictions.append(Prediction(label, float(row[label]), runner_up, row, image))
         return predictions
 
 
 def to_mnist_format(
     source: pictures.Source, name: str = 'picture'
 ) -> UInt8[np.ndarray, '28 28 1']:
-    """Brings the digit in a picture into the format of MNIST's images.
+    """Converts the digit in a picture to the format of MNIST's images.
 
     Args:
       source: As in `pictures.read`.
@@ -95,8 +90,7 @@ def to_mnist_format(
     Raises:
       UserError: It cannot be read, or shows no digit or several.
     """
-    colours = pictures.read(source, name)
-    return framing.frame(ink.find_ink(colours, name), name)
+    return framing.frame(ink.find_ink(pictures.read(source, name), name), name)
 
 
 def resize(source: pictures.Source, name: str = 'picture') -> UInt8[np.ndarray, '28 28 1']:
@@ -112,10 +106,9 @@ def resize(source: pictures.Source, name: str = 'picture') -> UInt8[np.ndarray, 
     colours = pictures.read(source, name)
     gray = Image.fromarray(np.round(255 * colours.mean(axis=2)).astype(np.uint8))
     height, width, _ = IMAGE_SHAPE
-    small = gray.resize((width, height), Image.Resampling.BOX)
-    return np.asarray(small)[..., None]
+    return np.asarray(gray.resize((width, height), Image.Resampling.BOX))[..., None]
 
 
 def load(workdir: str | pathlib.Path = '', constructor: str = '') -> Recognizer:
-    """Loads a recognizer from the workdir of a finished run, see `load_networks`."""
+    """Loads the networks of a finished run, as `load_networks`, to predict with."""
     return Recognizer(load_networks(workdir, constructor))

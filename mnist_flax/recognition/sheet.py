@@ -1,62 +1,61 @@
-"""A sheet of paper that lies on a table, or a box that is drawn on it, cut out."""
+"""Cutting out a sheet of paper that lies on a table, or the inside of a drawn box."""
 
 import math
 
 import numpy as np
 import scipy.ndimage
 import scipy.spatial
-from jaxtyping import Bool, Float
 
-Colours = Float[np.ndarray, '_ _ 3']
-Solid = Bool[np.ndarray, '_ _']
+from mnist_flax.recognition.pictures import Colours, Mask
 
-# Of the rectangle around it. A circle, such as of a zero, fills 0.79.
+# Area, as a part of that of the rectangle around it. A circle, such as a zero, fills 0.79.
 _LEAST_FILLED = 0.88
 
-# Of its longer side, the shorter one.
+# Shorter side, as a part of the longer one.
 _LEAST_ASPECT = 0.4
 
-# Of the picture's pixels.
+# Area, as a part of the picture's.
 _LEAST_PART = 0.1
 
 # Pixels of the shorter side: a smaller one may be a stroke of a coarse digit.
 _LEAST_SIDE = 50
 
-# Of its shorter side. Holes in a sheet are strokes, a tenth of it wide; those of a box and
-# of an angular zero are half as wide as these are.
+# All below are parts of the shorter side.
+
+# Holes in a sheet are strokes, a tenth of it wide; those of a box and of an angular zero
+# are half as wide as these are.
 _WIDEST_HOLE = 0.3
 
-# Of a box's shorter side: what is in it is a digit if it is as long, not a dot in a zero.
+# What is in a box is a digit if it is as long, and not a dot in a zero.
 _LONGEST_DOT = 0.25
 
-# An empty box has thinner lines, of its shorter side, and sharper corners than a zero.
+# An empty box has thinner lines than a zero, and sharper corners: it fills more of the
+# rectangle around it.
 _THINNEST_ZERO, _LEAST_SHARP = 0.05, 0.97
 
-# Of a sheet's shorter side: it may not be quite a rectangle, and throws a shadow.
+# Cut off along the edge: a sheet may not be quite a rectangle, and throws a shadow.
 _MARGIN = 0.04
 
 
-def cut_out(colours: Colours, ink: Solid) -> Colours | None:
+def cut_out(colours: Colours, ink: Mask) -> Colours | None:
     """Cuts out a sheet of paper, or the inside of a box, that was taken for the ink.
 
-    It may be turned in any way.
+    It may be turned by any angle.
 
     Args:
       colours: The picture.
       ink: What was taken for the ink.
 
     Returns:
-      What is around it upright, with what is not of the sheet in the colours nearest to it;
-      None if there is no sheet.
+      The upright rectangle around it, in which pixels outside the sheet have the colour of
+      the nearest pixel of the sheet; None if there is no sheet.
     """
     labels, number = scipy.ndimage.label(ink)
     if number == 0:
         return None
-    # By what it surrounds: of a thin box a digit has more ink.
+    # The largest by what it surrounds: a digit has more ink than a thin box.
     boxes = scipy.ndimage.find_objects(labels)
-    largest = max(
-        range(number), key=lambda i: math.prod(of.stop - of.start for of in boxes[i])
-    )
+    largest = max(range(number), key=lambda i: math.prod(map(_length, boxes[i])))
     box = boxes[largest]
     rim = labels[box] == largest + 1
     filled = scipy.ndimage.binary_fill_holes(rim)
@@ -69,37 +68,37 @@ def cut_out(colours: Colours, ink: Solid) -> Colours | None:
         return None
     is_hollow = measure_width(filled & ~ink[box]) > _WIDEST_HOLE * shorter
     is_line = measure_width(rim) < _THINNEST_ZERO * shorter and part >= _LEAST_SHARP
-    is_around = _measure_longest(filled & ink[box] & ~rim) >= _LONGEST_DOT * shorter
-    if is_hollow and not is_line and not is_around:
+    inner, _ = scipy.ndimage.label(filled & ink[box] & ~rim)
+    lengths = [max(map(_length, of)) for of in scipy.ndimage.find_objects(inner)]
+    has_digit = max(lengths, default=0) >= _LONGEST_DOT * shorter
+    if is_hollow and not is_line and not has_digit:
         return None  # an angular zero
-    spans = any(of.stop - of.start == size for of, size in zip(box, ink.shape, strict=True))
+    spans = any(a == b for a, b in zip(filled.shape, ink.shape, strict=True))
     if spans and not is_hollow:
-        return None  # more likely a shadow
+        return None  # from margin to margin: more likely a shadow
     depth = scipy.ndimage.distance_transform_edt(np.pad(filled, 1))[1:-1, 1:-1]
     inside = depth > 1 + _MARGIN * shorter
     nearest = scipy.ndimage.distance_transform_edt(
         ~inside, return_distances=False, return_indices=True
     )
     middle = next(iter(scipy.ndimage.find_objects(inside.astype(np.int8))), None)
-    if middle is None or min(of.stop - of.start for of in middle) < _LEAST_SIDE:
+    if middle is None or min(map(_length, middle)) < _LEAST_SIDE:
         return None
     return colours[box][tuple(nearest)][middle]
 
 
-def measure_width(solid: Solid) -> float:
-    """Measures the largest square within it, in pixels."""
-    return 2 * float(scipy.ndimage.distance_transform_cdt(np.pad(solid, 1)).max())
+def measure_width(mask: Mask) -> float:
+    """Measures the side of the largest square in it, in pixels."""
+    return 2 * float(scipy.ndimage.distance_transform_cdt(np.pad(mask, 1)).max())
 
 
-def _measure_longest(solid: Solid) -> int:
-    """Measures the longest side of what is upright around its parts, in pixels."""
-    boxes = scipy.ndimage.find_objects(scipy.ndimage.label(solid)[0])
-    return max((of.stop - of.start for box in boxes for of in box), default=0)
+def _length(side: slice) -> int:
+    return side.stop - side.start
 
 
-def _measure_rectangle(solid: Solid) -> tuple[float, float]:
-    """Measures the sides of the smallest rectangle around it, turned in any way."""
-    pixels = np.argwhere(solid & ~scipy.ndimage.binary_erosion(solid))
+def _measure_rectangle(mask: Mask) -> tuple[float, float]:
+    """Measures the sides of the smallest rectangle around it, turned by any angle."""
+    pixels = np.argwhere(mask & ~scipy.ndimage.binary_erosion(mask))
     corners = pixels[scipy.spatial.ConvexHull(pixels).vertices]
     # One side of the rectangle lies on one of the hull's.
     edges = np.roll(corners, -1, axis=0) - corners
