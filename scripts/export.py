@@ -1,20 +1,19 @@
 """Exports a trained network for other programs: ONNX, StableHLO and a model card.
 
-Without flags it exports the network that comes with the project.
+Without flags it exports the first of the networks that come with the project.
 
   python scripts/export.py
   python scripts/export.py --workdir=outputs --export_dir=exported/mine
 
-In --export_dir then are, all at once and only if every prediction of the test images is
-the same as JAX's:
+It writes these files, if all their predictions of the test images are those of JAX:
 
-  model.onnx       for ONNX Runtime and the like; Conv, MaxPool, Gemm and a few more nodes
+  model.onnx       for ONNX Runtime and similar programs
   model.stablehlo  for jax.export.deserialize, on a CPU, a GPU or a TPU
-  model.md         what the network is, how to run both files, data, recipe, metrics, limits
+  model.md         the model card: use, data, recipe, metrics, limits
 
-Both files take uint8 images (batch, 28, 28, 1), one or more, and return logits.
-A network of your own (--constructor) is written as StableHLO only. Needs the extra
-`export`, ONNX and ONNX Runtime: pip install -e '.[export]'.
+Both models take uint8 images (batch, 28, 28, 1) and return logits. Of a model of your own
+(--constructor) no ONNX file is made. Needs ONNX and ONNX Runtime:
+pip install -e '.[export]'.
 """
 
 import pathlib

@@ -1,75 +1,66 @@
-"""A trained network to files that run without this project: ONNX, StableHLO, its card."""
+"""Exports a trained network to files that run without this project."""
 
 import json
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import export as jax_export
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
+from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.files import write_atomically
 from mnist_flax.data import datasets
 from mnist_flax.data.datasets import IMAGE_SHAPE
-from mnist_flax.data.shards import Examples
+from mnist_flax.data.shards import Examples, first_line
 from mnist_flax.export import model_card, onnx_graph
-from mnist_flax.models.cnn import CNN
+from mnist_flax.models import CNN, calls
 from mnist_flax.recognition.networks import Networks, load_networks
 from mnist_flax.reporting import reports
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
 
-# How many source lines JAX notes of each operation.
+# A setting of JAX: how many source lines it notes of each operation.
 _LOCATIONS = 'jax_traceback_in_locations_limit'
 
-# Images at a time, in the checks.
+# Images at a time when the files are checked.
 _BATCH_SIZE = 500
 
 _FIELDS = datasets.Fields(
     *(f'config.dataset.{field}' for field in ('name', 'data_dir', 'test_split'))
 )
 
-# Most difference between logits, as a part of the largest. That of rounding was measured
-# as 3e-6; a mistake in a graph makes a thousand times as much.
+# Largest difference between logits, as a fraction of the largest logit. Rounding makes
+# 3e-6, as measured; a mistake in a graph makes a thousand times as much.
 _TOLERANCE = 1e-4
-
-
-class Network(NamedTuple):
-    """One network of a finished run."""
-
-    workdir: pathlib.Path
-    model: nn.Module  # computes in float32
-    variables: Any
-    about: dict[str, Any]  # as in `Networks`
-    of_run: dict[str, Any]  # its entry there, such as its seed
 
 
 def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: int) -> None:
     """Writes a network of a finished run for other programs, and prints what was checked.
 
-    The files are ``model.onnx``, which of a network of one's own is left out,
-    ``model.stablehlo`` and ``model.md``.
+    The files are ``model.onnx`` (of the project's own CNN only), ``model.stablehlo`` and
+    ``model.md``. Nothing is written unless all of them are as they should be.
 
     Args:
       workdir: Of the run, as in `load_networks`.
-      constructor: The function that makes its model, as there.
+      constructor: The function that makes its model, as in `load_networks`.
       folder: Where to write; made if it is missing.
-      run: Which of several networks, counted from 0 without those that have diverged.
+      run: Which network of several, counted from 0 without those that diverged.
 
     Raises:
-      UserError: There is no such network, its test images are absent, a file does not say
-        of them what JAX says, or cannot be written. No file was written then.
+      UserError: There is no such network, its test images are absent, a file predicts
+        something else than JAX does, or the folder cannot be written to.
     """
     networks = load_networks(workdir, constructor)
     network = _choose(networks, run)
+    model, variables = network.model, jax.tree.map(lambda of: of[0], network.variables)
     report = _read_report(networks.workdir)
     test = _load_test_images(networks)
-    expected = _predict_by_jax(network, test.images)
-    # The first alone, since a batch may have any size.
+    expected = network.logits(test.images)[0]
+    # The first image alone, since a batch may have any size.
     starts = [1, *range(_BATCH_SIZE, len(test.images), _BATCH_SIZE)]
     batches = [batch for batch in np.split(test.images, starts) if len(batch)]
     contents: dict[str, bytes] = {}
@@ -80,35 +71,45 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
         contents[name] = content
         checks[name] = f'{found}; {len(content) / 1e6:.2f} MB, {kind}'
 
-    if type(network.model) is CNN:
-        content = onnx_graph.to_onnx(network.model, network.variables)
+    if type(model) is CNN:
+        content = onnx_graph.to_onnx(model, variables)
         kinds = ', '.join(onnx_graph.list_nodes(content))
         logits = onnx_graph.run_onnx(content, batches)
         add('model.onnx', content, logits, f'nodes {kinds}')
     else:
         require(
             not (folder / 'model.onnx').exists(),
-            f'--export_dir: found in {str(folder)!r} the model.onnx of another network; '
-            'allowed: another folder, since of a network of your own no ONNX is made',
+            f'--export_dir: {str(folder)!r} holds the model.onnx of another network, and '
+            'none is made of a model of your own; use another folder',
         )
-    content = to_stablehlo(network)
+    content = to_stablehlo(model, variables)
     logits = run_stablehlo(content, batches)
     add('model.stablehlo', content, logits, f'for {", ".join(PLATFORMS)}')
-    contents['model.md'] = _write_card(network, expected, test, checks, report).encode()
-    _write(folder, contents)
+    size = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+    try:
+        card = model_card.write(
+            networks.about, run, size, expected, test.labels, checks, report
+        )
+    except (AttributeError, KeyError, TypeError) as error:
+        raise UserError(
+            f'--workdir: the run does not say how it was trained ({error!r})'
+        ) from error
+    contents['model.md'] = card.encode()
+    flag = '--export_dir'
+    workdirs.write(workdirs.prepare(str(folder), flag), contents, flag)
     if networks.num_networks > 1:
         print(
-            f'network {run} of {networks.num_networks}, counted from 0; predict.py takes '
-            'the mean of all'
+            f'network {run} of {networks.num_networks}, counted from 0; '
+            'scripts/predict.py uses the mean of all'
         )
     for name, check in checks.items():
         print(f'{name}: {check}')
     if 'model.onnx' not in contents:
-        print('model.onnx: left out; it is made of the CNN of mnist_flax.models only')
+        print('model.onnx: not written; it is made of the CNN of mnist_flax.models only')
     print(f'written to {folder}: {", ".join(contents)}')
 
 
-def to_stablehlo(network: Network) -> bytes:
+def to_stablehlo(model: nn.Module, variables: Any) -> bytes:
     """Writes a network as StableHLO, from uint8 images to logits.
 
     Returns:
@@ -119,26 +120,26 @@ def to_stablehlo(network: Network) -> bytes:
     """
 
     def apply(image):
-        logits = network.model.apply(network.variables, datasets.normalize(image[None]))
+        pixels = datasets.normalize(image[None])
+        logits = model.apply(variables, pixels, **calls.eval_arguments(model))
         return logits[0].astype(jnp.float32)
 
     (batch,) = jax_export.symbolic_shape('batch')
     images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
     limit = getattr(jax.config, _LOCATIONS)
     try:
-        # In full precision, or a GPU would round products to TF32. And without the names
-        # of source files, which are those of somebody's home.
+        # In full precision, or a GPU would round products to TF32. And without the paths
+        # of source files, which may name the user.
         jax.config.update(_LOCATIONS, 0)
         with jax.default_matmul_precision('float32'):
-            # By vmap: a network of one's own may ask for len(images), which then is 1 and
-            # not a symbol.
+            # By vmap: a model of your own may use len(images), which is 1 then and not a
+            # symbol.
             function = jax_export.export(jax.jit(jax.vmap(apply)), platforms=PLATFORMS)
             return bytes(function(images).serialize())
-    except Exception as error:  # a network of a user's own can raise anything
-        first = str(error).strip().split('\n')[0]
+    except Exception as error:  # a user's own model can raise anything
         raise UserError(
-            f'model.stablehlo: found a network that cannot be exported ({first}); allowed: '
-            f'one that jax.export takes for {", ".join(PLATFORMS)}'
+            f'model.stablehlo: jax.export cannot export this network for '
+            f'{", ".join(PLATFORMS)} ({first_line(error)})'
         ) from error
     finally:
         jax.config.update(_LOCATIONS, limit)
@@ -157,36 +158,37 @@ def compare(
     logits: Float[np.ndarray, 'images classes'],
     expected: Float[np.ndarray, 'images classes'],
 ) -> str:
-    """Says how far logits are from JAX's.
+    """Describes how far a file's logits are from JAX's.
 
     Raises:
-      UserError: A prediction is another one, or a logit is further off than by rounding.
+      UserError: A prediction differs, or a logit differs by more than rounding.
     """
-    alike = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
+    same = int((logits.argmax(axis=1) == expected.argmax(axis=1)).sum())
     difference = float(np.abs(logits - expected).max())
     largest = float(np.abs(expected).max())
-    allowed = _TOLERANCE * largest
     found = (
-        f"{alike:,} of {len(expected):,} predictions as JAX's, logits of up to "
-        f'{largest:.0f} differ by {difference:.1e} at most'
+        f'{same:,} of {len(expected):,} predictions are those of JAX, logits of up to '
+        f'{largest:.0f} differ by at most {difference:.1e}'
     )
+    allowed = _TOLERANCE * largest
     require(
-        alike == len(expected) and difference <= allowed,
-        f'{name}: found {found}; allowed: all, and {allowed:.1e}; nothing was written',
+        same == len(expected) and difference <= allowed,
+        f'{name}: {found}; all predictions must be the same and logits may differ by '
+        f'{allowed:.1e}; nothing was written',
     )
     return found
 
 
-def _choose(networks: Networks, run: int) -> Network:
-    most = networks.num_networks - 1
-    known = f'0 to {most}, the networks that have not diverged' if most else '0'
-    require(0 <= run <= most, f'--run: found {run}; allowed: {known}')
+def _choose(networks: Networks, run: int) -> Networks:
+    """Takes one of the networks, to compute in float32."""
+    last = networks.num_networks - 1
+    known = f'0 to {last}, the networks that have not diverged' if last else '0'
+    require(0 <= run <= last, f'--run: found {run}; allowed: {known}')
     model = networks.model
     if type(model) is CNN:
         model = model.clone(dtype='float32')
-    variables = jax.tree.map(lambda of: of[run], networks.variables)
-    runs = [of for of in networks.about['runs'] if not of['diverged']]
-    return Network(networks.workdir, model, variables, networks.about, runs[run])
+    variables = jax.tree.map(lambda of: of[run : run + 1], networks.variables)
+    return Networks(networks.workdir, model, variables, networks.about, 'float32')
 
 
 def _load_test_images(networks: Networks) -> Examples:
@@ -197,50 +199,19 @@ def _load_test_images(networks: Networks) -> Examples:
             str(of_run[field]) for field in ('name', 'data_dir', 'test_split')
         )
     except (KeyError, TypeError) as error:
-        raise UserError('--workdir: found a run that does not name its data') from error
+        raise UserError('--workdir: the run does not say which data it used') from error
     test = datasets.load_split(name, data_dir, split, _FIELDS)
     require(
         test.class_names == networks.class_names,
-        f'config.dataset.name: found {test.full_name} with the classes '
-        f'{", ".join(test.class_names)}; allowed: those of the network, '
+        f'config.dataset.name: {test.full_name} has the classes '
+        f'{", ".join(test.class_names)}, but the network has '
         f'{", ".join(networks.class_names)}',
     )
     return test.examples
 
 
-def _predict_by_jax(
-    network: Network, images: UInt8[np.ndarray, 'images 28 28 1']
-) -> Float[np.ndarray, 'images classes']:
-    alone = jax.tree.map(lambda of: of[None], network.variables)
-    networks = Networks(network.workdir, network.model, alone, network.about, 'float32')
-    return networks.logits(images)[0]
-
-
-def _write_card(network, expected, test, checks, report) -> str:
-    size = sum(leaf.size for leaf in jax.tree.leaves(network.variables['params']))
-    try:
-        return model_card.write(
-            network.about, network.of_run, size, expected, test.labels, checks, report
-        )
-    except (AttributeError, KeyError, TypeError) as error:
-        raise UserError(
-            f'--workdir: found a run that does not say how it was trained ({error!r})'
-        ) from error
-
-
-def _write(folder: pathlib.Path, contents: dict[str, bytes]) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        write_atomically({folder / name: content for name, content in contents.items()})
-    except OSError as error:
-        raise UserError(
-            f'--export_dir: cannot write into {str(folder)!r} ({error.strerror}); allowed: '
-            'a folder, which is made if it is missing'
-        ) from error
-
-
 def _read_report(workdir: pathlib.Path) -> str:
-    """Says what the run's own report came to; nothing if it has none."""
+    """Sums up the run's own report; empty if it has none."""
     path = workdir / 'metrics.json'
     if not path.is_file():
         return ''
@@ -249,6 +220,5 @@ def _read_report(workdir: pathlib.Path) -> str:
         return f'{reports.summary_line(numbers)}; {reports.describe(numbers)}'
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
-            f'--workdir: found in {path} no report of a run; allowed: that of the run, or '
-            'none'
+            f'--workdir: {path} is not the report of a run; restore it, or move it away'
         ) from error

@@ -1,4 +1,4 @@
-"""What a user of an exported network needs to know, as Markdown."""
+"""The model card: what a user of an exported network needs to know, as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -29,7 +29,7 @@ print(logits.argmax(axis=1))
 """
 
 _USE_STABLEHLO = f"""\
-With JAX, and nothing of this project:
+With JAX, without this project:
 
 ```python
 import pathlib
@@ -43,26 +43,35 @@ logits = np.asarray(network.call(images))
 print(logits.argmax(axis=1))
 ```
 
-A batch of `model.stablehlo` has one image or more. The file was written by jax
-{jax.__version__}; JAX promises to read it for six months after the release of that version.
+A batch for `model.stablehlo` has one image or more. The file was written by jax
+{jax.__version__}; JAX promises to read it until six months after the release of that
+version.
 """
 
 _MNIST = """\
 MNIST, 70,000 images of handwritten digits in 28x28 pixels, by Yann LeCun, Corinna Cortes
-and Christopher J.C. Burges, in the form that TensorFlow Datasets prepared (`{name}`):
-60,000 training and 10,000 test images.
+and Christopher J.C. Burges, as prepared by TensorFlow Datasets (`{name}`): 60,000 training
+and 10,000 test images.
 """
 
 _LIMITS = """\
-- It answers with one of its classes, whatever it is shown: for a letter, several digits or
-  noise too, and it may be sure of it.
-- It takes images in the form of those that it was trained on. Of MNIST that is one digit,
-  light on black, in a box of 20x20 pixels, its centre of mass in the middle. The function
-  `to_mnist_format('photo.jpg')` of `mnist_flax.recognition.recognizer` brings a picture of
-  one digit into that form.
-- It was measured on the test images above. Of other handwriting, pens and cameras expect
-  less, in accuracy and in confidence; `scripts/strangers.py` measures a run on such.
+- It always answers with one of its classes, and may be confident of it, even if the image
+  shows a letter, several digits or noise.
+- It takes images in the form of those that it was trained on. For MNIST that is one digit,
+  light on black, in a box of 20x20 pixels, with its centre of mass in the middle. The
+  function `to_mnist_format('photo.jpg')` of `mnist_flax.recognition.recognizer` brings a
+  picture of one digit into that form.
+- It was measured on the test images above. For other handwriting, pens and cameras expect
+  lower accuracy and confidence; `scripts/strangers.py` measures a run on such digits.
 - It has not been tested for uses in which a mistake harms somebody.
+"""
+
+_LICENCE = """\
+The code, and the networks that come with it: Apache-2.0. A network of your own is yours.
+"""
+
+_MNIST_LICENCE = """\
+MNIST: CC BY-SA 3.0 (https://creativecommons.org/licenses/by-sa/3.0/).
 """
 
 _CITATION = """\
@@ -73,7 +82,7 @@ recognition", Proceedings of the IEEE 86(11), 2278–2324, 1998.
 
 def write(
     about: Mapping[str, Any],
-    of_run: Mapping[str, Any],
+    run: int,
     num_parameters: int,
     logits: Float[np.ndarray, 'images classes'],
     labels: Int[np.ndarray, 'images'],
@@ -83,35 +92,34 @@ def write(
     """Writes the card of a network.
 
     Args:
-      about: The run, as its checkpoint has it.
-      of_run: The entry of the network in it, such as its seed.
-      num_parameters: How many it has.
-      logits: What JAX says of the test images.
-      labels: What they are.
+      about: Its run, as in `Networks`.
+      run: Which network of several, counted from 0 without those that diverged.
+      num_parameters: The number of its parameters.
+      logits: JAX's logits of the test images.
+      labels: The labels of the test images.
       checks: What was found out about each exported file, by its name.
       report: The run's own report in a line; may be empty.
     """
     config, name = about['config'], about['dataset']
     is_mnist = name.startswith('mnist/')
+    finite = [of_run for of_run in about['runs'] if not of_run['diverged']]
     sections = {
         'Use': _USE_ONNX * ('model.onnx' in checks) + _USE_STABLEHLO,
         'Data': _describe_data(name, config['dataset'], is_mnist, len(labels)),
-        'Recipe': _describe_recipe(config, of_run),
+        'Recipe': _describe_recipe(config, finite[run]),
         'Metrics': _describe_metrics(logits, labels, checks, report),
         'Limits': _LIMITS,
-        'Licence': 'The code, and the networks that come with it: Apache-2.0. A network of '
-        'your own is\nyours.'
-        + is_mnist
-        * ' MNIST: CC BY-SA 3.0\n(https://creativecommons.org/licenses/by-sa/3.0/).'
-        + '\n',
+        'Licence': _LICENCE + _MNIST_LICENCE * is_mnist,
         'Citation': _CITATION * is_mnist,
     }
-    parts = [f'## {title}\n\n{text}' for title, text in sections.items() if text]
     title = f'# A network that was trained on {name}'
-    number = sum(not run['diverged'] for run in about['runs'])
-    if number > 1:
-        title += f'\n\nOne of the {number} of its run, whose mean is not in these files.'
+    if len(finite) > 1:
+        title += (
+            f'\n\nIt is one of the {len(finite)} networks of its run; these files do not '
+            'hold their ensemble.'
+        )
     described = _describe(config['model'], about['class_names'], num_parameters)
+    parts = [f'## {heading}\n\n{text}' for heading, text in sections.items() if text]
     return '\n'.join([f'{title}\n\n{described}', *parts])
 
 
@@ -123,11 +131,12 @@ def _describe(model: Mapping[str, Any], names: Sequence[str], num_parameters: in
     rounded = ''
     if dtype != 'float32':
         rounded = f'It was trained in {dtype}, and computes in float32 here. '
-    shape, classes = f'(batch, {len(names)})', ', '.join(names)
+    shape = f'(batch, {len(names)})'
+    meaning = f'their softmax gives the probabilities of {", ".join(names)}'
     rows = [
         ['', 'name', 'type', 'shape', 'meaning'],
         ['input', '`images`', 'uint8', '(batch, 28, 28, 1)', '0 to 255, as in image files'],
-        ['output', '`logits`', 'float32', shape, f'whose softmax is of {classes}'],
+        ['output', '`logits`', 'float32', shape, meaning],
     ]
     return (
         f'{kind}, exported by mnist_flax {mnist_flax.__version__}.\n{rounded}It divides '
@@ -144,7 +153,7 @@ def _describe_data(
     trained, validation = f'the split `{settings["train_split"]}`', 'the test images'
     if settings['validation'] == 'holdout':
         trained += f' without its last {settings["holdout_size"]:,} images'
-        validation = 'those'
+        validation = f'those {settings["holdout_size"]:,} images'
     if extra := settings.get('extra'):
         trained += f', and the examples of `{extra["constructor"]}`'
     return (
@@ -154,11 +163,13 @@ def _describe_data(
 
 
 def _describe_recipe(config: Mapping[str, Any], of_run: Mapping[str, Any]) -> str:
-    told = {k: v for k, v in of_run.items() if k not in ('diverged', 'changes')}
-    which = ', '.join(f'{key} {value}' for key, value in told.items())
-    changes = ''.join(f'Changed on the way: {change}\n' for change in of_run['changes'])
+    shown = {k: v for k, v in of_run.items() if k not in ('diverged', 'changes')}
+    which = ', '.join(f'{key} {value}' for key, value in shown.items())
+    changes = ''.join(
+        f'Changed during training: {change}\n' for change in of_run['changes']
+    )
     recipe = {key: value for key, value in config.items() if key != 'checkpoint'}
-    # The folder where the data lies is nobody's business.
+    # Without the folder of the data, which is private.
     recipe['dataset'] = {k: v for k, v in recipe['dataset'].items() if k != 'data_dir'}
     return (
         f'The network of {which}. `configs/default.py` says what each field means.\n'
@@ -188,7 +199,7 @@ def _describe_metrics(
     of_files = ''.join(f'- `{name}`: {check}\n' for name, check in checks.items())
     reported = f'The run itself reported: {report}\n\n' if report else ''
     return (
-        f'Of this network, by JAX, on all {len(labels):,} test images (the interval is '
-        f"Wilson's):\n\n{tables.to_markdown(rows)}\n{reported}The files say the same of "
-        f'these images:\n\n{of_files}'
+        f'This network, computed by JAX, on all {len(labels):,} test images (the interval '
+        f"is Wilson's):\n\n{tables.to_markdown(rows)}\n{reported}The exported files, on "
+        f'the same images:\n\n{of_files}'
     )

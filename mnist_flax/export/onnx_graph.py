@@ -12,21 +12,22 @@ from mnist_flax.common.errors import UserError
 from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.models.cnn import CNN
 
-# Both of 2021, so that runtimes of the years since read it too.
+# Both of 2021, so that runtimes since then can read it.
 _OPSET, _IR_VERSION = 15, 8
 
-# Of flax's BatchNorm.
-_EPSILON = 1e-5
+_EPSILON = 1e-5  # flax's default for BatchNorm
+
+_INSTALL = "is not installed; pip install -e '.[export]' installs it"
 
 
 def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     """Writes the network as a graph from uint8 images to logits.
 
-    It is written node by node: what converts any JAX program needs twice the nodes, to
-    compute shapes that are known here and to turn arrays over and back.
+    It is written node by node: a converter of any JAX program needs twice the nodes, to
+    compute shapes that are known here and to transpose arrays there and back.
 
     Args:
-      model: The network; computed in float32, whatever its own type.
+      model: The network; the graph computes in float32, whatever its own type.
       variables: Its parameters, and the statistics of batch norm.
 
     Returns:
@@ -39,13 +40,13 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     try:
         from onnx import TensorProto, checker, helper, numpy_helper
     except ImportError as error:
-        raise UserError("onnx is missing; allowed: pip install -e '.[export]'") from error
+        raise UserError(f'onnx {_INSTALL}') from error
     nodes: list[Any] = []
     weights: list[Any] = []
     last = 'images'
 
     def add(kind: str, name: str, arrays: Mapping[str, Any], **attributes) -> None:
-        """Adds a node that works on what the last one returns."""
+        """Adds a node whose input is the output of the last one."""
         nonlocal last
         inputs = [last, *(f'{name}.{key}' for key in arrays)]
         nodes.append(helper.make_node(kind, inputs, [name], name, **attributes))
@@ -65,7 +66,7 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
         of_layer = params[f'ConvReluPool_{i}']
         arrays = {'kernel': of_layer['kernel'].transpose(3, 2, 0, 1)}
         if not model.batch_norm:
-            # Before the maximum, not after it: the bias moves all of a window alike.
+            # Added before the maximum, which gives the same as adding it after.
             arrays['bias'] = of_layer['bias']
         add('Conv', f'conv_{i}', arrays, kernel_shape=[3, 3])
         add('MaxPool', f'pooled_{i}', {}, kernel_shape=[2, 2], strides=[2, 2])
@@ -83,9 +84,9 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     add('Gemm', 'hidden', {'kernel': kernel, 'bias': hidden['bias']})
     add('Relu', 'relu_hidden', {})
     add('Gemm', 'logits', {'kernel': output['kernel'], 'bias': output['bias']})
-    describe = helper.make_tensor_value_info
-    images = describe('images', TensorProto.UINT8, ['batch', *IMAGE_SHAPE])
-    logits = describe('logits', TensorProto.FLOAT, ['batch', model.num_classes])
+    make_info = helper.make_tensor_value_info
+    images = make_info('images', TensorProto.UINT8, ['batch', *IMAGE_SHAPE])
+    logits = make_info('logits', TensorProto.FLOAT, ['batch', model.num_classes])
     graph = helper.make_graph(nodes, 'mnist_flax', [images], [logits], weights)
     proto = helper.make_model(
         graph,
@@ -116,9 +117,7 @@ def run_onnx(
     try:
         import onnxruntime
     except ImportError as error:
-        raise UserError(
-            "onnxruntime is missing; allowed: pip install -e '.[export]'"
-        ) from error
+        raise UserError(f'onnxruntime {_INSTALL}') from error
     session = onnxruntime.InferenceSession(content, providers=['CPUExecutionProvider'])
     return np.concatenate(
         [session.run(['logits'], {'images': batch})[0] for batch in batches]
@@ -128,6 +127,6 @@ def run_onnx(
 def _channels_first(
     kernel: Float[np.ndarray, 'inputs units'], side: int
 ) -> Float[np.ndarray, 'inputs units']:
-    """Sorts a dense layer's inputs by channel, as ONNX has them, not by place."""
-    by_place = kernel.reshape(side, side, -1, kernel.shape[1])
-    return by_place.transpose(2, 0, 1, 3).reshape(kernel.shape)
+    """Sorts a dense layer's inputs by channel, as ONNX flattens them, not by pixel."""
+    by_pixel = kernel.reshape(side, side, -1, kernel.shape[1])
+    return by_pixel.transpose(2, 0, 1, 3).reshape(kernel.shape)

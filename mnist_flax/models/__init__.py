@@ -1,4 +1,4 @@
-"""The network, and convolutions formulated for the backend in use."""
+"""The network, its convolutions for each backend, and how any linen model is called."""
 
 from mnist_flax.models.cnn import CNN, Dropout, create_model, summarize
 

@@ -1,4 +1,4 @@
-"""The arguments, beside the images, with which any linen model is called."""
+"""Which arguments, beside the images, a linen model is called with."""
 
 import inspect
 from typing import Any
@@ -9,14 +9,14 @@ from mnist_flax.models.cnn import Dropout
 
 
 def eval_arguments(model: nn.Module) -> dict[str, Any]:
-    """Lists what the model's ``__call__`` takes of ``train=False, deterministic=True``."""
-    return _accepted(model, train=False, deterministic=True)
+    """Lists those of ``train=False, deterministic=True`` that ``__call__`` names."""
+    return _named(model, train=False, deterministic=True)
 
 
 def train_arguments(
     model: nn.Module, dropout: Dropout | None, axis_name: str
 ) -> dict[str, Any]:
-    """Lists what the model's ``__call__`` takes of the arguments of training.
+    """Lists the arguments of training that the model's ``__call__`` names.
 
     Args:
       model: The model.
@@ -24,14 +24,13 @@ def train_arguments(
       axis_name: The mapped axis along which devices share the batch.
 
     Returns:
-      Of ``train=True``, ``deterministic=False``, ``dropout`` and ``axis_name`` those that
-      the model names.
+      Those of ``train=True``, ``deterministic=False``, ``dropout`` and ``axis_name``.
     """
-    return _accepted(
+    return _named(
         model, train=True, deterministic=False, dropout=dropout, axis_name=axis_name
     )
 
 
-def _accepted(model: nn.Module, **offered: Any) -> dict[str, Any]:
-    taken = inspect.signature(type(model).__call__).parameters
-    return {name: value for name, value in offered.items() if name in taken}
+def _named(model: nn.Module, **offered: Any) -> dict[str, Any]:
+    names = inspect.signature(type(model).__call__).parameters
+    return {name: value for name, value in offered.items() if name in names}

@@ -15,10 +15,10 @@ Dtype = Literal['float32', 'bfloat16']
 
 
 class Dropout(NamedTuple):
-    """What a network needs to know to drop activations while it learns."""
+    """How activations are dropped in training."""
 
-    keys: Key[Array, 'batch']  # one an example, whichever device has it
-    rate: Float[Array, '']  # probability with which an activation is dropped
+    keys: Key[Array, 'batch']  # one for each example, on whichever device it is
+    rate: Float[Array, '']  # probability that an activation is dropped
 
 
 def create_model(
@@ -32,12 +32,12 @@ def create_model(
 ) -> 'CNN':
     """Makes a `CNN` for 28x28x1 images from the fields of ``config.model``.
 
-    The dropout rate is checked here and given to the network with each batch, since it
-    may differ between the runs of a population.
+    The dropout rate is only checked here: the network gets it with each batch, since it may
+    differ between the runs of a population.
 
     Raises:
       UserError: A size is not positive, the images are too small for the convolutions, or
-        the dropout rate is no probability below 1.
+        the dropout rate is not between 0 and 1.
     """
     for field, value in (('hidden_size', hidden_size), ('num_classes', num_classes)):
         require(value >= 1, f'config.model.{field}: found {value}; allowed: 1 or more')
@@ -57,11 +57,11 @@ def create_model(
 
 
 def summarize(model: nn.Module, **arguments: Any) -> str:
-    """Draws a table of the layers with their outputs and numbers of parameters.
+    """Tabulates the layers with their outputs and numbers of parameters.
 
     Args:
       model: The model.
-      **arguments: With which it is called, beside the images.
+      **arguments: What it is called with, beside the images; see `calls`.
     """
     table = nn.tabulate(
         model,
@@ -98,22 +98,19 @@ class CNN(nn.Module):
 
         Args:
           images: The images.
-          train: Normalise by the statistics of this batch, and collect them.
-          dropout: Drop activations; nothing is dropped if None.
+          train: Whether batch norm uses the statistics of this batch, and collects them.
+          dropout: How to drop activations; nothing is dropped if None.
           axis_name: The mapped axis along which devices share the batch, if any; batch
-            norm takes its statistics over all of it.
-
-        Returns:
-          The logits.
+            norm takes its statistics over the whole batch.
         """
         x = images
         for i, features in enumerate(self.features):
             x = ConvReluPool(
                 features, self.conv, self.dtype, self.batch_norm, train, axis_name
             )(x)
-            # Whole feature maps, which are redundant in themselves (Tompson et al. 2015,
-            # arXiv 1411.4280), at half the rate. A number for each of 7,136 activations
-            # an example would take 5 ms beside a step of 17.
+            # Whole feature maps, whose pixels are alike (Tompson et al. 2015, arXiv
+            # 1411.4280), at half the rate. A random number for each of the 7,136
+            # activations of an example would add 5 ms to a step of 17.
             x = _drop(x, dropout, i, scale=0.5, shape=(1, 1, features))
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(nn.Dense(self.hidden_size, dtype=self.dtype)(x))
@@ -136,11 +133,12 @@ class ConvReluPool(nn.Module):
     def __call__(
         self, x: Float[Array, 'batch height width channels']
     ) -> Float[Array, 'batch pooled_height pooled_width features']:
-        """Computes relu(max_pool(conv(x)) + bias), the same function on fewer numbers.
+        """Computes relu(max_pool(conv(x)) + bias).
 
-        Adding a bias and ReLU keep the order of numbers, so the maximum may be taken first.
-        With batch norm it is relu(norm(max_pool(conv(x)))): what is normalised are the
-        maxima, and the norm's own bias takes the place of this one.
+        Adding a bias and ReLU keep the order of numbers, so that taking the maximum first
+        gives the same outputs with less work. With batch norm it is
+        relu(norm(max_pool(conv(x)))): the maxima are normalised, and the norm's bias
+        replaces this one.
         """
         kernel = self.param(
             'kernel',
@@ -152,8 +150,8 @@ class ConvReluPool(nn.Module):
             x.astype(self.dtype), kernel.astype(self.dtype), self.formulation
         )
         if self.batch_norm:
-            # Over the batch of all devices. With a last batch that is filled up, the
-            # examples that fill it count here, and here alone.
+            # Over the batch of all devices. The examples that fill up a smaller last batch
+            # count in these statistics, and nowhere else.
             norm = nn.BatchNorm(
                 use_running_average=not self.train,
                 axis_name=self.axis_name if self.train else None,
@@ -165,7 +163,7 @@ class ConvReluPool(nn.Module):
 
 
 def _drop(x, dropout, layer, scale, shape):
-    """Drops parts of ``shape`` of each example; like `nn.Dropout`, but for traced rates."""
+    """Drops parts of ``shape`` of each example; unlike `nn.Dropout` at a traced rate."""
     if dropout is None:
         return x
     kept = 1 - scale * dropout.rate

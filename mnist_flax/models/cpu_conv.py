@@ -1,11 +1,11 @@
 """3x3 convolution for a 2x2 max-pool, in the form that XLA's CPU backend runs best.
 
-Both functions compute what XLA's convolution does, up to rounding, but only the outputs
-that reach the pool, and return them as four arrays: the corners of the 2x2 windows.
+`direct` and `winograd` compute what XLA's convolution does, up to rounding, but only those
+outputs that reach the pool: as four arrays, one for each corner of the 2x2 windows.
 
-The form follows profiles (docs/performance.md): arrays stay apart in lists where stacking
-would copy them, and `_store` marks what is to be computed once. A tile is a square of
-inputs, and a grid holds, by row and column, an array for each place in all tiles.
+The form follows from profiles (docs/performance.md): arrays stay apart in lists where
+stacking would copy them, and `_store` marks what is to be computed once. A tile is a square
+of inputs; a grid holds, by row and column, an array for each place in all tiles.
 """
 
 import functools
@@ -48,8 +48,8 @@ def direct(
 ) -> Corners:
     """Convolves by adding up shifted inputs, each times its weight.
 
-    XLA makes one loop over the outputs of it; as a product of patches and kernel, for
-    which the patches are copied, the first layer takes twice the time.
+    XLA turns this into one loop over the outputs. As a product of patches and kernel, which
+    copies the patches, the first layer takes twice the time.
     """
     return _direct_forward(x, kernel)[0]
 
@@ -96,8 +96,8 @@ def winograd(
 ) -> Corners:
     """Convolves tile by tile as Y = A'[(G g G') * (B' d B)]A, summed over channels.
 
-    The second layer of the default model has 10x10 outputs that count: four tiles of 5x5
-    outputs, for which 196 products of channels and features replace 900.
+    Of the default model's second layer 10x10 outputs reach the pool: four tiles of 5x5, for
+    which 196 products of channels and features replace 900.
 
     Source: Winograd's minimal filtering as in Lavin & Gray, Fast Algorithms for
     Convolutional Neural Networks (2016), arXiv:1509.09308.
@@ -176,8 +176,8 @@ _POINTS = {
 def transforms(n: int) -> Transforms:
     """Derives the matrices of F(n, 3) by the Toom-Cook method.
 
-    The filter is the transpose of a product of polynomials, which can be had by
-    multiplying their values at n + 2 points and interpolating (Lavin & Gray, section 4).
+    The filter is the transpose of a product of polynomials, which is found by multiplying
+    their values at n + 2 points and interpolating (Lavin & Gray, section 4).
     """
     points = [Fraction(point) for point in _POINTS[n]]
     zero, one = Fraction(0), Fraction(1)

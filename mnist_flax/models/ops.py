@@ -15,9 +15,9 @@ Formulation = Literal['auto', 'xla', 'winograd']
 # With fewer input channels Winograd's transforms cost more than the products they save.
 _FEW_CHANNELS = 8
 
-# Winograd's outputs that differ by less than this part of their bound count as equal: its
-# rounding tells apart what XLA finds equal, in even background, of which MNIST is full.
-# Measured on digits: errors of up to 3e-7 of the bound.
+# Outputs of Winograd's method that differ by less than this fraction of their bound count
+# as equal: in even background, of which MNIST is full, they differ by rounding where XLA's
+# are equal. Measured on digits: errors of up to 3e-7 of the bound.
 _WINOGRAD_TIE = 5e-7
 
 
@@ -31,8 +31,8 @@ def conv_max_pool(
     Args:
       x: Images or feature maps, 4x4 or larger.
       kernel: The filters.
-      formulation: ``'xla'`` uses XLA's own operations, ``'winograd'`` those that a CPU
-        runs fastest (a sum of shifted images where there are few channels), ``'auto'``
+      formulation: ``'xla'`` uses XLA's own operations; ``'winograd'`` those that are
+        fastest on a CPU (a sum of shifted images where there are few channels); ``'auto'``
         the latter on a CPU and XLA's elsewhere. The result is the same up to rounding.
 
     Returns:
@@ -61,14 +61,11 @@ def max_of_corners(
     """Takes the maximum of each pooling window, given as its four corners.
 
     The gradient goes to the first maximum, as in XLA: the background of MNIST is full of
-    ties, and sharing the gradient among them would be another function.
+    ties, and dividing the gradient among them would be another function.
 
     Args:
       corners: Top left, top right, bottom left and bottom right numbers of the windows.
-      tie: Numbers that differ by no more than this count as equal, for the gradient.
-
-    Returns:
-      The maxima.
+      tie: For the gradient, numbers that differ by no more than this count as equal.
     """
     return _max_of_corners_forward(corners, tie)[0]
 
@@ -77,7 +74,7 @@ def _max_of_corners_forward(corners, tie):
     maximum = functools.reduce(jnp.maximum, corners)
     first, second, third = (corner >= maximum - tie for corner in corners[:3])
     winner = jnp.where(first, 0, jnp.where(second, 1, jnp.where(third, 2, 3)))
-    # One byte an output is all that the gradient needs.
+    # The gradient needs one byte for each output, and no more.
     return lax.optimization_barrier((maximum, winner.astype(jnp.uint8)))
 
 

@@ -1,4 +1,4 @@
-"""Networks of many kinds, exported: one of several, of low precision, of one's own."""
+"""Networks of many kinds, exported: one of several, of low precision, your own."""
 
 import importlib
 
@@ -8,33 +8,31 @@ import numpy as np
 import platformdirs
 import pytest
 import tfds_directory
-from conftest import ROOT
 from flax import traverse_util
-from network_to_export import DEFAULT, FILES, change, run, start
+from network_to_export import DEFAULT, FILES, change, run, run_onnx
+from repository import ROOT
 
 from configs import default
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.export.export import export
-from mnist_flax.recognition import recognizer
 from mnist_flax.common.errors import UserError
+from mnist_flax.export import export
+from mnist_flax.recognition.networks import PRETRAINED, load_networks
 from mnist_flax.train import train_and_evaluate
 
 
 @pytest.fixture(scope='module')
 def pair(tmp_path_factory):
     """Two networks as those of one run; a third one between them has diverged."""
-    folder = tmp_path_factory.mktemp('pair')
-    first = {
-        name: array[:1]
-        for name, array in checkpoints.read(recognizer.PRETRAINED / 'model').arrays.items()
-    }
-    second = checkpoints.read(DEFAULT / 'model').arrays
-    about = dict(checkpoints.read(change(folder) / 'model').about)
+    folder = change(tmp_path_factory.mktemp('pair'))
+    first, second = (
+        checkpoints.read(path / 'model').arrays for path in (PRETRAINED, DEFAULT)
+    )
+    about = dict(checkpoints.read(folder / 'model').about)
     seeds = enumerate([False, True, False], 5)
     about['runs'] = [{'seed': i, 'diverged': bad, 'changes': ()} for i, bad in seeds]
     arrays = {
-        name: np.concatenate([first[name], np.full_like(first[name], np.nan), second[name]])
-        for name in first
+        name: np.concatenate([first[name][:1], np.full_like(of, np.nan), of])
+        for name, of in second.items()
     }
     checkpoints.write(folder / 'model', arrays, about)
     return folder
@@ -43,22 +41,23 @@ def pair(tmp_path_factory):
 def test_one_of_several_networks_is_chosen(pair, tmp_path, mnist):
     images = mnist.test.images[:50]
     run(pair, tmp_path, 1)
-    logits = recognizer.load(pair).logits(images)
+    logits = load_networks(pair).logits(images)
     assert not np.allclose(*logits, atol=0.1)
-    (by_onnx,) = start(tmp_path / 'model.onnx').run(['logits'], {'images': images})
-    np.testing.assert_allclose(by_onnx, logits[1], atol=1e-3)
+    np.testing.assert_allclose(run_onnx(tmp_path, images), logits[1], atol=1e-3)
     reloaded = export.run_stablehlo((tmp_path / 'model.stablehlo').read_bytes(), [images])
     np.testing.assert_allclose(reloaded, logits[1], atol=1e-3)
     assert 'The network of seed 7.' in (tmp_path / 'model.md').read_text()
 
 
 def test_a_network_that_is_not_there_is_one_line(pair, tmp_path):
-    for number in (2, -1):
-        expected = f'--run: found {number}; allowed: 0 to 1, the networks that have not'
-        with pytest.raises(UserError, match=expected):
-            run(pair, tmp_path / 'new', number)
-    with pytest.raises(UserError, match=r'--run: found 1; allowed: 0$'):
-        run(DEFAULT, tmp_path / 'new', 1)
+    known = '0 to 1, the networks that have not diverged'
+    for workdir, number, allowed in (
+        (pair, 2, known),
+        (pair, -1, known),
+        (DEFAULT, 1, '0'),
+    ):
+        with pytest.raises(UserError, match=f'--run: found {number}; allowed: {allowed}$'):
+            run(workdir, tmp_path / 'new', number)
     assert not (tmp_path / 'new').exists()
 
 
@@ -72,7 +71,7 @@ def test_networks_with_batch_norm_from_training_to_the_card(tmp_path, capsys):
     train_and_evaluate(config, str(tmp_path))
     run(tmp_path, tmp_path, 1)
     output = capsys.readouterr().out
-    assert "model.onnx: 700 of 700 predictions as JAX's" in output
+    assert 'model.onnx: 700 of 700 predictions are those of JAX' in output
     assert output.count('Conv, MaxPool, BatchNormalization, Relu, ') == 2
     card = (tmp_path / 'model.md').read_text()
     assert 'The network of seed 1.' in card
@@ -80,26 +79,27 @@ def test_networks_with_batch_norm_from_training_to_the_card(tmp_path, capsys):
     assert 'tested on `test[:700]`, 700 images' in card
 
 
-def test_a_network_of_low_precision_is_exported_in_float32(tmp_path, mnist, capsys):
+def test_a_network_of_low_precision_is_exported_in_float32(tmp_path, mnist):
     def use_bfloat16(about):
         about['config']['model']['dtype'] = 'bfloat16'
+        about['config']['dataset']['test_split'] = 'test[:1]'  # the fewest there can be
 
+    for name in FILES:  # of an earlier export, which is replaced
+        (tmp_path / name).write_text('before')
     run(change(tmp_path, use_bfloat16), tmp_path)
     images = mnist.test.images[:100]
-    (logits,) = start(tmp_path / 'model.onnx').run(['logits'], {'images': images})
-    expected = recognizer.load(DEFAULT).logits(images)[0]
-    np.testing.assert_allclose(logits, expected, atol=5e-4)
-    assert "600 of 600 predictions as JAX's" in capsys.readouterr().out
+    expected = load_networks(DEFAULT).logits(images)[0]
+    np.testing.assert_allclose(run_onnx(tmp_path, images), expected, atol=5e-4)
     card = (tmp_path / 'model.md').read_text()
     assert 'It was trained in bfloat16, and computes in float32 here.' in card
+    assert '1 of 1 predictions are those of JAX' in card
     assert 'The run itself reported' not in card  # without a metrics.json
 
 
 def test_a_run_on_other_data_is_checked_on_those(tmp_path, mnist, monkeypatch, capsys):
-    monkeypatch.setattr(
-        platformdirs, 'user_cache_path', lambda *_, **__: tmp_path / 'cache'
-    )
-    images, labels = (array[:40] for array in mnist.test)
+    cache = tmp_path / 'cache'
+    monkeypatch.setattr(platformdirs, 'user_cache_path', lambda *_, **__: cache)
+    images, labels = mnist.test.slice(0, 40)
     tfds_directory.write(tmp_path / 'data', 'my_digits', images, labels)
 
     def name_it(about):
@@ -108,7 +108,7 @@ def test_a_run_on_other_data_is_checked_on_those(tmp_path, mnist, monkeypatch, c
         about['config']['dataset'].update({**names, 'test_split': 'test'})
 
     run(change(tmp_path, name_it), tmp_path)
-    assert "model.onnx: 40 of 40 predictions as JAX's" in capsys.readouterr().out
+    assert 'model.onnx: 40 of 40 predictions are those of JAX' in capsys.readouterr().out
     card = (tmp_path / 'model.md').read_text()
     assert card.startswith('# A network that was trained on my_digits/1.0.0\n')
     assert '`my_digits/1.0.0` of TensorFlow Datasets, whose catalog names' in card
@@ -123,19 +123,20 @@ class Own(nn.Module):
     width: int
 
     @nn.compact
-    def __call__(self, images, train=False, dropout=None):
+    def __call__(self, images, train, deterministic):
+        assert deterministic and not train
         x = images.reshape(len(images), -1)
         return nn.Dense(10)(nn.relu(nn.Dense(self.width)(x)))
 """
 
 
 @pytest.mark.slow
-def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
+def test_a_model_of_your_own_is_stablehlo(command, tmp_path, monkeypatch):
     """Found in the current folder, as the configs are."""
     (tmp_path / 'own_exported.py').write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     own = importlib.import_module('own_exported').Own(8)
-    variables = own.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    variables = own.init(jax.random.key(0), jnp.zeros((1, 28, 28, 1)), False, True)
     arrays = traverse_util.flatten_dict(variables, sep='.')
     arrays = {name: np.asarray(array)[None] for name, array in arrays.items()}
     about = dict(checkpoints.read(DEFAULT / 'model').about)
@@ -148,15 +149,13 @@ def test_a_network_of_one_s_own_is_stablehlo(command, tmp_path, monkeypatch):
     assert process.returncode == 0, process.stderr
     folder = tmp_path / 'new'
     assert {path.name for path in folder.iterdir()} == FILES - {'model.onnx'}
-    start = "model.stablehlo: 600 of 600 predictions as JAX's"
+    start = 'model.stablehlo: 600 of 600 predictions are those of JAX'
     assert process.stdout.startswith(start)
-    assert 'model.onnx: left out' in process.stdout
+    assert 'model.onnx: not written' in process.stdout
     card = (folder / 'model.md').read_text()
     assert 'parameters, made by `own_exported.Own`' in card
     assert 'onnx' not in card
     # A folder that holds another's ONNX would show two networks as one.
     (folder / 'model.onnx').write_bytes(b'another')
-    with pytest.raises(
-        UserError, match='the model.onnx of another network; allowed: anoth'
-    ):
+    with pytest.raises(UserError, match='the model.onnx of another network.* use another'):
         run(tmp_path / 'run', folder, constructor='own_exported.Own')

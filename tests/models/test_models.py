@@ -1,33 +1,33 @@
+"""The network: its size, its outputs and gradients, dropout and batch norm."""
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
 
-from mnist_flax.models.cnn import cnn
 from mnist_flax.common.errors import UserError
+from mnist_flax.models import cnn
 
 DEFAULT = {'features': (32, 64), 'hidden_size': 128, 'num_classes': 10}
 DEFAULT |= {'conv': 'auto', 'dtype': 'float32', 'dropout_rate': 0.0, 'batch_norm': False}
 
 
-def test_the_brief_s_network_has_225034_parameters():
-    variables = cnn.create_model(**DEFAULT).init(
-        jax.random.key(0), jnp.zeros((1, 28, 28, 1))
-    )
-    sizes = {
-        path[1].key: sum(leaf.size for leaf in jax.tree.leaves(layer))
-        for path, layer in jax.tree.leaves_with_path(
-            variables, is_leaf=lambda node: 'kernel' in node
-        )
-    }
-    assert sizes == {
+def count(variables):
+    return sum(leaf.size for leaf in jax.tree.leaves(variables))
+
+
+def test_the_default_network_has_225034_parameters():
+    model = cnn.create_model(**DEFAULT)
+    variables = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 28, 28, 1)))
+    assert {name: count(of) for name, of in variables['params'].items()} == {
         'ConvReluPool_0': 320,
         'ConvReluPool_1': 18_496,
         'Dense_0': 204_928,
         'Dense_1': 1_290,
     }
-    assert sum(sizes.values()) == 225_034
+    assert count(variables) == 225_034
+    assert ' 225,034 ' in cnn.summarize(model)
 
 
 class Textbook(nn.Module):
@@ -74,7 +74,8 @@ def test_logits_and_gradients_are_those_of_the_textbook_network(mnist, conv):
 def test_width_and_depth_follow_the_config():
     sizes = {'features': (4, 5, 6), 'hidden_size': 7, 'num_classes': 47}
     model = cnn.create_model(**{**DEFAULT, **sizes})
-    logits, variables = model.init_with_output(jax.random.key(0), jnp.zeros((2, 28, 28, 1)))
+    images = jnp.zeros((2, 28, 28, 1))
+    logits, variables = jax.eval_shape(model.init_with_output, jax.random.key(0), images)
     assert logits.shape == (2, 47)
     assert variables['params']['Dense_0']['kernel'].shape == (1 * 1 * 6, 7)
 
@@ -82,22 +83,15 @@ def test_width_and_depth_follow_the_config():
 @pytest.mark.parametrize(
     ('field', 'value'),
     [
-        ('features', ()),
-        ('features', (8, 0)),
-        ('features', (8, 8, 8, 8)),
+        *(('features', value) for value in ((), (8, 0), (8, 8, 8, 8))),
         ('hidden_size', 0),
         ('num_classes', -1),
-        ('dropout_rate', -0.1),
-        ('dropout_rate', 1.0),
-        ('dropout_rate', float('nan')),
+        *(('dropout_rate', value) for value in (-0.1, 1.0, float('nan'))),
     ],
 )
 def test_impossible_sizes_are_refused_by_name(field, value):
     with pytest.raises(UserError, match=f'config.model.{field}: found .* allowed: '):
         cnn.create_model(**{**DEFAULT, field: value})
-
-
-TINY = {**DEFAULT, 'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'}
 
 
 @pytest.mark.parametrize(('scale', 'shape'), [(0.5, (1, 1, 8)), (1.0, (16,))])
@@ -112,22 +106,18 @@ def test_what_is_kept_is_scaled_so_that_the_mean_stays(scale, shape):
         assert bool((dropped == dropped[:, :1, :1]).all())
     other = cnn._drop(x, cnn.Dropout(keys, jnp.float32(0.6)), 1, scale, shape)
     assert bool((other != dropped).any())  # each layer has masks of its own
-
-
-def test_nothing_is_dropped_without_dropout():
-    x = jnp.ones((2, 3))
-    assert cnn._drop(x, None, 0, 1.0, (3,)) is x
+    assert cnn._drop(x, None, 0, scale, shape) is x
 
 
 def test_batch_norm_normalises_by_the_batch_or_by_what_it_has_learned():
-    model = cnn.create_model(**{**TINY, 'batch_norm': True})
+    tiny = {'features': (4, 8), 'hidden_size': 16, 'conv': 'xla', 'batch_norm': True}
+    model = cnn.create_model(**{**DEFAULT, **tiny})
     images = jax.random.uniform(jax.random.key(0), (64, 28, 28, 1))
     variables = model.init(jax.random.key(1), images)
     layers = {*variables['params']['ConvReluPool_0'], *variables['batch_stats']}
     assert layers == {'kernel', 'BatchNorm_0', 'ConvReluPool_0', 'ConvReluPool_1'}
-    assert sum(leaf.size for leaf in jax.tree.leaves(variables['params'])) == (
-        9 * 4 + 8 + 9 * 4 * 8 + 16 + 200 * 16 + 16 + 16 * 10 + 10
-    )
+    expected = 9 * 4 + 8 + 9 * 4 * 8 + 16 + 200 * 16 + 16 + 16 * 10 + 10
+    assert count(variables['params']) == expected
     before = model.apply(variables, images)
     scaled = jax.tree.map(lambda leaf: leaf * 4, variables['batch_stats'])
     after = model.apply({**variables, 'batch_stats': scaled}, images)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from mnist_flax.models.cnn import cpu_conv, ops
+from mnist_flax.models import cpu_conv, ops
 
 
 def random_inputs(key, shape, features, dtype=jnp.float32):
@@ -40,6 +40,14 @@ def assert_equal(actual, expected, tolerance=1e-5):
         )
 
 
+def assert_winograd_equals_xla(x, kernel, tolerance=1e-5):
+    assert_equal(
+        value_and_gradients(x, kernel, 'winograd'),
+        value_and_gradients(x, kernel, 'xla'),
+        tolerance,
+    )
+
+
 # A whole number of pooling windows or not, one tile or several, tiles of 2, 4 and 5.
 @settings(max_examples=4)
 @given(
@@ -55,9 +63,7 @@ def test_winograd_equals_xla(batch, height, width, channels, seed):
     x, kernel = (
         jnp.round(3 * a) for a in random_inputs(jax.random.key(seed), shape, features=2)
     )
-    assert_equal(
-        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
-    )
+    assert_winograd_equals_xla(x, kernel)
 
 
 @pytest.mark.parametrize(('dtype', 'tolerance'), [('float32', 1e-5), ('bfloat16', 0.02)])
@@ -69,11 +75,7 @@ def test_winograd_equals_xla_on_the_model_s_shapes(side, dtype, tolerance):
     if dtype == 'bfloat16':
         # Whole numbers again, here because XLA rounds outputs to bfloat16 before it pools.
         x, kernel = jnp.round(x), jnp.round(kernel)
-    assert_equal(
-        value_and_gradients(x, kernel, 'winograd'),
-        value_and_gradients(x, kernel, 'xla'),
-        tolerance,
-    )
+    assert_winograd_equals_xla(x, kernel, tolerance)
 
 
 @pytest.mark.parametrize('channels', [1, 8])
@@ -86,9 +88,7 @@ def test_gradient_of_ties_goes_to_the_first_maximum(channels):
     windows = y[:, :10, :8].reshape(4, 5, 2, 4, 2, 8).transpose(0, 1, 3, 5, 2, 4)
     windows = np.sort(windows.reshape(-1, 4))
     assert (windows[:, 2] == windows[:, 3]).mean() > 0.3
-    assert_equal(
-        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
-    )
+    assert_winograd_equals_xla(x, kernel)
 
 
 @pytest.mark.parametrize('channels', [1, 16])
@@ -96,9 +96,7 @@ def test_gradient_of_ties_goes_to_the_first_maximum(channels):
 def test_an_even_image_has_ties_everywhere(channels, pixel):
     _, kernel = random_inputs(jax.random.key(0), (1, 13, 13, channels), features=8)
     x = jnp.full((2, 13, 13, channels), pixel)
-    assert_equal(
-        value_and_gradients(x, kernel, 'winograd'), value_and_gradients(x, kernel, 'xla')
-    )
+    assert_winograd_equals_xla(x, kernel)
 
 
 def test_numbers_tie_within_the_tolerance_only():
@@ -114,9 +112,8 @@ def test_numbers_tie_within_the_tolerance_only():
 def test_winograd_under_vmap(channels):
     xs = jax.random.normal(jax.random.key(0), (3, 2, 9, 12, channels))
     kernels = jax.random.normal(jax.random.key(1), (3, 3, 3, channels, 4))
-    together = jax.vmap(functools.partial(value_and_gradients, formulation='winograd'))(
-        xs, kernels
-    )
+    function = functools.partial(value_and_gradients, formulation='winograd')
+    together = jax.vmap(function)(xs, kernels)
     for i, (x, kernel) in enumerate(zip(xs, kernels, strict=True)):
         assert_equal([a[i] for a in together], value_and_gradients(x, kernel, 'xla'))
 
@@ -124,12 +121,8 @@ def test_winograd_under_vmap(channels):
 def test_auto_is_the_formulation_for_the_backend():
     x, kernel = random_inputs(jax.random.key(0), (2, 8, 8, 1), features=4)
     expected = 'winograd' if jax.default_backend() == 'cpu' else 'xla'
-    jaxprs = {
-        name: str(
-            jax.make_jaxpr(lambda x, k, f=name: ops.conv_max_pool(x, k, f))(x, kernel)
-        )
-        for name in ('auto', 'xla', 'winograd')
-    }
+    trace = jax.make_jaxpr(ops.conv_max_pool, static_argnums=2)
+    jaxprs = {name: str(trace(x, kernel, name)) for name in ('auto', 'xla', 'winograd')}
     assert jaxprs['auto'] == jaxprs[expected]
     assert jaxprs['xla'] != jaxprs['winograd']
 
@@ -144,14 +137,7 @@ def test_xla_keeps_the_barriers():
 
 def test_transforms_are_lavin_and_gray_s():
     """F(2, 3) as printed in the paper, whose rows may be scaled against each other."""
-    outputs, kernel, inputs = (
-        np.array(matrix, float)
-        for matrix in (
-            cpu_conv.transforms(2).outputs,
-            cpu_conv.transforms(2).kernel,
-            cpu_conv.transforms(2).inputs,
-        )
-    )
+    inputs, kernel, outputs = (np.array(of, float) for of in cpu_conv.transforms(2))
     paper_inputs = np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, 1, 0, -1]])
     paper_kernel = np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]])
     np.testing.assert_array_equal(np.abs(outputs), [[1, 1, 1, 0], [0, 1, 1, 1]])
@@ -161,10 +147,7 @@ def test_transforms_are_lavin_and_gray_s():
 
 @pytest.mark.parametrize('n', [2, 4, 5])
 def test_transforms_filter_exactly(n):
-    outputs, kernel, inputs = (
-        np.array(getattr(cpu_conv.transforms(n), name))
-        for name in ('outputs', 'kernel', 'inputs')
-    )
+    inputs, kernel, outputs = map(np.array, cpu_conv.transforms(n))
     for i in range(n + 2):  # in fractions, on a basis of the inputs and of the filters
         for j in range(3):
             signal, weights = np.eye(n + 2, dtype=int)[i], np.eye(3, dtype=int)[j]
