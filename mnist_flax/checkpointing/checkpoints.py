@@ -1,4 +1,4 @@
-"""Orbax checkpoints with checksums: saved in the background, the newest sound one read."""
+"""Orbax checkpoints with checksums: saved in the background, the newest intact one read."""
 
 import dataclasses
 import hashlib
@@ -19,13 +19,13 @@ import orbax.checkpoint as ocp
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import check_disk_space, write_atomically
 
-# In the form of `sha256sum`.
+# In the format of `sha256sum`.
 _SUMS = 'SHA256SUMS'
 
-# Of the arrays of a checkpoint in memory: a few bytes of compressed zeros can be terabytes.
+# Most that is read into memory: a few bytes of compressed zeros can stand for terabytes.
 _MOST_BYTES = 8 * 2**30
 
-# Of several hosts the first one works on files; the others have nothing to wait for.
+# Of several hosts only the first one reads and writes files; the others do not wait.
 _FIRST_HOST = ocp.options.MultiprocessingOptions(
     primary_host=0, active_processes={0}, barrier_sync_key_prefix='mnist_flax'
 )
@@ -47,13 +47,13 @@ class Options:
         )
         require(
             self.keep >= 2,
-            f'config.checkpoint.keep: found {self.keep}; allowed: 2 or more, so that one '
-            'may be damaged',
+            f'config.checkpoint.keep: found {self.keep}; allowed: 2 or more, in case one '
+            'is damaged',
         )
 
 
 class Checkpoint(NamedTuple):
-    """What was saved: arrays and plain values, by name."""
+    """The contents of a checkpoint: arrays and plain values, by name."""
 
     path: pathlib.Path
     arrays: dict[str, np.ndarray]
@@ -61,7 +61,7 @@ class Checkpoint(NamedTuple):
 
 
 class CheckpointManager:
-    """Saves checkpoints into a folder, each named by its step, and keeps the last ones."""
+    """Saves checkpoints in a folder, each named by its step, and keeps the last ones."""
 
     def __init__(self, folder: pathlib.Path, keep: int):
         self._folder = folder
@@ -73,12 +73,12 @@ class CheckpointManager:
     def save(
         self, step: int, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
     ) -> pathlib.Path:
-        """Begins to write a checkpoint, after waiting for the one before.
+        """Starts to write a checkpoint, when the one before is complete.
 
         Args:
           step: Steps done; more than in any checkpoint of the folder.
-          arrays: By name; they must not change until it is written.
-          about: Plain values by name, which must not change either.
+          arrays: By name; they must not change until the checkpoint is written.
+          about: Plain values by name; they must not change either.
 
         Returns:
           The folder of the checkpoint.
@@ -101,7 +101,7 @@ class CheckpointManager:
             self._saving.result()
 
     def close(self) -> None:
-        """Waits likewise, and ends the thread."""
+        """Waits as `wait` does, and ends the thread."""
         with self._thread:
             self.wait()
 
@@ -109,17 +109,16 @@ class CheckpointManager:
         write(path, arrays, about)
         for step in _list_steps(self._folder)[self._keep :]:
             old = self._folder / str(step)
-            # Under another name first: what is half deleted would look damaged.
-            gone = old.rename(_beside(old, 'old'))
-            shutil.rmtree(gone, ignore_errors=True)
+            # Renamed first, since a half deleted checkpoint would look damaged.
+            shutil.rmtree(old.rename(_beside(old, 'old')), ignore_errors=True)
 
 
 def write(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
 ) -> None:
-    """Writes a checkpoint, in place of the one that is there.
+    """Writes a checkpoint, which appears under its name when it is complete.
 
-    It appears under its name when it is complete.
+    A checkpoint of that name is replaced.
 
     Args:
       path: Its folder.
@@ -134,11 +133,11 @@ def write(
         path.parent.mkdir(parents=True, exist_ok=True)
         if old.exists() and not path.exists():
             old.rename(path)  # a process was killed between the two renames below
-        # What is left of killed processes, Orbax's own names included.
+        # What killed processes have left, also under Orbax's own names.
         for left in (*path.parent.glob('.*.new*'), *path.parent.glob('.*.old')):
             shutil.rmtree(left)
-        # Before Orbax meets a full disk: of the threads that it leaves at work then, some
-        # make files again in the folder that was removed, and some print tracebacks.
+        # Checked first, since Orbax's threads do not stop when a disk is full: some create
+        # files in a folder that has been removed, and some print tracebacks.
         check_disk_space(path.parent, sum(array.nbytes for array in arrays.values()))
         with _open() as checkpointer:
             checkpointer.save(
@@ -154,27 +153,28 @@ def write(
             path.rename(old)
         new.rename(path)
         shutil.rmtree(old, ignore_errors=True)
-    except Exception as error:  # Orbax and TensorStore have many types
-        # A full disk has need of the room.
+    except Exception as error:  # Orbax and TensorStore raise many types
+        # They take room that a full disk does not have.
         for left in path.parent.glob(f'.{path.name}.new*'):
             shutil.rmtree(left, ignore_errors=True)
         raise UserError(
-            f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); allowed: '
-            'a disk with room where files can be made; what was there is whole'
+            f'--workdir: cannot write the checkpoint {path} ({_reason(error)}); use a '
+            'folder where files can be created, on a disk with enough room; what was there '
+            'before is intact'
         ) from error
 
 
 def restore(folder: pathlib.Path) -> Checkpoint | None:
-    """Reads the newest sound checkpoint of a folder, and puts damaged newer ones aside.
+    """Reads the newest intact checkpoint of a folder, and renames damaged newer ones.
 
     Args:
-      folder: Where a `CheckpointManager` was saved; it need not exist.
+      folder: The folder of a `CheckpointManager`; it need not exist.
 
     Returns:
       The checkpoint; None if there is none.
 
     Raises:
-      UserError: All are damaged; they are left as they are.
+      UserError: All are damaged; they are not renamed.
     """
     damaged = {}
     for step in _list_steps(folder):
@@ -184,14 +184,14 @@ def restore(folder: pathlib.Path) -> Checkpoint | None:
         except UserError as error:
             damaged[path] = str(error)
             continue
-        for unsound, reason in damaged.items():
-            _put_aside(unsound, reason)
+        for newer, reason in damaged.items():
+            _rename_damaged(newer, reason)
         return checkpoint
     require(
         not damaged,
-        f'--workdir: none of the checkpoints in {folder} is sound '
-        f'({"; ".join(damaged.values())}); allowed: a copy of them that is, or '
-        '--config.checkpoint.resume=false to start afresh, which keeps them',
+        f'--workdir: all checkpoints in {folder} are damaged '
+        f'({"; ".join(damaged.values())}); restore one from a copy, or use '
+        '--config.checkpoint.resume=false to start a new run, which keeps them',
     )
     return None
 
@@ -199,10 +199,10 @@ def restore(folder: pathlib.Path) -> Checkpoint | None:
 def read(path: pathlib.Path) -> Checkpoint:
     """Reads a checkpoint from its folder, after comparing all files with their checksums.
 
-    Nothing in it is executed, so that a stranger's is safe to read.
+    Nothing in it is executed, so that one from an unknown source is safe to read.
 
     Raises:
-      UserError: There is none, it is damaged, or it is larger than any of ours.
+      UserError: There is none, it is damaged, or it is larger than any of this program.
     """
     _verify(path)
     try:
@@ -226,11 +226,11 @@ def read(path: pathlib.Path) -> Checkpoint:
 
 
 def _verify(path: pathlib.Path) -> None:
-    # Before Orbax sees the files: of a damaged checkpoint TensorStore's threads print
-    # tracebacks, and flipped bits of some files go unnoticed.
+    # Before Orbax reads the files: TensorStore's threads print tracebacks when a checkpoint
+    # is damaged, and do not notice flipped bits in some files.
     try:
         names = _list_files(path)
-        # Before any is opened: to read a stranger's pipe would be to wait for ever.
+        # Before any is opened: reading a pipe would wait for ever.
         if not (path / _SUMS).is_file():
             raise ValueError(f'no file {_SUMS}')
         size = sum((path / name).stat().st_size for name in [*names, _SUMS])
@@ -245,20 +245,20 @@ def _verify(path: pathlib.Path) -> None:
         require(name in found, f'checkpoint {path} is damaged (no file {name})')
         require(
             sums.get(name) == found[name],
-            f'checkpoint {path} is damaged (found {name} with sha256 {found[name]:.8}..., '
-            f'allowed: {sums.get(name, "none"):.8}...)',
+            f'checkpoint {path} is damaged (the SHA-256 of {name} starts with '
+            f'{found[name]:.8}, not with {sums.get(name, "nothing"):.8})',
         )
 
 
-def _put_aside(path: pathlib.Path, reason: str) -> None:
-    aside = path.with_name(f'{path.name}.damaged')
+def _rename_damaged(path: pathlib.Path, reason: str) -> None:
+    renamed = path.with_name(f'{path.name}.damaged')
     try:
-        shutil.rmtree(aside, ignore_errors=True)
-        path.rename(aside)
+        shutil.rmtree(renamed, ignore_errors=True)
+        path.rename(renamed)
     except OSError as error:
         raise UserError(f'{reason}, and cannot be renamed ({_reason(error)})') from error
     print(
-        f'warning: {reason}; renamed to {aside.name}, and the one before is used',
+        f'warning: {reason}; it was renamed to {renamed.name}, and the one before is used',
         file=sys.stderr,
         flush=True,
     )
@@ -284,7 +284,7 @@ def _list_steps(folder: pathlib.Path) -> list[int]:
 
 
 def _list_files(path: pathlib.Path) -> list[str]:
-    # Not those that a file browser or a network drive may have added.
+    # Without the hidden files that a file browser or a network drive adds.
     files = (file for file in path.rglob('*') if file.is_file() and file.name[0] != '.')
     names = (file.relative_to(path).as_posix() for file in files)
     return sorted(name for name in names if name != _SUMS)
@@ -296,7 +296,7 @@ def _digest(path: pathlib.Path) -> str:
 
 
 def _reason(error: Exception) -> str:
-    # TensorStore puts the system's reason behind several lines of its own paths.
+    # TensorStore's messages have the system's reason after several lines of source paths.
     if code := re.search(r"os_error_code='(\d+)'", str(error)):
         return os.strerror(int(code[1]))
     if isinstance(error, OSError) and error.strerror:

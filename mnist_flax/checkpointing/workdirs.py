@@ -1,4 +1,4 @@
-"""A workdir: one process works in it, and an earlier run there is continued or kept."""
+"""A workdir: one process works in it, and an earlier run there is resumed or kept."""
 
 import contextlib
 import fcntl
@@ -15,34 +15,37 @@ from mnist_flax.common.files import write_atomically
 
 CHECKPOINTS, MODEL = 'checkpoints', 'model'
 
-# All that a run can leave.
+# Everything that a run can write.
 _FILES = (
     CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
     'history.csv', 'metrics.json', 'metrics.txt', 'runs.csv', 'runs.md',
     'sample_predictions.png',
 )  # fmt: skip
 
-# What says where and how a run is computed and kept, not what it is.
+# Fields that say where a run is computed and how it is saved, and not what it computes.
 _MAY_DIFFER = ('num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint')
 
-# What says which runs there are and how their steps are counted.
+# Fields that say which runs there are and how their steps are counted.
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
 
 _ELSEWHERE = (
-    'another --workdir, or --config.checkpoint.resume=false to start anew, which moves the '
-    'run that is there into a folder of the workdir'
+    'another --workdir, or --config.checkpoint.resume=false to start a new run and move '
+    'the earlier one into a folder of the workdir'
 )
 
 
 def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
-    """Makes the folder and sees that files can be written to it.
+    """Creates the folder if need be, and checks that files can be written there.
 
     Args:
       workdir: The folder.
-      flag: What the user calls it, for messages.
+      flag: The flag that names it, for messages.
+
+    Returns:
+      Its absolute path.
 
     Raises:
-      UserError: They cannot.
+      UserError: Files cannot be written there.
     """
     try:
         path = pathlib.Path(workdir).expanduser().absolute()
@@ -56,22 +59,22 @@ def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
 
 @contextlib.contextmanager
 def lock(folder: pathlib.Path) -> Iterator[None]:
-    """Keeps other processes from working in the folder; the system frees it with this one.
+    """Keeps other processes from working in the folder, as long as this one lives.
 
     Raises:
-      UserError: Another process is at work there, or the folder cannot be locked.
+      UserError: Another process is working there, or the folder cannot be locked.
     """
     with contextlib.ExitStack() as stack:
         try:
-            # Not through a link, which in a stranger's folder can lead anywhere.
+            # Not through a link, which in a folder from elsewhere can lead anywhere.
             flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
             file = os.open(folder / '.lock', flags, 0o666)
             stack.callback(os.close, file)
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise UserError(
-                f'--workdir: another process is at work in {folder}; allowed: another '
-                'folder, or to wait until it has ended'
+                f'--workdir: another process is working in {folder}; wait until it has '
+                'ended, or use another folder'
             ) from error
         except OSError as error:
             raise _not_writable('--workdir', f'{folder}/.lock', error) from error
@@ -81,12 +84,12 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
 def write(
     folder: pathlib.Path, files: Mapping[str, bytes], flag: str = '--workdir'
 ) -> None:
-    """Writes files by name into the folder; none appears before all are complete.
+    """Writes files into the folder; none appears before all are complete.
 
     Args:
-      folder: Where to.
-      files: Their contents.
-      flag: What the user calls the folder, for messages.
+      folder: The folder.
+      files: Contents by name.
+      flag: The flag that names the folder, for messages.
 
     Raises:
       UserError: A file cannot be written.
@@ -98,24 +101,24 @@ def write(
 
 
 def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
-    """Makes sure that an earlier run in a workdir is not lost.
+    """Makes sure that an earlier run in a workdir is not lost when a run starts there.
 
     Args:
       folder: The workdir.
       config: The settings, as plain values.
-      resume: Whether to continue the run that is there; else it is moved aside.
+      resume: Whether to resume the run that is there; otherwise it is moved aside.
 
     Raises:
-      UserError: It has other settings, and left no checkpoints to resume from.
+      UserError: It has other settings. Those of checkpoints are compared on restoring.
     """
     report = folder / 'config.json'
     if not resume:
-        _put_aside(folder)
+        _move_aside(folder)
     elif report.exists() and not any(folder.glob(f'{CHECKPOINTS}/runs_*')):
         try:
             theirs = json.loads(report.read_text())
         except (OSError, ValueError):
-            return  # not a report of ours
+            return  # not written by this program
         differing = find_differences(config, theirs)
         require(
             not differing,
@@ -144,8 +147,8 @@ def find_changes(
       The changes; they are allowed.
 
     Raises:
-      UserError: The settings differ and the user does not allow that, or it would be
-        another run.
+      UserError: The settings differ, and the user does not allow that or it would make
+        this another run.
     """
     differing = find_differences(ours, theirs)
     if not why_length_is_fixed:
@@ -170,14 +173,12 @@ def find_changes(
 
 
 def find_differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
-    """Finds where two configs would give different runs.
-
-    A field that theirs does not have is taken to be as in ``configs/default.py``: it was
-    added since.
+    """Finds the fields in which two configs describe different runs.
 
     Args:
       ours: The settings, as plain values.
-      theirs: Those of an earlier run, perhaps of an earlier version.
+      theirs: Those of an earlier run, perhaps by an earlier version: it lacks the fields
+        that were added since, whose values then are those of ``configs/default.py``.
 
     Returns:
       Our value and theirs, by field.
@@ -192,9 +193,11 @@ def _compare(ours, theirs, default, path):
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return {path: (ours, theirs)}
     default = default if isinstance(default, dict) else {}
+    if ours.get('constructor') != default.get('constructor'):
+        default = {}  # the fields are those of another function
     differing: dict[str, tuple[Any, Any]] = {}
     for key in sorted({*ours, *theirs}):
-        old = theirs.get(key, default.get(key)) if key in ours else theirs[key]
+        old = theirs.get(key, default.get(key))
         below = f'{path}.{key}' if path else key
         differing |= _compare(ours.get(key), old, default.get(key), below)
     return differing
@@ -204,7 +207,7 @@ def _list(differing: dict[str, tuple[Any, Any]]) -> str:
     return ', '.join(f'{name} {old}, here {new}' for name, (new, old) in differing.items())
 
 
-def _put_aside(folder: pathlib.Path) -> None:
+def _move_aside(folder: pathlib.Path) -> None:
     found = [folder / name for name in _FILES if (folder / name).exists()]
     if not found:
         return
@@ -224,6 +227,6 @@ def _put_aside(folder: pathlib.Path) -> None:
 def _not_writable(flag: str, folder: str, error: Exception) -> UserError:
     reason = error.strerror if isinstance(error, OSError) else error
     return UserError(
-        f'{flag}: cannot write to {folder!r} ({reason}); allowed: a folder '
-        'where files can be made'
+        f'{flag}: cannot write to {folder!r} ({reason}); use a folder where files can be '
+        'created'
     )

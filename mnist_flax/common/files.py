@@ -1,4 +1,4 @@
-"""Files appear under their final names when they are complete, on disks with room."""
+"""Files that appear under their names only when they are complete, on disks with room."""
 
 import errno
 import os
@@ -8,13 +8,13 @@ from collections.abc import Mapping
 
 
 def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
-    """Writes files beside their final names, then renames them all into place.
+    """Writes files under temporary names, then renames all of them.
 
     Args:
       files: Contents by final name; older files of those names are replaced.
 
     Raises:
-      OSError: A file cannot be written; what was there before is intact.
+      OSError: A file cannot be written; the older files are intact.
     """
     temporaries = {
         path: path.with_name(f'.{path.name}.{os.getpid()}.tmp') for path in files
@@ -33,17 +33,17 @@ def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
 
 
 def check_disk_space(folder: pathlib.Path, size: int) -> None:
-    """Asks the system for room, and gives it back.
+    """Checks that a disk has room, by reserving it for a moment.
 
-    Where it cannot be asked (macOS, some network drives), there is said to be room.
+    Nothing is checked where room cannot be reserved (macOS, some network drives).
 
     Args:
-      folder: On the disk in question.
-      size: Bytes.
+      folder: A folder on the disk.
+      size: In bytes.
 
     Raises:
-      OSError: The disk, the user's share of it, or what one file may have is too small; or
-        no file can be made there.
+      OSError: The disk, the user's quota or the limit of a file's size is too small, or
+        no file can be created there.
     """
     if not hasattr(os, 'posix_fallocate'):
         return

@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM, put off until what has been trained is saved."""
+"""Ctrl-C and SIGTERM, deferred until the training so far is saved."""
 
 import contextlib
 import dataclasses
@@ -11,7 +11,7 @@ from types import FrameType
 
 
 class Interrupted(KeyboardInterrupt):
-    """Training was left because of a signal; the message says what was saved."""
+    """A signal ended the training; the message says what was saved."""
 
     def __init__(self, signal_number: int, message: str):
         super().__init__(message)
@@ -20,9 +20,9 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclasses.dataclass
 class PendingSignal:
-    """The signal that has come, and what was done about it."""
+    """The signal that has arrived, and what was done about it."""
 
-    signal_number: int = 0  # none
+    signal_number: int = 0  # 0 = none
     message: str = ''
 
 
@@ -30,11 +30,11 @@ class PendingSignal:
 def defer_signals() -> Iterator[PendingSignal]:
     """Notes the first Ctrl-C or SIGTERM instead of ending the process.
 
-    The second one ends it, even while XLA computes, which Python would wait for; where
-    Ctrl-C is an exception, as in notebooks, it is one again.
+    The second one ends it, even while XLA computes, which a handler in Python would wait
+    for. Where Ctrl-C raises `KeyboardInterrupt`, as in notebooks, the second one does.
 
     Raises:
-      Interrupted: At the end, if a signal has come.
+      Interrupted: At the end, if a signal has arrived.
     """
     pending = PendingSignal()
     if threading.current_thread() is not threading.main_thread():
@@ -49,11 +49,11 @@ def defer_signals() -> Iterator[PendingSignal]:
             is_exception = handler is signal.default_int_handler
             signal.signal(each, handler if is_exception else signal.SIG_DFL)
         pending.signal_number = number
-        # Not by print, which cannot be entered again if it is what was interrupted. On a
-        # terminal the line of the progress bar is ended first.
+        # Not with print, which the signal may have interrupted and which then cannot be
+        # called. On a terminal the line of the progress bar is ended first.
         start = b'\n' if sys.stderr.isatty() else b''
         with contextlib.suppress(OSError):
-            os.write(2, start + b'saving the run; once more leaves at once\n')
+            os.write(2, start + b'saving the run; a second signal ends it at once\n')
 
     for number in previous:
         signal.signal(number, note)

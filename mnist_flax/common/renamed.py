@@ -1,8 +1,8 @@
-"""What earlier versions called things, so that their runs can still be used."""
+"""The names that earlier versions used, so that their runs can still be used."""
 
 from typing import Any
 
-# Functions that configs name as a ``constructor``.
+# Functions that a config names as a ``constructor``.
 CONSTRUCTORS = {
     'mnist_flax.augment.create_augment': 'mnist_flax.data.augment.create_augment',
     'mnist_flax.handwriting.create_handwriting': (
@@ -10,7 +10,7 @@ CONSTRUCTORS = {
     ),
 }
 
-# Fields of a config, and what to write instead.
+# Fields of a config, and what replaces them.
 FIELDS = {
     'config.dataset.drawn': (
         'config.dataset.extra, with constructor = '
@@ -18,7 +18,7 @@ FIELDS = {
     ),
 }
 
-# Beginnings of the names of a checkpoint's arrays.
+# How the names of a checkpoint's arrays start.
 _ARRAYS = {
     'state.average.': 'state.ema.',
     'state.batch_stats.': 'state.model_state.batch_stats.',
@@ -33,10 +33,11 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     }
     if isinstance(name := config.get('constructor'), str):
         config['constructor'] = CONSTRUCTORS.get(name, name)
-    if 'drawn' in config:
-        number = config.pop('drawn')
+    dataset = config.get('dataset')
+    if isinstance(dataset, dict) and 'drawn' in dataset:
+        number = dataset.pop('drawn')
         constructor = 'mnist_flax.recognition.drawing.draw_examples'
-        config['extra'] = {'constructor': constructor, 'number': number} if number else {}
+        dataset['extra'] = {'constructor': constructor, 'number': number} if number else {}
     return config
 
 

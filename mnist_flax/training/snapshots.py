@@ -1,4 +1,4 @@
-"""The runs of a plan between two steps, kept in a workdir and brought back from there."""
+"""Snapshots of runs between two steps, saved in a workdir and restored from there."""
 
 import dataclasses
 import json
@@ -6,10 +6,11 @@ import math
 import pathlib
 import re
 import sys
-from typing import Any
+from typing import Any, TypedDict
 
 import jax
 import numpy as np
+import typeguard
 from jax.sharding import Mesh
 
 from mnist_flax.checkpointing import checkpoints, workdirs
@@ -30,17 +31,17 @@ class Snapshot:
     state: TrainState
     totals: Totals  # of the epoch's steps so far
     step: int  # how many steps are done, the same for all
-    histories: list[list[EpochMetrics]]  # by run, as are the next
-    diverged: list[Divergence | None]
+    histories: list[list[EpochMetrics]]  # of each run
+    diverged: list[Divergence | None]  # likewise
     seconds: float  # of training
-    changes: list[str]  # of settings, that the user has allowed
+    changes: list[str]  # of settings, which the user has allowed
 
 
 class SnapshotStore:
-    """Keeps snapshots of groups of runs, each group in a folder ``runs_FIRST-LAST``."""
+    """Saves snapshots of groups of runs, each group in a folder ``runs_FIRST-LAST``."""
 
     def __init__(self, folder: pathlib.Path, plan: Plan, config: dict[str, Any]):
-        self.newest: pathlib.Path | None = None  # snapshot of the group that is trained
+        self.newest: pathlib.Path | None = None  # snapshot of the group in training
         self._folder = folder
         self._plan = plan
         self._config = config
@@ -58,13 +59,13 @@ class SnapshotStore:
                     found.append([int(match[1]), int(match[2]) + 1])
         groups: list[range] = []
         for first, end in json.loads(devices.broadcast_text(json.dumps(sorted(found)))):
-            # Not someone else's folder, which could be about any runs.
+            # A folder that something else has made could name any runs.
             if (groups[-1].stop if groups else 0) <= first < end <= len(self._plan.runs):
                 groups.append(range(first, end))
         return groups
 
     def restore(self, group: range, fresh: Snapshot, mesh: Mesh) -> Snapshot:
-        """Brings back the newest sound snapshot of a group.
+        """Restores the newest intact snapshot of a group.
 
         Args:
           group: The runs.
@@ -75,10 +76,10 @@ class SnapshotStore:
           The snapshot, or ``fresh`` if there is none.
 
         Raises:
-          UserError: All are damaged, or of a run with other settings.
+          UserError: All are damaged, or it is of a run with other settings.
         """
         parts = _parts(fresh)
-        rows = [
+        rows = [  # which the first host replaces by those of the checkpoint
             np.zeros((len(group), *x.shape[1:]), x.dtype) for x in jax.tree.leaves(parts)
         ]
         found: dict[str, Any] = {'error': None, 'path': None}
@@ -115,14 +116,14 @@ class SnapshotStore:
         )
 
     def save(self, group: range, snapshot: Snapshot) -> None:
-        """Begins to write a snapshot, unless all of its runs have diverged.
+        """Starts to write a snapshot, unless all of its runs have diverged.
 
         Training can continue meanwhile.
 
         Raises:
           UserError: The one before cannot be written.
         """
-        # Copied, as training continues in the same memory while these are written.
+        # Copied, as training overwrites this memory while the copies are written.
         arrays = {
             name: np.array(leaf)[: len(group)]
             for name, leaf in _name_leaves(_parts(snapshot)).items()
@@ -143,7 +144,7 @@ class SnapshotStore:
         self.newest = self._manager.save(snapshot.step, arrays, about)
 
     def finish(self) -> None:
-        """Waits until the snapshots of a group are written; another can follow.
+        """Waits until the snapshots of a group are written; another group can follow.
 
         Raises:
           UserError: The last one cannot be written.
@@ -157,17 +158,19 @@ class SnapshotStore:
 
     def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
         """Checks that a group can be resumed, and returns what is known about it."""
-        path, about = checkpoint.path, checkpoint.about
-        missing = [name for name in _ABOUT if not isinstance(about.get(name), _ABOUT[name])]
-        require(
-            not missing,
-            f'--workdir: {path} is not a checkpoint of this program (it lacks '
-            f'{", ".join(missing)})',
-        )
+        path = checkpoint.path
+        about = {'columns': _FIRST_COLUMNS, **checkpoint.about}
+        about = {name: about[name] for name in _About.__annotations__ if name in about}
+        try:
+            typeguard.check_type(about, _About, collection_check_strategy=_ALL)
+        except typeguard.TypeCheckError as error:
+            raise UserError(
+                f'--workdir: {path} is not a checkpoint of this program ({error})'
+            ) from error
         step, histories = about['step'], about['histories']
         require(
             len(histories) == len(about['diverged']) == len(group),
-            f'--workdir: {path} is of {len(histories)} runs, where its folder is of '
+            f'--workdir: {path} holds {len(histories)} runs, but its folder is named after '
             f'{len(group)}',
         )
         changes = workdirs.find_changes(
@@ -196,44 +199,44 @@ class SnapshotStore:
         }
 
 
-# What a checkpoint says about its runs, and of which types.
-_ABOUT: dict[str, type | tuple[type, ...]] = {
-    'config': dict,
-    'step': int,
-    'histories': list,
-    'diverged': list,
-    'seconds': (int, float),
-    'changes': list,
-}
+class _About(TypedDict):
+    """The plain values of a checkpoint, as in `Snapshot`."""
 
-# The columns of histories whose checkpoints do not name them.
+    config: dict[str, Any]
+    step: int
+    columns: list[str]
+    histories: list[list[list[float]]]
+    diverged: list[list[float] | None]
+    seconds: float
+    changes: list[str]
+
+
+_ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS
+
+# The columns of the histories of earlier versions, which did not name them.
 _FIRST_COLUMNS = [
     'epoch', 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
 ]  # fmt: skip
 
 
-def _read_histories(
-    about: dict[str, Any], path: pathlib.Path
-) -> list[list[list[float | int]]]:
-    """Reads the histories' columns by name; those of another version may be others."""
-    theirs, ours = about.get('columns', _FIRST_COLUMNS), EpochMetrics._fields
+def _read_histories(about: dict[str, Any], path: pathlib.Path) -> list[list[list[Any]]]:
+    """Reads the rows of histories by column; another version may have had others."""
+    theirs, ours = about['columns'], EpochMetrics._fields
     try:
         named = [
             [dict(zip(theirs, row, strict=True)) for row in history]
             for history in about['histories']
         ]
-    except (TypeError, ValueError) as error:
+    except ValueError as error:
+        columns = ', '.join(theirs)
         raise UserError(
-            f'--workdir: {path} has rows of a history without the columns '
-            f'{", ".join(map(str, theirs))}'
+            f'--workdir: {path} has histories without the columns {columns}'
         ) from error
-    if {*theirs} != {*ours}:
-        print(
-            f'warning: {path} was saved with the columns {", ".join(theirs)}; what is '
-            f'missing of {", ".join(ours)} stays empty',
-            file=sys.stderr,
-            flush=True,
-        )
+    differences = [f'it has no {name}' for name in ours if name not in theirs]
+    differences += [f'its {name} is not used' for name in theirs if name not in ours]
+    if differences:
+        line = f'warning: {path} was saved by another version: {", ".join(differences)}'
+        print(line, file=sys.stderr, flush=True)
     return [[[row.get(name, math.nan) for name in ours] for row in of] for of in named]
 
 
@@ -242,7 +245,7 @@ def _is_first_host() -> bool:
 
 
 def _parts(snapshot: Snapshot) -> dict[str, Any]:
-    # The hyperparams come from the config, and a key is saved as its numbers.
+    # The hyperparams come from the config. A key is saved as the numbers it consists of.
     state = snapshot.state.replace(hyperparams={})
     state = state.replace(key=jax.random.key_data(state.key))
     return {'state': state, 'totals': snapshot.totals}
@@ -265,8 +268,8 @@ def _read_rows(parts: Any, num_runs: int, checkpoint: Checkpoint) -> list[np.nda
         wanted = _describe(np.empty((num_runs, *leaf.shape[1:]), leaf.dtype))
         require(
             found == wanted,
-            f'--workdir: {checkpoint.path} has {found} as {name}, where the network and '
-            f'the optimizer of this config have {wanted}',
+            f'--workdir: {checkpoint.path} has {found} for {name}, but the model and the '
+            f'optimizer of this config have {wanted}',
         )
         rows.append(np.asarray(array))
     return rows
@@ -277,7 +280,7 @@ def _describe(array: np.ndarray) -> str:
 
 
 def _are_finite(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
-    """Tells of each run whether no number is infinite, or not a number."""
+    """Tells for each run whether all numbers are finite."""
     return [
         where is None and all(np.isfinite(array[i]).all() for array in arrays.values())
         for i, where in enumerate(snapshot.diverged)

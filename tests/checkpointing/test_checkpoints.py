@@ -1,17 +1,15 @@
-"""Checkpoints: what is saved is read, and what is damaged is not."""
+"""Checkpoints: what was saved is read, and what is damaged is not."""
 
 import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from conftest import ROOT
+from repository import ROOT
 
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.checkpointing.checkpoints import Series
+from mnist_flax.checkpointing.checkpoints import CheckpointManager
 from mnist_flax.common.errors import UserError
 
 ARRAYS = {
@@ -23,58 +21,67 @@ ABOUT = {'histories': [[0.1, float('nan')], [1e-300, 2**40]], 'note': None}
 
 
 def save(folder, *steps, keep=3):
-    series = Series(folder, keep)
+    manager = CheckpointManager(folder, keep)
     for step in steps:
-        series.save(step, {**ARRAYS, 'step': np.array(step)}, {**ABOUT, 'step': step})
-    series.close()
+        manager.save(step, ARRAYS, {**ABOUT, 'step': step})
+    manager.close()
     return folder
 
 
 @pytest.fixture(scope='module')
 def saved(tmp_path_factory):
-    return save(tmp_path_factory.mktemp('checkpoints') / 'series', 3, 6, 9)
+    return save(tmp_path_factory.mktemp('checkpoints') / 'runs', 3, 6, 9)
 
 
 @pytest.fixture
 def folder(saved, tmp_path):
     """A copy of three checkpoints."""
-    return pathlib.Path(shutil.copytree(saved, tmp_path / 'series'))
+    return pathlib.Path(shutil.copytree(saved, tmp_path / 'runs'))
 
 
-def contents(folder):
-    return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
+def newest_step(folder):
+    checkpoint = checkpoints.restore(folder)
+    return checkpoint and checkpoint.about['step']
 
 
-def test_what_is_restored_is_what_was_saved(saved):
+def names(folder):
+    return sorted(path.name for path in folder.iterdir())
+
+
+def test_what_is_restored_is_what_was_saved(saved, monkeypatch):
     found = checkpoints.restore(saved)
     assert found.path == saved / '9'
-    assert found.arrays.keys() == {*ARRAYS, 'step'}
+    assert found.arrays.keys() == ARRAYS.keys()
     for name, array in ARRAYS.items():
         assert found.arrays[name].dtype == array.dtype
         np.testing.assert_array_equal(found.arrays[name], array)
     assert str(found.about) == str({**ABOUT, 'step': 9})  # as text, nan equals itself
+    monkeypatch.chdir(saved)
+    assert checkpoints.read(pathlib.Path('6')).about['step'] == 6
 
 
 def test_the_last_ones_are_kept(tmp_path):
     save(tmp_path, 1, 2, 3, keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['2', '3']
+    assert names(tmp_path) == ['2', '3']
     save(tmp_path, 4, keep=2)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ['3', '4']
+    assert names(tmp_path) == ['3', '4']
 
 
-def test_saving_goes_on_in_the_background(tmp_path):
-    series = Series(tmp_path, 3)
-    path = series.save(1, {'a': np.zeros(2_000_000)}, {})
+def test_a_checkpoint_is_written_in_the_background(tmp_path):
+    manager = CheckpointManager(tmp_path, 3)
+    path = manager.save(1, {'a': np.zeros(2_000_000)}, {})
     assert not (path / 'SHA256SUMS').exists()
-    series.close()
+    manager.close()
     assert (path / 'SHA256SUMS').exists()
 
 
-def test_of_a_folder_that_is_absent_or_has_none_nothing_is_restored(tmp_path):
-    assert checkpoints.restore(tmp_path / 'absent') is None
+def test_where_there_is_no_checkpoint_none_is_restored(tmp_path):
+    assert newest_step(tmp_path / 'absent') is None
     (tmp_path / 'notes').mkdir()
     (tmp_path / '12').write_text('a file')
-    assert checkpoints.restore(tmp_path) is None
+    assert newest_step(tmp_path) is None
+    with pytest.raises(UserError, match='absent is damaged .no file SHA256SUMS'):
+        checkpoints.read(tmp_path / 'absent')
 
 
 FILES = ('_CHECKPOINT_METADATA', 'about/metadata', 'arrays/_METADATA', 'SHA256SUMS')
@@ -86,10 +93,6 @@ def find(path, name):
         files = [file for file in (path / 'arrays').rglob('*') if file.is_file()]
         return max(files, key=lambda file: file.stat().st_size)
     return path / name
-
-
-def delete(file):
-    file.unlink()
 
 
 def truncate(file):
@@ -106,62 +109,50 @@ def flip_a_bit(file):
     file.write_bytes(content)
 
 
-@pytest.mark.parametrize('damage', [delete, truncate, empty, flip_a_bit])
+@pytest.mark.parametrize('damage', [pathlib.Path.unlink, truncate, empty, flip_a_bit])
 @pytest.mark.parametrize('name', [*FILES, LARGEST])
 def test_damage_is_noticed_and_the_one_before_is_used(folder, name, damage, capsys):
     damage(find(folder / '9', name))
-    found = checkpoints.restore(folder)
-    assert found.about['step'] == 6
+    assert newest_step(folder) == 6
     captured = capsys.readouterr()
     assert captured.out == ''
     assert captured.err.startswith(f'warning: checkpoint {folder / "9"} is damaged (')
-    assert captured.err.endswith('9.damaged, and the one before is used\n')
+    assert captured.err.endswith('renamed to 9.damaged, and the one before is used\n')
     assert captured.err.count('\n') == 1
     assert (folder / '9.damaged').is_dir()
-    # Training comes to the same step again, and can save it.
+    # Training reaches the same step again, and can save it.
     save(folder, 9)
-    assert checkpoints.restore(folder).about['step'] == 9
+    assert newest_step(folder) == 9
 
 
-def test_a_folder_of_which_half_is_gone_is_damaged(folder):
+def test_a_checkpoint_without_half_of_its_files_is_damaged(folder):
     shutil.rmtree(folder / '9/arrays')
     shutil.rmtree(folder / '6/about')
-    assert checkpoints.restore(folder).about['step'] == 3
+    assert newest_step(folder) == 3
 
 
-def test_if_all_are_damaged_nothing_is_touched(folder):
+def test_if_all_are_damaged_no_file_is_changed(folder):
+    def contents():
+        return {path: path.is_file() and path.read_bytes() for path in folder.rglob('*')}
+
     for step in ('3', '6', '9'):
         flip_a_bit(find(folder / step, LARGEST))
-    before = contents(folder)
-    with pytest.raises(
-        UserError, match='none of the checkpoints in .* is sound .*9 is dam'
-    ):
+    before = contents()
+    with pytest.raises(UserError, match='all checkpoints in .* are damaged .*9 is damaged'):
         checkpoints.restore(folder)
-    assert contents(folder) == before
+    assert contents() == before
 
 
-def test_what_killed_processes_left_half_written_goes(folder):
+def test_what_killed_processes_and_file_browsers_leave_does_no_harm(folder):
     for name in ('.12.new.orbax-checkpoint-tmp', '.12.new', '.3.old'):
         (folder / name / 'arrays').mkdir(parents=True)
-    assert checkpoints.restore(folder).about['step'] == 9
-    save(folder, 12)
-    assert sorted(path.name for path in folder.iterdir()) == ['12', '6', '9']
-
-
-def test_a_file_browser_s_files_are_no_damage(folder):
     (folder / '9/arrays/.DS_Store').write_text('')
-    assert checkpoints.restore(folder).about['step'] == 9
+    assert newest_step(folder) == 9
+    save(folder, 12)
+    assert names(folder) == ['12', '6', '9']
 
 
-def test_arrays_that_no_run_of_ours_could_have_are_not_read(tmp_path, monkeypatch):
-    """A few bytes of a stranger's can stand for terabytes of zeros."""
-    checkpoints.write(tmp_path / 'zeros', {'kernel': np.zeros(10**6, np.float32)}, {})
-    monkeypatch.setattr(checkpoints, '_MOST_BYTES', 10**6)
-    with pytest.raises(UserError, match='cannot be read .arrays of 4,000,000 bytes'):
-        checkpoints.read(tmp_path / 'zeros')
-
-
-def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
+def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     path = tmp_path / 'model'
     for value in (1, 2):
         checkpoints.write(path, {'a': np.array(value)}, {'value': value})
@@ -179,35 +170,29 @@ def test_a_single_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypat
         checkpoints.write(path, {'a': np.array(3)}, {'value': 3})
     assert checkpoints.read(path).about == {'value': 2}
     with pytest.raises(UserError, match='cannot write the checkpoint .*No space left'):
-        save(tmp_path / 'series', 1)
+        save(tmp_path / 'runs', 1)
 
 
-def test_a_disk_without_room_is_known_before_anything_is_written(tmp_path, command):
-    """As Orbax would go on writing after a failure, in threads that nobody can wait for."""
+def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, command):
+    """After a failure Orbax would go on, in threads that nobody can wait for."""
     process = command(
         '-c',
         'import resource, sys, pathlib, numpy as np\n'
-        'from mnist_flax import checkpoints\n'
+        'from mnist_flax.checkpointing import checkpoints\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n'
         'arrays = {str(i): np.full((1000, i + 1), 7.0) for i in range(20)}\n'
         'checkpoints.ocp = None\n'
         'checkpoints.write(pathlib.Path(sys.argv[1]), arrays, {})\n',
-        tmp_path / 'series/7',
+        tmp_path / 'runs/7',
     )
-    *_, last = process.stderr.splitlines()
-    assert last.startswith('mnist_flax.checks.UserError: --workdir: cannot write the check')
-    assert '7 (File too large); allowed: a disk with room' in last
-    assert not list((tmp_path / 'series').iterdir())
+    last = process.stderr.splitlines()[-1]
+    assert 'UserError: --workdir: cannot write the checkpoint' in last
+    assert '7 (File too large); use a folder where' in last
+    assert not list((tmp_path / 'runs').iterdir())
 
 
-def test_reading_one_that_is_not_there_is_refused(tmp_path):
-    with pytest.raises(
-        UserError, match='checkpoint .*absent is damaged .no file SHA256SUMS'
-    ):
-        checkpoints.read(tmp_path / 'absent')
-
-
-def test_pipes_and_files_that_no_run_of_ours_could_have_are_not_opened(folder):
+def test_what_no_run_could_have_written_is_not_opened(folder, monkeypatch):
+    """Of an unknown source: pipes, huge files, and zeros that are huge when unpacked."""
     sums = folder / '9/SHA256SUMS'
     content = sums.read_bytes()
     sums.unlink()
@@ -220,25 +205,22 @@ def test_pipes_and_files_that_no_run_of_ours_could_have_are_not_opened(folder):
         file.truncate(2**40)  # of zeros, which take no room
     with pytest.raises(UserError, match=r'9 is damaged \(files of 1,099,5'):
         checkpoints.read(folder / '9')
+    checkpoints.write(folder / 'zeros', {'kernel': np.zeros(10**6, np.float32)}, {})
+    monkeypatch.setattr(checkpoints, '_MOST_BYTES', 10**6)
+    with pytest.raises(UserError, match='cannot be read .arrays of 4,000,000 bytes'):
+        checkpoints.read(folder / 'zeros')
 
 
-def test_a_path_can_be_relative(folder, monkeypatch):
-    monkeypatch.chdir(folder)
-    assert checkpoints.read(pathlib.Path('9')).about['step'] == 9
-
-
-def test_nothing_is_unpickled(saved):
-    """A pickle can run any code, so that a stranger's checkpoint must not be one."""
-    program = (
+def test_nothing_is_unpickled(saved, command):
+    """A pickle can run any code, and a checkpoint may be from an unknown source."""
+    process = command(
+        '-c',
         'import os, pathlib, sys\n'
-        'from mnist_flax import checkpoints\n'
+        'from mnist_flax.checkpointing import checkpoints\n'
         'sys.addaudithook(lambda event, _: event == "pickle.find_class" and os._exit(3))\n'
-        'print(checkpoints.restore(pathlib.Path(sys.argv[1])).about["step"])\n'
+        'print(checkpoints.restore(pathlib.Path(sys.argv[1])).about["step"])\n',
+        saved,
     )
-    process = subprocess.run(
-        [sys.executable, '-c', program, saved],
-        cwd=ROOT, capture_output=True, text=True, check=False,
-    )  # fmt: skip
     assert (process.returncode, process.stdout) == (0, '9\n'), process.stderr
     for path in (ROOT / 'mnist_flax').rglob('*.py'):
         text = path.read_text()

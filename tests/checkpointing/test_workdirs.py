@@ -1,3 +1,5 @@
+"""Workdirs: one process at a time, and no earlier run is lost or continued as another."""
+
 import json
 import pathlib
 import subprocess
@@ -7,57 +9,44 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from configs import default
+from configs import default, robust
 from mnist_flax.checkpointing import workdirs
-from mnist_flax.data.datasets import datasets
 from mnist_flax.common.errors import UserError
-from mnist_flax.training.plan import make_plan, to_tree
+from mnist_flax.data import datasets
+from mnist_flax.training.plan import to_tree
 
 
-def short(**changes):
-    config = default.get_config()
-    config.dataset.update({'train_split': 'train[:300]', 'test_split': 'test[:50]'})
+def tree(get_config=default.get_config, **changes):
+    """Settings as plain values, with some fields changed: ``optimizer__name='sgd'``."""
+    config = to_tree(get_config())
     for path, value in changes.items():
         *parents, field = path.split('__')
-        tree = config
+        subtree = config
         for parent in parents:
-            tree = tree[parent]
-        tree[field] = value
+            subtree = subtree[parent]
+        subtree[field] = value
     return config
 
 
-@pytest.fixture(scope='module')
-def dataset():
-    return make_plan(short()).dataset
+def compare(theirs, ours, allow_changes=False, why_length_is_fixed='it depends on it'):
+    """Finds the changes between two configs, given by their fields that are not default."""
+    path = pathlib.Path('checkpoints/runs_0-0/7')
+    configs = tree(**ours), tree(**theirs)
+    return workdirs.find_changes(path, *configs, allow_changes, why_length_is_fixed)
 
 
-@pytest.fixture
-def compare(dataset):
-    """Compares settings with those of a checkpoint."""
-
-    def compare(theirs, **ours):
-        config = short(**ours)
-        plan = make_plan(config, dataset)
-        path = pathlib.Path('checkpoints/runs_0-0/7')
-        return workdirs.find_changes(path, to_tree(config), to_tree(short(**theirs)), plan)
-
-    return compare
-
-
-def test_workdirs_are_made_and_probed(tmp_path):
+def test_workdirs_are_created_and_tried(tmp_path):
     path = workdirs.prepare(str(tmp_path / 'a/b'))
     assert path.is_dir()
     assert list(path.iterdir()) == []
 
 
-def test_a_workdir_that_cannot_be_one_is_refused(tmp_path):
+def test_a_workdir_that_cannot_be_one_is_refused(tmp_path, monkeypatch):
     (tmp_path / 'file').write_text('')
     for workdir in (tmp_path / 'file', tmp_path / 'file/below', '~nosuch/below', '\0'):
-        with pytest.raises(UserError, match='--workdir: cannot write to .*; allowed: '):
+        with pytest.raises(UserError, match='--workdir: cannot write to .*; use a folder'):
             workdirs.prepare(str(workdir))
 
-
-def test_a_full_disk_is_reported(tmp_path, monkeypatch):
     def no_space_left(files):
         raise OSError(28, 'No space left on device')
 
@@ -78,7 +67,7 @@ def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path
         [sys.executable, '-c', program, tmp_path], stdout=subprocess.PIPE, text=True
     )
     assert process.stdout.readline() == 'locked\n'
-    with pytest.raises(UserError, match='--workdir: another process is at work in'):
+    with pytest.raises(UserError, match='--workdir: another process is working in'):
         workdirs.lock(tmp_path).__enter__()
     process.kill()
     process.communicate()
@@ -88,7 +77,7 @@ def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path
 
 @pytest.mark.parametrize('make', [pathlib.Path.mkdir, 'link'])
 def test_a_lock_that_cannot_be_is_one_line_and_harms_no_file(tmp_path, make):
-    """Such as a link in a stranger's folder, to a file elsewhere."""
+    """Such as a link to a file elsewhere, in a folder from an unknown source."""
     (tmp_path / 'precious.txt').write_text('mine')
     if make == 'link':
         (tmp_path / '.lock').symlink_to(tmp_path / 'precious.txt')
@@ -99,8 +88,7 @@ def test_a_lock_that_cannot_be_is_one_line_and_harms_no_file(tmp_path, make):
     assert (tmp_path / 'precious.txt').read_text() == 'mine'
 
 
-def test_the_same_settings_go_on_and_so_do_those_that_change_no_run(compare):
-    assert compare({}) == []
+def test_the_same_settings_are_resumed_and_so_are_those_that_change_no_result():
     changes = {
         'num_devices': 2,
         'runs_at_once': 1,
@@ -108,58 +96,83 @@ def test_the_same_settings_go_on_and_so_do_those_that_change_no_run(compare):
         'checkpoint__keep': 5,
         'checkpoint__allow_changes': True,
     }
-    assert compare({}, **changes) == compare(changes) == []
+    assert compare({}, {}) == compare({}, changes) == compare(changes, {}) == []
 
 
-def test_other_settings_are_refused_with_the_fields(compare):
+def test_other_settings_are_refused_with_the_fields():
     with pytest.raises(UserError) as error:
-        compare({}, seed=4, optimizer__learning_rate=0.1)
+        compare({}, {'seed': 4, 'optimizer__learning_rate': 0.1})
     message = str(error.value)
-    assert '--workdir: found in checkpoints/runs_0-0/7 a run with other set' in message
+    assert '--workdir: checkpoints/runs_0-0/7 is of a run with other settings' in message
     assert '(optimizer.learning_rate 0.001, here 0.1, seed 0, here 4)' in message
     for way_out in ('another --workdir', 'resume=false'):
         assert way_out in message
     # Another seed would be another run.
     assert 'allow_changes=true' not in message
-    with pytest.raises(UserError, match='allow_changes=true to go on from it'):
-        compare({}, optimizer__learning_rate=0.1)
+    with pytest.raises(UserError, match='allow_changes=true to resume it'):
+        compare({}, {'optimizer__learning_rate': 0.1})
 
 
-def test_told_so_a_run_goes_on_with_other_settings_but_stays_the_same_run(compare):
-    changes = {'optimizer__learning_rate': 0.1, 'checkpoint__allow_changes': True}
-    found = compare({}, **changes)
+def test_other_settings_can_be_allowed_but_it_stays_the_same_run():
+    changes = {'optimizer__learning_rate': 0.1}
+    found = compare({}, changes, allow_changes=True)
     assert found == ['optimizer.learning_rate from 0.001 to 0.1']
-    for change in ({'seed': 1}, {'batch_size': 32}, {'dataset__holdout_size': 9}):
-        (field,) = change
-        found = f'allow_changes: found other values of {field.replace("__", ".")} than'
+    for field, value in (('seed', 1), ('batch_size', 32), ('dataset__holdout_size', 9)):
+        found = f'other values of {field.replace("__", ".")}, which must stay the same'
         with pytest.raises(UserError, match=found):
-            compare({}, **changes, **change)
+            compare({}, {**changes, field: value}, allow_changes=True)
 
 
-def test_more_epochs_are_allowed_if_the_learning_rate_stays_what_it_was(compare):
-    constant = {'optimizer__schedule': 'constant'}
-    assert compare({'num_epochs': 3, **constant}, num_epochs=7, **constant) == []
+def test_more_epochs_are_allowed_unless_there_is_a_reason_against_it():
+    theirs, ours = {'num_epochs': 3}, {'num_epochs': 4}
+    assert compare(theirs, ours, why_length_is_fixed='') == []
+    with pytest.raises(UserError, match='num_epochs 3, here 4: it depends on it'):
+        compare(theirs, ours)
 
 
-@pytest.mark.parametrize(
-    'optimizer',
-    [
-        {'optimizer__schedule': 'cosine'},
-        {'optimizer__schedule': 'constant', 'optimizer__warmup': 0.1},
-    ],
-)
-def test_more_epochs_are_refused_if_it_would_not_and_the_reason_is_said(compare, optimizer):
-    with pytest.raises(UserError) as error:
-        compare({'num_epochs': 3, **optimizer}, num_epochs=4, **optimizer)
-    message = str(error.value)
-    assert 'num_epochs 3, here 4: its learning rate (schedule ' in message
-    assert 'depends on the length' in message
+def test_a_field_that_was_added_since_had_the_value_that_is_the_default_today():
+    theirs = tree()
+    for name in ('ema_decay', 'sweep'):
+        del theirs[name]
+    for field in ('clip_norm', 'warmup'):
+        del theirs['optimizer'][field]
+    assert workdirs.find_differences(tree(), theirs) == {}
+    ours = tree(ema_decay=0.9, optimizer__warmup=0.1, sweep__weight_decay=[1.0])
+    assert workdirs.find_differences(ours, theirs) == {
+        'ema_decay': (0.9, 0.0),
+        'optimizer.warmup': (0.1, 0.0),
+        'sweep.weight_decay': ([1.0], []),
+    }
+    # The default model's sizes are not those of another model.
+    mine = {'constructor': 'my_models.create', 'hidden_size': 128}
+    found = workdirs.find_differences(
+        tree(model=mine), tree(model={'constructor': 'my_models.create'})
+    )
+    assert found == {'model.hidden_size': (128, None)}
 
 
-def test_a_fresh_start_keeps_what_was_there(tmp_path, capsys):
+def test_a_config_of_an_earlier_version_is_compared_by_the_names_of_today():
+    theirs = tree(augment__constructor='mnist_flax.augment.create_augment')
+    theirs['dataset'] |= {'drawn': 0}
+    del theirs['dataset']['extra']
+    assert workdirs.find_differences(tree(), theirs) == {}
+    theirs = tree(
+        robust.get_config,
+        augment__constructor='mnist_flax.handwriting.create_handwriting',
+        dataset__drawn=1600,
+    )
+    del theirs['dataset']['extra']
+    assert workdirs.find_differences(tree(robust.get_config), theirs) == {}
+    ours = tree(robust.get_config, dataset__extra={})
+    assert workdirs.find_differences(ours, theirs).keys() == {
+        'dataset.extra.constructor',
+        'dataset.extra.number',
+    }
+
+
+def test_a_new_start_keeps_what_was_there(tmp_path, capsys):
     for number in range(3):
-        tree = to_tree(short(seed=number))
-        workdirs.begin(tmp_path, tree, resume=False)
+        workdirs.start(tmp_path, tree(seed=number), resume=False)
         moved = f'the earlier run was moved to {tmp_path}/earlier_{number}\n'
         assert capsys.readouterr().out == (moved if number else '')
         (tmp_path / 'checkpoints/runs_0-0').mkdir(parents=True)
@@ -173,14 +186,12 @@ def test_a_fresh_start_keeps_what_was_there(tmp_path, capsys):
 
 def test_a_report_without_checkpoints_is_not_replaced_by_that_of_another_run(tmp_path):
     path = tmp_path / 'config.json'
-    path.write_text(json.dumps(to_tree(short())))
-    workdirs.begin(tmp_path, to_tree(short(num_devices=2)), resume=True)
-    with pytest.raises(
-        UserError, match='the report of a run with other settings .seed 0, here 1'
-    ):
-        workdirs.begin(tmp_path, to_tree(short(seed=1)), resume=True)
+    path.write_text(json.dumps(tree()))
+    workdirs.start(tmp_path, tree(num_devices=2), resume=True)
+    with pytest.raises(UserError, match='report of a run with other .*seed 0, here 1'):
+        workdirs.start(tmp_path, tree(seed=1), resume=True)
     path.write_text('not one of ours')
-    workdirs.begin(tmp_path, to_tree(short(seed=1)), resume=True)
+    workdirs.start(tmp_path, tree(seed=1), resume=True)
 
 
 trees = st.recursive(
@@ -196,15 +207,14 @@ def test_two_trees_differ_where_a_value_does(ours, theirs):
     found = workdirs.find_differences(ours, theirs)
     assert (found == {}) == (ours == theirs)
     for path, values in found.items():
-        for tree, value in zip((ours, theirs), values, strict=True):
+        for of, value in zip((ours, theirs), values, strict=True):
             for key in filter(None, path.split('.')):
-                tree = tree.get(key) if isinstance(tree, dict) else None
-            assert tree == value
+                of = of.get(key) if isinstance(of, dict) else None
+            assert of == value
 
 
 def test_the_settings_that_may_differ_are_fields_of_the_config():
-    tree = to_tree(default.get_config())
     for path in (*workdirs._MAY_DIFFER, *workdirs._MUST_NOT_CHANGE):
-        value = tree
+        value = tree()
         for name in path.split('.'):
             value = value[name]

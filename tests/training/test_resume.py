@@ -1,4 +1,4 @@
-"""Runs that are left and gone on with, in one process: the same bits as if they had not."""
+"""Runs that are interrupted and resumed in one process end with the same bits."""
 
 import json
 import os
@@ -6,20 +6,23 @@ import shutil
 import signal
 import time
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from conftest import ROOT
-from flax import traverse_util
 from ml_collections import ConfigDict
+from repository import ROOT
 
 from configs import default
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.training import trainer
-from mnist_flax.common.errors import UserError, construct_named
+from mnist_flax.common import renamed
+from mnist_flax.common.errors import UserError
 from mnist_flax.common.interrupts import Interrupted
+from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
+from mnist_flax.training import trainer
+from mnist_flax.training.plan import explain_fixed_length, make_plan
 
 
 def tiny(**changes):
@@ -41,11 +44,15 @@ def everything(**changes):
     return config
 
 
+def run(config, workdir):
+    return train_and_evaluate(config, str(workdir))
+
+
 @pytest.fixture
-def leave_after(monkeypatch):
+def interrupt(monkeypatch):
     """Sends Ctrl-C after so many slices of an epoch; it has 7, one a step."""
 
-    def leave(config, workdir, *numbers, saved=True):
+    def interrupt(config, workdir, *numbers, saved=True):
         for number in numbers:
             count = iter(range(number - 1, -1, -1))
             with monkeypatch.context() as patch:
@@ -55,11 +62,27 @@ def leave_after(monkeypatch):
                         os.kill(os.getpid(), signal.SIGINT)
 
                 patch.setattr(trainer.Progress, 'advance', advance)
-                message = 'saved in .*; the same command goes on' if saved else 'nothing'
+                message = 'saved in .*; the same command' if saved else 'nothing'
                 with pytest.raises(Interrupted, match=message):
-                    train_and_evaluate(config, str(workdir))
+                    run(config, workdir)
 
-    return leave
+    return interrupt
+
+
+def steps(workdir, runs='runs_0-0'):
+    return {path.name for path in (workdir / 'checkpoints' / runs).iterdir()}
+
+
+def delete(workdir, *steps):
+    for step in steps:
+        shutil.rmtree(workdir / 'checkpoints/runs_0-0' / str(step))
+
+
+def rewrite(path, change):
+    """Replaces a checkpoint by one with other contents."""
+    found = checkpoints.read(path)
+    arrays, about = dict(found.arrays), dict(found.about)
+    checkpoints.write(path, *change(arrays, about))
 
 
 def assert_same(result, expected):
@@ -67,13 +90,20 @@ def assert_same(result, expected):
     for run, other in zip(result.runs, expected.runs, strict=True):
         assert run.plan == other.plan
         assert run.history == other.history
+        assert run.diverged == other.diverged
         np.testing.assert_array_equal(run.logits, other.logits)
         jax.tree.map(np.testing.assert_array_equal, run.variables, other.variables)
 
 
+def assert_close(result, expected):
+    for run, other in zip(result.runs, expected.runs, strict=True):
+        assert run.plan == other.plan
+        np.testing.assert_allclose(run.logits, other.logits, rtol=1e-3, atol=1e-3)
+
+
 @pytest.fixture(scope='module')
 def untouched(tmp_path_factory):
-    return train_and_evaluate(everything(), str(tmp_path_factory.mktemp('untouched')))
+    return run(everything(), tmp_path_factory.mktemp('untouched'))
 
 
 @pytest.mark.parametrize(
@@ -84,41 +114,19 @@ def untouched(tmp_path_factory):
         [3, 1, 2, 9, 14, 5],
     ],
 )
-def test_runs_that_were_left_end_with_the_same_bits(
-    tmp_path, untouched, leave_after, moments
-):
-    leave_after(everything(), tmp_path, *moments)
-    assert_same(train_and_evaluate(everything(), str(tmp_path)), untouched)
+def test_interrupted_runs_end_with_the_same_bits(tmp_path, untouched, interrupt, moments):
+    interrupt(everything(), tmp_path, *moments)
+    assert_same(run(everything(), tmp_path), untouched)
 
 
 @pytest.mark.slow
-def test_what_was_saved_every_other_epoch_goes_on_from_there(tmp_path, monkeypatch):
+def test_runs_can_be_saved_every_other_epoch(tmp_path):
     config = tiny(num_epochs=5)
     config.checkpoint.every = 2
-    expected = train_and_evaluate(config, str(tmp_path / 'untouched'))
-    steps = {path.name for path in (tmp_path / 'untouched/checkpoints/runs_0-0').iterdir()}
-    assert steps == {'14', '28', '35'}
-
-    class Killed(BaseException):
-        pass
-
-    def report(self, epoch, *rest):
-        if epoch == 4:
-            raise Killed
-
-    with monkeypatch.context() as patch:
-        patch.setattr(trainer.Progress, 'report', report)
-        with pytest.raises(Killed):
-            train_and_evaluate(config, str(tmp_path / 'left'))
-    steps = {path.name for path in (tmp_path / 'left/checkpoints/runs_0-0').iterdir()}
-    assert steps == {'14'}
-    assert_same(train_and_evaluate(config, str(tmp_path / 'left')), expected)
-
-
-def assert_close(result, expected):
-    for run, other in zip(result.runs, expected.runs, strict=True):
-        assert run.plan == other.plan
-        np.testing.assert_allclose(run.logits, other.logits, rtol=1e-3, atol=1e-3)
+    expected = run(config, tmp_path)
+    assert steps(tmp_path) == {'14', '28', '35'}
+    delete(tmp_path, 28, 35)
+    assert_same(run(config, tmp_path), expected)
 
 
 @pytest.mark.parametrize(
@@ -130,133 +138,175 @@ def assert_close(result, expected):
         pytest.param({'runs_at_once': 3}, marks=pytest.mark.slow),
     ],
 )
-def test_other_devices_go_on_with_what_was_saved(
-    tmp_path, untouched, leave_after, elsewhere
-):
+def test_runs_are_resumed_on_other_devices(tmp_path, untouched, interrupt, elsewhere):
     """The same up to rounding, on fewer or more devices, or with other runs at once."""
-    leave_after(everything(), tmp_path, 16)
-    result = train_and_evaluate(everything(**elsewhere), str(tmp_path))
-    assert_close(result, untouched)
-    # What had begun together stays together.
+    interrupt(everything(), tmp_path, 16)
+    assert_close(run(everything(**elsewhere), tmp_path), untouched)
+    # Runs that were started together stay together.
     groups = {path.name for path in (tmp_path / 'checkpoints').iterdir()}
     assert groups == {'runs_0-1', 'runs_2-2'}
+
+
+class Counting(nn.Module):
+    """A model that counts its training steps, on which its logits depend."""
+
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images, train):
+        steps = self.variable('progress', 'steps', lambda: jnp.zeros((), jnp.int32))
+        if train:
+            steps.value += 1
+        x = nn.BatchNorm(use_running_average=not train)(images.reshape(len(images), -1))
+        return nn.Dense(self.num_classes)(x) / (1 + steps.value / 10)
+
+
+def create_counting(num_classes: int) -> Counting:
+    return Counting(num_classes)
+
+
+def test_every_collection_of_a_model_is_saved_and_loaded(tmp_path, interrupt):
+    constructor = f'{__name__}.create_counting'
+    model = ConfigDict({'constructor': constructor, 'num_classes': 10})
+    config = tiny(ema_decay=0.9, runs=2, runs_at_once=2)
+    config.model = model
+    expected = run(config, tmp_path / 'untouched')
+    interrupt(config, tmp_path / 'interrupted', 10)
+    assert_same(run(config, tmp_path / 'interrupted'), expected)
+    networks = load_networks(tmp_path / 'interrupted', constructor)
+    for i, result in enumerate(expected.runs):
+        assert result.variables.keys() == {'params', 'batch_stats', 'progress'}
+        assert result.variables['progress']['steps'] == 21
+        loaded = jax.tree.map(lambda leaf, i=i: leaf[i], networks.variables)
+        jax.tree.map(np.testing.assert_array_equal, loaded, result.variables)
 
 
 @pytest.mark.slow
 def test_more_epochs_give_what_a_longer_run_would_have(tmp_path):
     config = tiny()
     config.optimizer.schedule = 'constant'
-    train_and_evaluate(config, str(tmp_path / 'extended'))
+    run(config, tmp_path / 'extended')
     config.num_epochs = 5
-    extended = train_and_evaluate(config, str(tmp_path / 'extended'))
-    assert_same(extended, train_and_evaluate(config, str(tmp_path / 'longer')))
+    extended = run(config, tmp_path / 'extended')
+    assert_same(extended, run(config, tmp_path / 'longer'))
     config.num_epochs = 4
-    with pytest.raises(UserError, match='num_epochs: found 4, which are 28 steps, where'):
-        train_and_evaluate(config, str(tmp_path / 'extended'))
+    with pytest.raises(UserError, match='num_epochs: 4 epochs are 28 steps, but .* 35'):
+        run(config, tmp_path / 'extended')
+
+
+@pytest.mark.parametrize('optimizer', [{'schedule': 'cosine'}, {'warmup': 0.1}, {}])
+def test_more_epochs_are_refused_if_the_learning_rate_would_have_been_another(optimizer):
+    config = tiny()
+    config.optimizer.update({'schedule': 'constant', **optimizer})
+    reason = explain_fixed_length(make_plan(config))
+    assert ('its learning rate (schedule ' in reason) == bool(optimizer)
 
 
 @pytest.mark.slow
-def test_in_a_population_the_sick_run_stays_marked_and_the_others_go_on(
-    tmp_path, leave_after
-):
+def test_a_run_that_diverges_stays_marked_and_the_others_continue(tmp_path, interrupt):
     config = tiny(runs_at_once=2)
     config.optimizer.name = 'sgd'
     config.sweep.learning_rate = (0.1, 1e30)
-    expected = train_and_evaluate(config, str(tmp_path / 'untouched'))
-    leave_after(config, tmp_path / 'left', 9, 2)
-    result = train_and_evaluate(config, str(tmp_path / 'left'))
-    well, sick = result.runs
-    assert well.diverged is None
-    assert (sick.diverged.epoch, sick.diverged.step) == (1, 2)
-    assert sick.diverged == expected.runs[1].diverged
-    assert well.history == expected.runs[0].history
-    np.testing.assert_array_equal(well.logits, expected.runs[0].logits)
+    expected = run(config, tmp_path / 'untouched')
+    interrupt(config, tmp_path / 'interrupted', 9, 2)
+    result = run(config, tmp_path / 'interrupted')
+    finite, diverged = result.runs
+    assert finite.diverged is None
+    assert diverged.diverged == expected.runs[1].diverged
+    assert diverged.diverged[:2] == (1, 2)
+    assert finite.history == expected.runs[0].history
+    np.testing.assert_array_equal(finite.logits, expected.runs[0].logits)
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_go_on_from(tmp_path):
+def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_resume_from(tmp_path):
     config = tiny()
-    train_and_evaluate(config, str(tmp_path))
-    for step in ('14', '21'):
-        shutil.rmtree(tmp_path / 'checkpoints/runs_0-0' / step)
+    run(config, tmp_path)
+    delete(tmp_path, 14, 21)
     config.checkpoint.allow_changes = True
     config.optimizer.learning_rate = 1e30
     with pytest.raises(UserError) as error:
-        train_and_evaluate(config, str(tmp_path))
+        run(config, tmp_path)
     message = str(error.value)
     assert 'training diverged in epoch 2 at step 9, where the learning rate was' in message
     good = tmp_path / 'checkpoints/runs_0-0/7'
     assert message.endswith(f'the last good checkpoint is {good}')
-    assert [path.name for path in good.parent.iterdir()] == ['7']
-    # Nor does the refused attempt stand in the way of others.
+    assert steps(tmp_path) == {'7'}
+    # The refused attempt does not prevent others.
     config.optimizer.learning_rate = 5e-4
-    result = train_and_evaluate(config, str(tmp_path))
+    result = run(config, tmp_path)
     changes = ['optimizer.learning_rate from 0.001 to 0.0005 after step 7']
     assert result.metrics['changed_settings'] == changes
     assert len(result.runs[0].history) == 3
     config.optimizer.learning_rate = 3e-4
-    with pytest.raises(UserError, match='allow_changes: found other .* has all its steps'):
-        train_and_evaluate(config, str(tmp_path))
+    with pytest.raises(UserError, match='allow_changes: .* has no step left'):
+        run(config, tmp_path)
 
 
 @pytest.mark.slow
-def test_runs_that_all_diverged_leave_no_checkpoint_and_no_gap(tmp_path, leave_after):
+def test_runs_that_all_diverged_leave_no_checkpoint_and_no_gap(tmp_path, interrupt):
     config = tiny(runs_at_once=1)
     config.sweep.learning_rate = (1e30, 1e-3)
-    expected = train_and_evaluate(config, str(tmp_path / 'untouched'))
+    expected = run(config, tmp_path / 'untouched')
     assert [run.diverged is None for run in expected.runs] == [False, True]
-    leave_after(config, tmp_path / 'left', 10)  # the 3rd step of the second run
+    interrupt(config, tmp_path / 'left', 10)  # the 3rd step of the second run
     assert [path.name for path in (tmp_path / 'left/checkpoints').iterdir()] == ['runs_1-1']
-    result = train_and_evaluate(config, str(tmp_path / 'left'))
+    result = run(config, tmp_path / 'left')
     assert [run.plan for run in result.runs] == [run.plan for run in expected.runs]
     assert result.runs[0].diverged == expected.runs[0].diverged
     np.testing.assert_array_equal(result.runs[1].logits, expected.runs[1].logits)
 
 
-def test_all_changes_on_the_way_are_reported(tmp_path, leave_after):
+@pytest.mark.parametrize('number', [2, 4])
+def test_a_state_that_has_diverged_is_not_saved_within_an_epoch(
+    tmp_path, interrupt, number
+):
+    """The first step takes it too far; the loss of the second one shows it."""
     config = tiny()
-    leave_after(config, tmp_path, 7)
+    config.optimizer.update({'name': 'sgd', 'learning_rate': 1e38})
+    interrupt(config, tmp_path, number, saved=False)
+    assert not (tmp_path / 'checkpoints').exists()
+
+
+def test_all_changes_of_settings_are_reported(tmp_path, interrupt):
+    config = tiny()
+    interrupt(config, tmp_path, 7)
     config.checkpoint.allow_changes = True
     config.optimizer.learning_rate = 5e-4
-    leave_after(config, tmp_path, 3)
+    interrupt(config, tmp_path, 3)
     config.label_smoothing = 0.1
-    assert train_and_evaluate(config, str(tmp_path)).metrics['changed_settings'] == [
+    assert run(config, tmp_path).metrics['changed_settings'] == [
         'optimizer.learning_rate from 0.001 to 0.0005 after step 7',
         'label_smoothing from 0.0 to 0.1 after step 10',
     ]
 
 
-@pytest.mark.parametrize('number', [2, 4])
-def test_what_has_diverged_is_not_saved_in_the_middle_of_an_epoch(
-    tmp_path, leave_after, number
-):
-    """The first step takes it too far; the second one's loss says so."""
-    config = tiny()
-    config.optimizer.update({'name': 'sgd', 'learning_rate': 1e38})
-    leave_after(config, tmp_path, number, saved=False)
-    assert not (tmp_path / 'checkpoints').exists()
-
-
-@pytest.mark.slow
-def test_another_network_is_no_continuation(tmp_path):
-    expected = train_and_evaluate(tiny(), str(tmp_path))
-    shutil.rmtree(tmp_path / 'checkpoints/runs_0-0/21')
+def test_a_checkpoint_of_other_contents_is_refused_in_one_line(tmp_path):
+    """Of another network, or from an unknown source."""
+    expected = run(tiny(), tmp_path)
+    delete(tmp_path, 21)
     config = tiny()
     config.checkpoint.allow_changes = True
     config.model.hidden_size = 9
-    with pytest.raises(UserError, match='has as .*Dense_0.* shape .*8.*; allowed: .*9'):
-        train_and_evaluate(config, str(tmp_path))
-    assert_same(train_and_evaluate(tiny(), str(tmp_path)), expected)
-
-
-@pytest.mark.parametrize('damage', [{'step': None}, {'histories': [[[1]]]}, {'config': 3}])
-def test_a_stranger_s_checkpoint_is_one_line(tmp_path, damage):
-    train_and_evaluate(tiny(), str(tmp_path))
-    path = tmp_path / 'checkpoints/runs_0-0/21'
-    found = checkpoints.read(path)
-    checkpoints.write(path, found.arrays, found.about | damage)
-    with pytest.raises(UserError, match='is no checkpoint of|found in .* other settings'):
-        train_and_evaluate(tiny(), str(tmp_path))
+    with pytest.raises(UserError, match='8.* for .*Dense_0.* this config have .*9'):
+        run(config, tmp_path)
+    shutil.copytree(tmp_path / 'checkpoints/runs_0-0/14', tmp_path / '14')
+    for damage, message in (
+        ({'step': None}, 'not a checkpoint of this program .*step'),
+        ({'config': 3}, 'not a checkpoint of this program .*config'),
+        ({'histories': [[[1, 2]]]}, 'has histories without the columns epoch, train_loss'),
+        ({'histories': [['abcde']]}, 'not a checkpoint of this program .*histories'),
+        ({'diverged': []}, 'holds 1 runs, but'),
+    ):
+        rewrite(
+            tmp_path / 'checkpoints/runs_0-0/14',
+            lambda arrays, about, damage=damage: (arrays, about | damage),
+        )
+        with pytest.raises(UserError, match=message):
+            run(tiny(), tmp_path)
+        delete(tmp_path, 14)
+        shutil.copytree(tmp_path / '14', tmp_path / 'checkpoints/runs_0-0/14')
+    assert_same(run(tiny(), tmp_path), expected)
 
 
 def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch):
@@ -269,7 +319,7 @@ def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch
         write(path, arrays, about)
 
     monkeypatch.setattr(checkpoints, 'write', write_late)
-    train_and_evaluate(tiny(), str(tmp_path))
+    run(tiny(), tmp_path)
     for number, step in enumerate((7, 14, 21), 1):
         found = checkpoints.read(tmp_path / f'checkpoints/runs_0-0/{step}')
         assert len(found.about['histories'][0]) == number
@@ -279,32 +329,57 @@ def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch
 LEFT_RUN = ROOT / 'tests/left_run'
 
 
-def test_a_run_that_earlier_versions_left_goes_on(tmp_path):
-    """Left after 10 steps with Python 3.11, jax 0.10.2, flax 0.12.8 and optax 0.2.8.
+def test_a_run_of_earlier_versions_is_resumed(tmp_path):
+    """Interrupted after 10 steps with Python 3.11, jax 0.10.2, flax 0.12.8, optax 0.2.8.
 
-    If it cannot be gone on with any more, users' runs cannot either: then say so in the
-    README's troubleshooting, and leave another one with `tests/leave_a_run.py`.
+    If it cannot be resumed any more, nor can users' runs: then say so in the README's
+    troubleshooting, and make another one with `tests/leave_a_run.py`.
     """
     shutil.copytree(LEFT_RUN, tmp_path, dirs_exist_ok=True)
-    assert (tmp_path / 'checkpoints/runs_0-0/10').is_dir()
-    result = train_and_evaluate(tiny(num_devices=1), str(tmp_path))
-    assert_close(result, train_and_evaluate(tiny(num_devices=1), str(tmp_path / 'anew')))
+    assert steps(tmp_path) == {'10'}
+    result = run(tiny(num_devices=1), tmp_path)
+    assert_close(result, run(tiny(num_devices=1), tmp_path / 'new'))
 
 
-def test_the_final_networks_are_all_that_is_needed_to_use_them(tmp_path):
-    result = train_and_evaluate(everything(), str(tmp_path))
-    found = checkpoints.read(tmp_path / 'model')
-    assert [run['seed'] for run in found.about['runs']] == [0, 1, 2]
-    assert found.about['class_names'] == [str(i) for i in range(10)]
-    config = found.about['config']
-    assert config == json.loads((tmp_path / 'config.json').read_text())
-    config['model']['features'] = tuple(config['model']['features'])  # JSON has lists only
-    model = construct_named(ConfigDict(config['model']), 'config.model')
-    variables = traverse_util.unflatten_dict(found.arrays, sep='.')
-    images = jnp.linspace(0, 1, 28 * 28).reshape(1, 28, 28, 1)
-    for i, run in enumerate(result.runs):
-        mine = jax.tree.map(lambda leaf, i=i: jnp.asarray(leaf[i]), variables)
-        expected = jax.tree.map(jnp.asarray, run.variables)
-        np.testing.assert_array_equal(
-            model.apply(mine, images), model.apply(expected, images)
-        )
+def as_before(arrays, about):
+    """Gives a checkpoint the names of earlier versions, and the fields that they had."""
+    for old, new in renamed._ARRAYS.items():
+        arrays = {name.replace(new, old): array for name, array in arrays.items()}
+    assert any(name.startswith('state.average.batch_stats.') for name in arrays)
+    assert any(name.startswith('state.batch_stats.') for name in arrays)
+    about = json.loads(json.dumps(about))
+    config = about['config']
+    config['augment']['constructor'] = 'mnist_flax.augment.create_augment'
+    del config['dataset']['extra'], config['sweep']['augment_strength'], about['columns']
+    return arrays, about
+
+
+def test_names_of_earlier_versions_resume_with_the_same_bits(
+    tmp_path, untouched, interrupt
+):
+    interrupt(everything(), tmp_path, 16)
+    rewrite(tmp_path / 'checkpoints/runs_0-1/16', as_before)
+    assert_same(run(everything(), tmp_path), untouched)
+
+
+def test_a_history_with_other_columns_is_read_by_name(tmp_path, interrupt, capsys):
+    def change(arrays, about):
+        about['columns'] = ['test_margin', *reversed(about['columns'][1:])]
+        about['columns'].remove('train_loss')
+        about['histories'] = [
+            [[0.5, row[4], row[3], row[2]] for row in history]
+            for history in about['histories']
+        ]
+        return arrays, about
+
+    expected = run(tiny(), tmp_path)
+    delete(tmp_path, 21)
+    rewrite(tmp_path / 'checkpoints/runs_0-0/14', change)
+    result = run(tiny(), tmp_path)
+    assert capsys.readouterr().err.endswith(
+        '/14 was saved by another version: it has no epoch, it has no train_loss, its '
+        'test_margin is not used\n'
+    )
+    for row, other in zip(result.runs[0].history, expected.runs[0].history, strict=True):
+        assert row[2:] == other[2:]
+    np.testing.assert_array_equal(result.runs[0].logits, expected.runs[0].logits)
