@@ -1,11 +1,11 @@
-"""Serves a page on which one draws a digit and sees, while drawing, what it is taken for.
+"""Serves a page to draw a digit on; while you draw, it shows what the network sees.
 
   python scripts/demo.py
   python scripts/demo.py --workdir=outputs --port=8080
 
-Open the address that is printed. One can also drop, paste, choose or photograph a picture.
-Nothing is loaded from outside, and only programs on this machine reach the page; with
---host=0.0.0.0 the others in its network do too, such as a phone.
+Open the address that is printed. You can also drop, paste, choose or photograph a picture.
+Nothing is loaded from elsewhere, and only programs on this machine reach the page; with
+--host=0.0.0.0 other machines in its network do too, such as a phone.
 
 For programs: POST /predict takes a picture and answers in JSON, as /docs describes.
 
@@ -22,8 +22,7 @@ cli.define_network()
 _HOST = flags.DEFINE_string(
     'host',
     '127.0.0.1',
-    'Address to listen at. 0.0.0.0 is all of this machine: whoever reaches it may use the '
-    'demo.',
+    'Address to listen at. With 0.0.0.0 all machines that reach this one can use the demo.',
 )
 _PORT = flags.DEFINE_integer(
     'port', 8000, 'Port to listen at; any free one if 0.', lower_bound=0, upper_bound=65535
@@ -33,21 +32,21 @@ _PORT = flags.DEFINE_integer(
 def main() -> None:
     """Runs `serve` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.recognition import recognizer
     from mnist_flax.common.errors import UserError
+    from mnist_flax.recognition import networks, recognizer
 
     try:
-        from mnist_flax.demo.app import app, server
+        from mnist_flax.demo import app, server
     except ImportError as error:
         raise UserError(
-            f"{error.name} is missing; allowed: pip install -e '.[demo]'"
+            f"{error.name} is missing; install it: pip install -e '.[demo]'"
         ) from error
     listening = server.listen(_HOST.value, _PORT.value)
-    recognizer = recognizer.load(
-        flags.FLAGS.workdir or recognizer.PRETRAINED,
-        flags.FLAGS.constructor or recognizer.OURS,
+    loaded = recognizer.load(
+        flags.FLAGS.workdir or networks.PRETRAINED,
+        flags.FLAGS.constructor or networks.DEFAULT_CONSTRUCTOR,
     )
-    server.serve(app.create_app(recognizer), listening)
+    server.serve(app.create_app(loaded), listening)
 
 
 if __name__ == '__main__':

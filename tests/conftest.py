@@ -1,8 +1,6 @@
 """Shared fixtures; every test runs with jaxtyping's shape annotations checked."""
 
-import contextlib
 import os
-import pathlib
 import subprocess
 import sys
 
@@ -11,6 +9,7 @@ import jax
 import jaxtyping
 import platformdirs
 import pytest
+from repository import ROOT
 
 # Before the first import of the package: wrong shapes in a signature then fail a test.
 jaxtyping.install_import_hook('mnist_flax', 'beartype.beartype')
@@ -34,8 +33,6 @@ hypothesis.settings.register_profile(
 )
 hypothesis.settings.load_profile('patient')
 
-ROOT = pathlib.Path(__file__).parent.parent
-
 
 @pytest.fixture(scope='session')
 def command():
@@ -58,7 +55,7 @@ def command():
 @pytest.fixture(scope='session')
 def mnist():
     """The real MNIST, whole."""
-    from mnist_flax.data.datasets import datasets
+    from mnist_flax.data import datasets
 
     return datasets.load('mnist', '', 'train', 'test', 'test', 0)
 
@@ -86,54 +83,3 @@ def examples(mesh, mnist):
     from mnist_flax.training import devices
 
     return devices.replicate(mesh, tuple(mnist.train.slice(0, 100)))
-
-
-@pytest.fixture(scope='module')
-def server():
-    """The demo, listening."""
-    from demo_process import serve
-
-    with serve() as server:
-        yield server
-
-
-@pytest.fixture(scope='module')
-def browser():
-    """A real browser, for the demo's page."""
-    from demo_page import CHROMIUM
-    from playwright import sync_api
-
-    if CHROMIUM is None:
-        pytest.skip('found no Chromium; allowed: apt-get install chromium')
-    sync_api.expect.set_options(timeout=30_000)  # milliseconds, as for all else; not 5,000
-    with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM)
-
-
-@pytest.fixture
-def open_page(browser, server):
-    """Opens the page; it must ask nobody else for anything, and report no mistake."""
-    with contextlib.ExitStack() as stack:
-
-        def open_(path='/', **options):
-            context = stack.enter_context(browser.new_context(**options))
-            page = context.new_page()
-            mistakes = []
-
-            def note_request(request):
-                if not request.url.startswith((server.url, 'data:', 'blob:')):
-                    mistakes.append(request.url)
-
-            def note_message(message):
-                # Chromium itself notes answers that are errors, and absent ones.
-                if not message.text.startswith('Failed to load resource'):
-                    mistakes.append(message.text)
-
-            page.on('request', note_request)
-            page.on('console', note_message)
-            page.on('pageerror', lambda error: mistakes.append(error))
-            stack.callback(lambda: pytest.fail(f'{mistakes}') if mistakes else None)
-            page.goto(server.url + path)
-            return page
-
-        yield open_

@@ -14,9 +14,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from mnist_flax.common.errors import UserError
 
-# From the opening of a connection, or the last answer on it, to the end of the next answer.
-# An upload has less (see `app`); the rest is time to wait for its turn.
-_EXCHANGE_SECONDS = 120
+# For the head of a request, from the opening of a connection or the last answer on it; its
+# body has a limit in `app`.
+_IDLE_SECONDS = 10
 
 # More are closed as soon as they open. Half of the files that the system allows are left
 # for everything else: where none are left, asyncio logs an error each second.
@@ -83,17 +83,17 @@ class _Server(uvicorn.Server):
 
 
 class _Protocol(H11Protocol):
-    """HTTP on one connection, closed where a request and its answer take too long.
+    """HTTP on one connection, closed if no request comes or nobody reads its answer.
 
     uvicorn itself waits without end for slow clients, and a process can have only so many
     connections.
     """
 
-    _deadline: asyncio.TimerHandle | None = None
+    _timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._set_deadline()
+        self._start_timer()
         if len(self.connections) > _MOST_CONNECTIONS:
             transport.abort()
 
@@ -104,15 +104,24 @@ class _Protocol(H11Protocol):
         self.transport.close()
 
     def on_response_complete(self) -> None:
-        self._set_deadline()
+        self._start_timer()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
+        self._stop_timer()
         super().connection_lost(exc)
 
-    def _set_deadline(self) -> None:
-        if self._deadline is not None:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(_EXCHANGE_SECONDS, self.transport.abort)
+    def _start_timer(self) -> None:
+        self._stop_timer()
+        self._timer = self.loop.call_later(_IDLE_SECONDS, self._close_if_idle)
+
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _close_if_idle(self) -> None:
+        is_answered = self.cycle is None or self.cycle.response_complete
+        if is_answered or self.flow.write_paused:
+            self.transport.abort()
+        else:
+            self._start_timer()

@@ -49,11 +49,11 @@ def draw_by_finger(page, strokes):
 
 
 def answer(page):
-    """What the page says when it has been answered."""
+    """What the page shows when it has been answered."""
     page.wait_for_selector('#answer[aria-busy=false]')
     return page.locator('#digit').inner_text()
 
 
-def said(page):
+def message(page):
     page.wait_for_selector('#answer[aria-busy=false]')
-    return page.locator('#said').inner_text()
+    return page.locator('#message').inner_text()

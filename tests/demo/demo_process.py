@@ -1,25 +1,29 @@
-"""``scripts/demo.py`` as a process of its own, for the tests that talk to it."""
+"""``scripts/demo.py`` as a process, for the tests that talk to it."""
 
 import contextlib
 import os
+import pathlib
 import re
 import subprocess
 import sys
 import types
 
-from conftest import ROOT
+ROOT = pathlib.Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def serve(*flags, lives=True, **options):
-    """Starts it at a free port; if it ``lives``, it does to the end, and without faults."""
+def serve(first='', lives=True):
+    """Starts it at a free port, after the code ``first``.
+
+    If it ``lives``, it must do so to the end, and print no errors.
+    """
+    run = "import runpy; runpy.run_path('scripts/demo.py', run_name='__main__')"
     process = subprocess.Popen(
-        [sys.executable, 'scripts/demo.py', '--port=0', *flags],
+        [sys.executable, '-c', f'{first}\n{run}', '--port=0'],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        **options,
     )
     try:
         url = process.stdout.readline().strip()
@@ -36,12 +40,12 @@ def serve(*flags, lives=True, **options):
 
 
 def peak_mebibytes(process):
-    """The most memory that it has had, of which the system keeps account."""
+    """The most memory that it has had, by the system's account."""
     with open(f'/proc/{process.pid}/status') as file:
         (kibibytes,) = re.findall(r'VmHWM:\s+(\d+) kB', file.read())
     return int(kibibytes) / 1024
 
 
 def num_files(process):
-    """Files and sockets that it has open."""
+    """The number of files and sockets that it has open."""
     return len(os.listdir(f'/proc/{process.pid}/fd'))

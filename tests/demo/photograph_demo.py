@@ -1,6 +1,6 @@
-"""Photographs the demo's page, with a digit drawn by hand, for the README.
+"""Photographs the demo's page, with a digit drawn by hand, for the docs.
 
-python tests/photograph_demo.py docs/demo.png
+python tests/demo/photograph_demo.py docs/demo.png
 """
 
 import sys
@@ -10,17 +10,11 @@ from demo_process import serve
 from handwriting_of_digits import write
 from playwright import sync_api
 
-
-def main(path):
-    with serve() as server, sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM)
-        page = browser.new_page(**DESKTOP)
-        page.goto(server.url)
-        draw_by_mouse(page, write(3, PLACES[0], seed=2))
-        answer(page)
-        page.wait_for_timeout(500)  # the bars grow
-        page.screenshot(path=path)
-
-
-if __name__ == '__main__':
-    main(sys.argv[1])
+with serve() as server, sync_api.sync_playwright() as playwright:
+    browser = playwright.chromium.launch(executable_path=CHROMIUM)
+    page = browser.new_page(**DESKTOP)
+    page.goto(server.url)
+    draw_by_mouse(page, write(3, PLACES[0], seed=2))
+    answer(page)
+    page.wait_for_timeout(500)  # the bars grow
+    page.screenshot(path=sys.argv[1])

@@ -1,9 +1,12 @@
 """Digits as a person draws them on a surface: strokes of many small, uneven moves."""
 
-import numpy as np
+import io
 
-# Where the pen comes by, in a unit square, x to the right and y down; a point twice in a
-# row is a corner. Made once, before any network had seen them.
+import numpy as np
+from PIL import Image, ImageDraw
+
+# Points that the pen passes, in a unit square, x to the right and y down; a point twice in
+# a row is a corner. Made once, before any network had seen them.
 _KNOTS = {
     0: [[(0.60, 0.12), (0.42, 0.13), (0.27, 0.32), (0.25, 0.60), (0.36, 0.85), (0.55, 0.88),
          (0.72, 0.68), (0.75, 0.40), (0.66, 0.18), (0.52, 0.11)]],
@@ -46,6 +49,22 @@ def write(digit, place=(0, 0, 1), seed=0):
         shake = rng.normal(0, 0.004, points.shape)
         strokes.append((points + shake) * scale + (x, y))
     return strokes
+
+
+def draw(digit, size=280):
+    """The digit as a gray picture, black on white."""
+    image = Image.new('L', (size, size), 255)
+    for stroke in write(digit):
+        points = [tuple(point) for point in stroke * size]
+        ImageDraw.Draw(image).line(points, 0, width=round(0.06 * size), joint='curve')
+    return np.asarray(image)
+
+
+def to_file(pixels, kind='PNG'):
+    """The content of a file."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
 
 
 def _through(knots):

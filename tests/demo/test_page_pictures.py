@@ -4,11 +4,10 @@ import base64
 import pathlib
 
 import pytest
-from demo_page import DESKTOP, PHONE, PLACES, answer, draw_by_finger, draw_by_mouse, said
-from handwriting_of_digits import write
+from demo_page import DESKTOP, PHONE, PLACES, answer, draw_by_finger, message
+from handwriting_of_digits import draw, write
 from PIL import Image
 from playwright import sync_api
-from test_framing import draw
 
 
 @pytest.fixture
@@ -25,7 +24,7 @@ def test_a_picture_is_chosen_or_photographed(open_page, photograph):
         page.get_by_label(label).set_input_files(photograph)
         sync_api.expect(page.locator('#digit')).to_have_text('6')
         page.get_by_role('button', name='Clear').click()
-    # Over a picture a new drawing begins; undo brings it back.
+    # A stroke on it starts a new drawing; undo brings it back.
     page.get_by_label('Choose a picture').set_input_files(photograph)
     sync_api.expect(page.locator('#digit')).to_have_text('6')
     draw_by_finger(page, write(1, PLACES[0]))
@@ -66,6 +65,7 @@ GIVE_MEANWHILE = """async (meanwhile) => {
   await new Promise((resolve) => setTimeout(resolve, 100));
   if (meanwhile === 'clear') clear();
   if (meanwhile === 'picture') await take(new File([], 'another'));
+  if (meanwhile === 'stroke') change({picture: null, strokes: [[[0.5, 0.1], [0.5, 0.9]]]});
   const before = drawing;
   window.finish();
   await slow;
@@ -74,29 +74,35 @@ GIVE_MEANWHILE = """async (meanwhile) => {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize('meanwhile', ['clear', 'picture'])
-def test_a_picture_that_is_slow_to_decode_does_not_come_back(open_page, meanwhile):
+@pytest.mark.parametrize('meanwhile', ['clear', 'picture', 'stroke'])
+def test_a_picture_that_is_slow_to_decode_replaces_nothing_newer(open_page, meanwhile):
     assert open_page(**DESKTOP).evaluate(GIVE_MEANWHILE, meanwhile)
 
 
 @pytest.mark.slow
-def test_strokes_begun_while_a_picture_is_decoded_stay(open_page):
+@pytest.mark.parametrize(
+    ('name', 'size', 'is_shown'), [('digit.tiff', 200, False), ('large.bmp', 2500, True)]
+)
+def test_one_that_the_browser_cannot_show_or_is_too_large_is_recognized(
+    open_page, tmp_path, name, size, is_shown
+):
     page = open_page(**DESKTOP)
-    page.evaluate("""() => new Promise((begun) => {
-      window.createImageBitmap = () => new Promise((finish) => {
-        window.finish = finish;
-        begun();
-      });
-      window.slow = take(new File(['slow'], 'slow'));
-    })""")
-    draw_by_mouse(page, write(2, PLACES[0]))
-    page.evaluate('() => { window.finish(null); return window.slow; }')
-    assert answer(page) == '2'
+    Image.fromarray(draw(6, size)).convert('RGB').save(tmp_path / name)
+    assert ((tmp_path / name).stat().st_size > 16 * 2**20) == is_shown
+    page.get_by_label('Choose a picture').set_input_files(tmp_path / name)
+    sync_api.expect(page.locator('#digit')).to_have_text('6')
+    notice = page.get_by_text('Your browser cannot show this picture')
+    assert notice.is_visible() != is_shown
+    page.keyboard.press('Escape')
+    assert not notice.is_visible()
 
 
 @pytest.mark.slow
-def test_a_file_that_is_gone_before_it_is_read_is_said(open_page, photograph):
+def test_a_file_that_cannot_be_read_or_is_not_a_picture_is_explained(open_page, photograph):
     page = open_page(**DESKTOP)
+    page.get_by_label('Choose a picture').set_input_files(pathlib.Path(__file__))
+    sync_api.expect(page.locator('#message')).not_to_be_empty()
+    assert message(page).startswith('This kind of file cannot be read; send one of PNG')
     page.evaluate("""() => addEventListener('change', (event) => {
       window.chosen = event.target.files[0];
       event.stopImmediatePropagation();
@@ -104,39 +110,8 @@ def test_a_file_that_is_gone_before_it_is_read_is_said(open_page, photograph):
     page.get_by_label('Choose a picture').set_input_files(photograph)
     photograph.unlink()
     page.evaluate('take(window.chosen)')
-    text = 'Found a folder, or a file that cannot be read. Allowed: a picture.'
-    assert page.locator('#said').inner_text() == text
-
-
-@pytest.mark.slow
-def test_a_picture_that_the_browser_cannot_show_is_recognised(open_page, tmp_path):
-    page = open_page(**DESKTOP)
-    path = tmp_path / 'digit.tiff'
-    Image.fromarray(draw(6, size=200)).save(path)
-    page.get_by_label('Choose a picture').set_input_files(path)
-    sync_api.expect(page.locator('#digit')).to_have_text('6')
-    notice = page.get_by_text('This browser cannot show this picture')
-    assert notice.is_visible()
-    page.keyboard.press('Escape')
-    assert not notice.is_visible()
-
-
-@pytest.mark.slow
-def test_a_picture_that_is_too_large_is_made_smaller(open_page, tmp_path):
-    page = open_page(**DESKTOP)
-    path = tmp_path / 'large.bmp'
-    Image.fromarray(draw(8, size=2500)).convert('RGB').save(path)
-    assert path.stat().st_size > 16 * 2**20
-    page.get_by_label('Choose a picture').set_input_files(path)
-    sync_api.expect(page.locator('#digit')).to_have_text('8')
-
-
-@pytest.mark.slow
-def test_a_file_that_is_no_picture_is_said_in_words(open_page):
-    page = open_page(**DESKTOP)
-    page.get_by_label('Choose a picture').set_input_files(pathlib.Path(__file__))
-    sync_api.expect(page.locator('#said')).not_to_be_empty()
-    assert said(page).startswith('Found another kind of file. Allowed: PNG, JPEG')
+    text = 'This file cannot be read. Choose a picture.'
+    assert page.locator('#message').inner_text() == text
 
 
 @pytest.mark.slow

@@ -1,0 +1,218 @@
+"""The demo's app, in this process: what it answers to good, bad and random uploads."""
+
+import asyncio
+import base64
+import io
+import json
+import types
+
+import jsonschema
+import numpy as np
+import openapi_spec_validator
+import pytest
+from handwriting_of_digits import draw, to_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+from starlette.testclient import TestClient
+
+from mnist_flax.demo import app
+from mnist_flax.recognition import recognizer
+from mnist_flax.recognition.recognizer import Recognizer
+
+KINDS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+DRAWING = to_file(draw(7))
+FORM = {'Content-Type': 'multipart/form-data; boundary=x'}
+
+
+@pytest.fixture(scope='module')
+def loaded():
+    return recognizer.load()
+
+
+@pytest.fixture(scope='module')
+def client(loaded):
+    with TestClient(app.create_app(loaded)) as client:
+        yield client
+
+
+@pytest.fixture(scope='module')
+def check(client):
+    """Compares answers with what openapi.json promises."""
+    description = client.get('/openapi.json').json()
+    promised = description['paths']['/predict']['post']['responses']
+    schemas = description['components']['schemas']
+
+    def compare(response):
+        assert str(response.status_code) in promised
+        name = 'Prediction' if response.status_code == 200 else 'Error'
+        jsonschema.validate(response.json(), schemas[name])
+        assert response.headers['x-content-type-options'] == 'nosniff'
+        if response.status_code != 200:
+            assert '\n' not in response.json()['error']
+
+    return compare
+
+
+def test_its_description_is_valid(client):
+    description = client.get('/openapi.json').json()
+    openapi_spec_validator.validate(description)
+    text = description['paths']['/predict']['post']['description']
+    assert f'up to {app.MOST_BYTES >> 20} MiB' in text
+    assert f'within {app._UPLOAD_SECONDS} seconds' in text
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_a_picture_is_the_body_or_a_form_s_file(client, check, loaded, kind):
+    content = to_file(draw(7, size=100), kind)
+    by_curl = {'Content-Type': 'application/x-www-form-urlencoded'}  # with --data-binary
+    answers = [
+        client.post('/predict', content=content),
+        client.post('/predict', content=content, headers=by_curl),
+        client.post('/predict', files={'file': content}),
+        client.post('/predict', files={'image': ('7.bin', content)}, data={'a': 'b'}),
+    ]
+    for answer in answers:
+        assert answer.status_code == 200, answer.text
+        check(answer)
+        assert answer.json() == answers[0].json()
+    shown = answers[0].json()
+    (expected,) = loaded.predict([content])
+    assert shown['prediction'] == str(expected.label) == '7'
+    assert shown['runner_up'] == str(expected.runner_up)
+    assert shown['confidence'] == pytest.approx(expected.confidence)
+    assert [*shown['probabilities']] == [str(digit) for digit in range(10)]
+    np.testing.assert_allclose(
+        [*shown['probabilities'].values()], expected.probabilities, atol=1e-6
+    )
+    image = Image.open(io.BytesIO(base64.b64decode(shown['image'].partition(',')[2])))
+    np.testing.assert_array_equal(np.asarray(image), expected.image[..., 0])
+
+
+def test_networks_of_other_classes_get_the_whole_picture(check):
+    clothes = Recognizer.__new__(Recognizer)
+    clothes.class_names = ('Bag', 'Boot')
+    clothes.networks = types.SimpleNamespace(
+        probabilities=lambda images: np.array([[0.25, 0.75]])
+    )
+    client = TestClient(app.create_app(clothes))
+    answer = client.post('/predict', content=to_file(np.full((50, 50), 255, np.uint8)))
+    check(answer)
+    assert answer.json()['prediction'] == 'Boot'
+    assert answer.json()['probabilities'] == {'Bag': 0.25, 'Boot': 0.75}
+
+
+@pytest.mark.parametrize(
+    ('request_', 'status', 'message'),
+    [
+        ({'content': b''}, 400, 'picture: the upload is empty'),
+        ({'files': {'file': b''}}, 400, 'picture: the upload is empty'),
+        ({'files': {'a': b'x', 'b': b'y'}}, 400, 'Too many files'),
+        ({'content': b'x', 'headers': FORM}, 400, ''),
+        ({'content': b'--x', 'headers': {'Content-Type': 'multipart/form-data'}}, 400,
+         'Missing boundary'),
+        ({'content': b'--x\r\nContent-Disposition: form-data; name="a"\r\n\r\nb\r\n--x--',
+          'headers': FORM}, 400, 'form: it has no file'),
+        ({'content': DRAWING, 'headers': {'Sec-Fetch-Site': 'cross-site'}}, 403,
+         'request: it comes from a page of another site'),
+        ({'content': b'hello'}, 415, 'picture: this kind of file cannot be read; send'),
+        ({'content': b'%PDF-1.7 '}, 415, 'picture: this kind of file cannot be read'),
+        ({'content': DRAWING[:300]}, 422, 'picture: '),
+        ({'content': to_file(np.full((50, 50), 255, np.uint8))}, 422, 'picture: '),
+        ({'content': to_file(np.hstack([draw(4), draw(7)]))}, 422, 'picture: '),
+        ({'content': to_file(np.zeros((9000, 9000), bool))}, 422, '9000 x 9000'),
+        ({'content': bytes(app.MOST_BYTES + 1)}, 413, 'upload: larger than 16 MiB'),
+        ({'content': (bytes(2**20) for _ in range(17))}, 413, 'upload: larger than 16 MiB'),
+        ({'files': {'file': bytes(app.MOST_BYTES)}}, 413, 'upload: larger than 16 MiB'),
+    ],
+)  # fmt: skip
+def test_a_bad_upload_is_explained_in_one_line(client, check, request_, status, message):
+    answer = client.post('/predict', **request_)
+    assert answer.status_code == status, answer.text
+    assert message in answer.json()['error']
+    check(answer)
+
+
+def test_wrong_addresses_are_json_too(client):
+    for answer, status in (
+        (client.get('/nowhere'), 404),
+        # Not redirected to where the client says that the server is.
+        (client.post('/predict/'), 404),
+        (client.get('/predict'), 405),
+        (client.post('/'), 405),
+    ):
+        assert answer.status_code == status
+        assert [*answer.json()] == ['error']
+
+
+def test_an_upload_that_takes_too_long_is_refused(client, monkeypatch):
+    monkeypatch.setattr(app, '_UPLOAD_SECONDS', 0.1)
+    sent = []
+
+    async def receive():
+        await asyncio.sleep(3600)
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {'type': 'http', 'method': 'POST', 'path': '/predict', 'headers': []}
+    asyncio.run(client.app(scope, receive, send))
+    assert sent[0]['status'] == 408
+    assert 'upload: not complete after 0.1 s' in json.loads(sent[1]['body'])['error']
+
+
+def test_too_many_uploads_are_refused_and_leave_no_trace(loaded, check, monkeypatch):
+    def refuse(client, content):
+        answer = client.post('/predict', content=content)
+        assert (answer.status_code, answer.headers['retry-after']) == (503, '1')
+        check(answer)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(app, '_MOST_WAITING', 0)
+        refuse(TestClient(app.create_app(loaded)), DRAWING)
+    with monkeypatch.context() as patch:
+        patch.setattr(app, '_MOST_LARGE_WAITING', 0)
+        refuse(TestClient(app.create_app(loaded)), to_file(np.zeros((3000, 2000), bool)))
+    client = TestClient(app.create_app(loaded))
+    monkeypatch.setattr(app, '_MOST_HELD', 1000)
+    for _ in range(3):
+        refuse(client, bytes(2**20))
+        # However much is held, drawings are let in.
+        assert client.post('/predict', content=DRAWING).status_code == 200
+    monkeypatch.setattr(app, '_MOST_HELD', 2**20)
+    for _ in range(3):
+        assert client.post('/predict', content=DRAWING + bytes(2**20)).status_code == 200
+
+
+@pytest.mark.parametrize('address', ['/', '/docs'])
+def test_a_page_loads_nothing_from_elsewhere(client, address):
+    page = client.get(address)
+    assert page.headers['content-type'] == 'text/html; charset=utf-8'
+    policy = page.headers['content-security-policy']
+    assert policy.startswith("default-src 'none'; ")
+    for word in ('unsafe', '*'):
+        assert word not in policy
+    for scheme in ('https:', '//cdn', ' src="http', 'url(http', '@import'):
+        assert scheme not in page.text
+
+
+PIECES = (
+    b'--x\r\n', b'--x--', b'\r\n', b'\r\n\r\n', b'Content-Disposition: form-data; ',
+    b'name="file"; ', b'filename="a"', b"filename*=utf-16''%ff", b'name=', b'--x',
+    b'\xff', DRAWING,
+)  # fmt: skip
+
+
+@given(st.data())
+@settings(max_examples=80)
+def test_random_and_damaged_uploads_end_in_an_answer(client, check, data):
+    form = st.lists(st.sampled_from(PIECES) | st.binary(max_size=20), max_size=12)
+    files = st.sampled_from([to_file(draw(5, size=64), kind) for kind in KINDS])
+    content = bytearray(data.draw(form.map(b''.join) | files))
+    for _ in range(data.draw(st.integers(0, 8)) if content else 0):
+        place = data.draw(st.integers(0, len(content) - 1))
+        content[place] = data.draw(st.integers(0, 255))
+    content = bytes(content[: data.draw(st.integers(0, len(content)))])
+    charset = data.draw(st.sampled_from(['', '; charset=utf-16', '; charset=idna']))
+    kind = data.draw(st.sampled_from(['', 'image/png', FORM['Content-Type'] + charset]))
+    check(client.post('/predict', content=content, headers={'Content-Type': kind}))

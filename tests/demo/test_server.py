@@ -1,0 +1,226 @@
+"""``scripts/demo.py`` as a process, with careless and hostile clients."""
+
+import concurrent.futures
+import contextlib
+import http.client
+import io
+import json
+import re
+import signal
+import socket
+import time
+
+import numpy as np
+import pytest
+from demo_process import num_files, peak_mebibytes, serve
+from handwriting_of_digits import draw, to_file
+from PIL import Image
+
+from mnist_flax.demo import app
+from mnist_flax.demo.server import listen
+
+DRAWING = to_file(draw(7))
+HEAD = b'POST /predict HTTP/1.1\r\nHost: x\r\n'
+
+
+def post(server, content, timeout=120):
+    """Sends a picture on a connection of its own; returns status and answer."""
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=timeout)
+    with contextlib.closing(connection):
+        connection.request('POST', '/predict', content)
+        response = connection.getresponse()
+        return response.status, json.loads(response.read())
+
+
+def is_served(server):
+    status, answer = post(server, DRAWING)
+    return (status, answer.get('prediction')) == (200, '7')
+
+
+def open_raw(server, sent=b''):
+    connection = socket.create_connection(('127.0.0.1', server.port), timeout=120)
+    connection.sendall(sent)
+    return connection
+
+
+def read_all(connection):
+    """Until the server closes: an answer may come in parts."""
+    return b''.join(iter(lambda: connection.recv(10_000), b''))
+
+
+def test_it_listens_on_this_machine_alone_and_serves_the_page(server):
+    assert re.fullmatch(r'http://127\.0\.0\.1:\d+', server.url)
+    connection = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60)
+    connection.request('GET', '/')
+    assert b'<canvas' in connection.getresponse().read()
+    assert is_served(server)
+
+
+@pytest.mark.parametrize(
+    ('number', 'word'),
+    [
+        (signal.SIGINT, 'interrupted'),
+        pytest.param(signal.SIGTERM, 'terminated', marks=pytest.mark.slow),
+    ],
+)
+def test_a_signal_ends_it_at_once(number, word):
+    with serve(lives=False) as server:
+        slow = open_raw(server, HEAD + b'Content-Length: 9\r\n\r\n')  # not waited for
+        assert is_served(server)
+        server.process.send_signal(number)
+        assert server.process.wait(timeout=20) == 128 + number
+        slow.close()
+    assert server.errors == f'error: {word}; files already written are whole\n'
+
+
+def test_what_it_cannot_do_is_one_line(command, server, tmp_path):
+    (tmp_path / 'uvicorn.py').write_text("raise ImportError('no', name='uvicorn')")
+    for flag, message, environment in (
+        (
+            f'--port={server.port}',
+            f'--host and --port: cannot listen at 127.0.0.1:{server.port} (Address already',
+            {},
+        ),
+        ('--host=no.such.host.invalid', '--host and --port: cannot listen at no.such.', {}),
+        ('--workdir=nowhere', '--workdir: ', {}),
+        ('--port=0', 'uvicorn is missing; install it: ', {'PYTHONPATH': str(tmp_path)}),
+    ):
+        process = command('scripts/demo.py', '--port=0', flag, **environment)
+        assert process.stderr.startswith(f'error: {message}')
+        assert process.stderr.count('\n') == 1
+        assert (process.stdout, process.returncode) == ('', 1)
+
+
+def test_slow_clients_keep_nobody_out(server):
+    head = HEAD + b'Content-Length: 16000000\r\n\r\n'
+    slow = [open_raw(server) for _ in range(200)]
+    slow += [open_raw(server, b'POST /pre') for _ in range(50)]
+    slow += [open_raw(server, head + bytes(300_000)) for _ in range(50)]
+    assert all(is_served(server) for _ in range(3))
+    for connection in slow:
+        connection.close()
+    assert is_served(server)
+
+
+def test_who_sends_too_much_gets_the_answer(server):
+    for content in (bytes(app.MOST_BYTES + 1), bytes(5 * app.MOST_BYTES)):
+        assert post(server, content)[0] == 413
+    pieces = (bytes(2**20) for _ in range(17))
+    assert post(server, pieces)[0] == 413
+
+
+def test_broken_requests_do_not_stop_it(server):
+    form = b'Content-Type: multipart/form-data; boundary=x\r\n'
+    chunked = b'Transfer-Encoding: chunked\r\n\r\n'
+    for sent, more in (
+        (b'', b''),
+        (b'\x16\x03\x01 hello', b''),
+        (b'GET / HTTP/9.9\r\n\r\n', b''),
+        (HEAD + b'Content-Length: -1\r\n\r\n', b''),
+        (HEAD + b'Content-Length: 100\r\n\r\n' + DRAWING[:50], b''),
+        (HEAD + form + b'Content-Length: 100\r\n\r\n--x\r\nContent-Dis', b''),
+        (HEAD + chunked + b'5\r\nabc', b''),
+        (HEAD + chunked, b'zz\r\n'),
+        (b'POST /x HTTP/1.1\r\nHost: x\r\n' + chunked, b'zz\r\n'),  # after its answer
+        (HEAD + b'X: ' + bytes(200_000), b''),
+    ):
+        for _ in range(5):
+            connection = open_raw(server, sent)
+            if more:
+                time.sleep(0.1)
+                connection.sendall(more)
+                assert read_all(connection).startswith(b'HTTP/1.1 4')
+            connection.close()
+        assert is_served(server)
+
+
+@pytest.mark.slow
+def test_slow_and_too_many_connections_are_closed():
+    first = (
+        'import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (300, 300))\n'
+        'from mnist_flax.demo import app, server\n'
+        'app._UPLOAD_SECONDS, server._IDLE_SECONDS = 4, 2'
+    )
+    with serve(first) as server:
+        assert is_served(server)
+        before = num_files(server.process)
+        length = b'Content-Length: 99\r\n\r\n'
+        bodies = [open_raw(server, HEAD + length) for _ in range(20)]
+        others = [open_raw(server) for _ in range(20)]
+        others += [open_raw(server, HEAD) for _ in range(20)]
+        others += [open_raw(server, b'POST /x HTTP/1.1\r\nHost: x\r\n' + length)]
+        for _ in range(20):  # who do not read the answers
+            others.append(open_raw(server))
+            others[-1].settimeout(0.2)
+            with contextlib.suppress(OSError):
+                others[-1].sendall(b'GET / HTTP/1.1\r\nHost: x\r\n\r\n' * 400)
+        assert is_served(server)
+        for connection in bodies:
+            assert read_all(connection).startswith(b'HTTP/1.1 408 ')
+        for _ in range(200):  # more than are allowed
+            others.append(open_raw(server))
+        end = time.monotonic() + 60
+        while num_files(server.process) > before + 1:
+            for connection in others:  # such as drip
+                with contextlib.suppress(OSError):
+                    connection.sendall(b'X')
+            time.sleep(0.5)
+            assert time.monotonic() < end
+        assert is_served(server)
+        for connection in (*bodies, *others):
+            connection.close()
+
+
+@pytest.mark.slow
+def test_a_flood_is_answered_or_refused(server):
+    with concurrent.futures.ThreadPoolExecutor(200) as pool:
+        answers = [*pool.map(lambda _: post(server, DRAWING), range(600))]
+    statuses = {status for status, _ in answers}
+    assert statuses <= {200, 503}
+    assert all(a['prediction'] == '7' for status, a in answers if status == 200)
+    # For clients that have left nothing is computed.
+    for _ in range(500):
+        head = HEAD + b'Content-Length: %d\r\n\r\n' % len(DRAWING)
+        open_raw(server, head + DRAWING).close()
+    while (answer := post(server, DRAWING))[0] == 503:
+        time.sleep(1)  # as Retry-After says
+    assert answer[0] == 200
+
+
+@pytest.mark.slow
+def test_large_pictures_leave_room_for_drawings_and_a_small_memory_is_enough():
+    """Less than 1 GiB, with everything that is large at once."""
+    rng = np.random.default_rng(0)
+    page = np.kron(draw(4, size=500), np.ones((16, 16), np.uint8))
+    flat = to_file(page)
+    colours = np.stack([page] * 4, axis=-1)
+    colours[..., 3] = 255
+    colours[:2000, :1000, :3] ^= rng.integers(0, 2, (2000, 1000, 3), np.uint8)
+    colours = to_file(colours)
+    deep = io.BytesIO()
+    Image.fromarray(page.astype(np.uint16) * 200).save(deep, 'PNG')
+    bomb = to_file(np.zeros((30000, 30000), bool))
+    assert max(map(len, (flat, colours, bomb))) < 16 * 2**20
+    with serve() as server, concurrent.futures.ThreadPoolExecutor(60) as pool:
+        head = HEAD + b'Content-Length: 16000000\r\n\r\n'
+        held = [open_raw(server, head) for _ in range(20)]
+        for connection in held:
+            pool.submit(connection.sendall, bytes(15_000_000))
+        large = [flat, colours, deep.getvalue(), bomb, bytes(16 * 2**20)] * 2 + [flat] * 20
+        answers = [pool.submit(post, server, content) for content in large]
+        drawings = [pool.submit(is_served, server) for _ in range(10)]
+        statuses = {answer.result()[0] for answer in answers}
+        assert {200, 503} <= statuses <= {200, 415, 422, 503}
+        assert all(drawing.result() for drawing in drawings)
+        assert peak_mebibytes(server.process) < 1024
+        print(f'{peak_mebibytes(server.process):.0f} MiB', statuses)
+        for connection in held:
+            connection.close()
+
+
+def test_answers_do_not_wait_for_an_acknowledgement():
+    with listen('127.0.0.1', 0) as listening:
+        client = socket.create_connection(listening.getsockname())
+        accepted, _ = listening.accept()
+        with client, accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
