@@ -1,7 +1,7 @@
-"""Takes one ingredient of a recipe away at a time, and says what it was worth.
+"""Ablation: compares a recipe with variants of it, each of which changes one thing.
 
-Each variant is trained with the same seeds as the recipe and compared with it seed by seed
-on held-out accuracy. What has been trained is kept: the same command goes on where an
+Each variant is trained with the same seeds as the recipe, and compared with it seed by
+seed on held-out accuracy. Finished runs are kept: the same command continues where an
 earlier one ended or was killed.
 """
 
@@ -11,7 +11,7 @@ from mnist_flax.common import cli
 
 cli.define_config(default='configs/ablation.py')
 _SEEDS = flags.DEFINE_integer(
-    'seeds', 5, 'Runs of each variant, with the seeds 0, 1, ...', lower_bound=1
+    'seeds', 5, 'Number of runs of each variant, with the seeds 0, 1, ...', lower_bound=1
 )
 _VARIANTS = flags.DEFINE_list(
     'variants', [], "Which of the config's variants to train; all if empty."
@@ -19,7 +19,7 @@ _VARIANTS = flags.DEFINE_list(
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs/ablation',
-    'Folder for results.csv (a row a run), ablation.md and ablation.png.',
+    'Folder for results.csv (one row for each run), ablation.md and ablation.png.',
 )
 
 

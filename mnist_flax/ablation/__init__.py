@@ -1,1 +1,1 @@
-"""Which ingredients of a recipe help."""
+"""Which parts of a recipe help."""

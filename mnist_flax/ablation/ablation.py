@@ -1,4 +1,4 @@
-"""The story of an ablation: variants of a recipe, their runs, and the comparison."""
+"""An ablation: trains variants of a recipe, and compares them with it."""
 
 import json
 import pathlib
@@ -9,7 +9,7 @@ from typing import Any
 import ml_collections
 
 from mnist_flax.ablation import report
-from mnist_flax.ablation.report import RECIPE, Cell
+from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import tables
 from mnist_flax.common.errors import UserError, require
@@ -18,7 +18,7 @@ from mnist_flax.training.plan import Plan, make_plan, to_tree
 from mnist_flax.training.results import RunResult, count_parameters
 from mnist_flax.training.trainer import Trainer
 
-_CELLS, _CONFIGS = 'results.csv', 'configs.json'
+_RESULTS, _CONFIGS = 'results.csv', 'configs.json'
 
 
 def ablate(
@@ -29,13 +29,13 @@ def ablate(
 ) -> str:
     """Trains each variant with the seeds 0, 1, ... and compares it with the recipe.
 
-    What an earlier call has trained is read from the workdir and not trained again.
+    Runs that an earlier call has trained are read from the workdir, not trained again.
 
     Args:
       config: Such as that of ``configs/ablation.py``.
       workdir: Folder for the results.
       num_seeds: Runs of each variant.
-      names: The variants that are wanted beside the recipe; all if empty.
+      names: The variants to train beside the recipe; all if empty.
 
     Returns:
       The contents of ``ablation.md``.
@@ -63,23 +63,23 @@ def _ablate(
     names: Sequence[str],
 ) -> str:
     trees = {name: to_tree(variant) for name, variant in configs.items()}
-    cells, known_trees = _read(path)
+    rows, known_trees = _read(path)
     _check_same(path, trees, known_trees)
     seeds = range(num_seeds)
     # All are checked before the first is trained; the data are the same for all.
     recipe = make_plan(configs[RECIPE], seeds=seeds)
-    done = {(cell.variant, cell.seed) for cell in cells}
+    done = {(row.variant, row.seed) for row in rows}
     plans = {}
     for name in names:
         try:
             plan = make_plan(configs[name], recipe.dataset, seeds)
         except UserError as error:
             raise UserError(f'config.variants.{name}: {error}') from error
-        # The devices are divided as for all seeds, so that a run does not depend on which
-        # were missing.
-        missing = [planned for planned in plan.runs if (name, planned.seed) not in done]
-        if missing:
-            plans[name] = plan._replace(runs=missing)
+        # The plan's devices are those for all seeds, so that a run does not depend on which
+        # runs are left.
+        left = [planned for planned in plan.runs if (name, planned.seed) not in done]
+        if left:
+            plans[name] = plan._replace(runs=left)
     progress = _Progress(
         sum(name in names and seed in seeds for name, seed in done),
         sum(len(plan.runs) for plan in plans.values()),
@@ -87,23 +87,23 @@ def _ablate(
     for name, plan in plans.items():
         known_trees[name] = trees[name]
         for group in Trainer(plan, show=False).train():
-            cells += [_to_cell(name, plan, result) for result in group]
+            rows += [_to_row(name, plan, result) for result in group]
             # The configs first: a crash between the two then leaves no runs without one.
             kept = {
                 _CONFIGS: tables.to_json(known_trees).encode(),
-                _CELLS: report.to_csv(cells).encode(),
+                _RESULTS: report.to_csv(rows).encode(),
             }
             workdirs.write(path, kept)
-            progress.report(cells[-len(group) :])
+            progress.report(rows[-len(group) :])
     # With variants that an earlier call has trained: p-values are adjusted for all.
-    return _report(recipe, [*configs], [cell for cell in cells if cell.seed in seeds], path)
+    return _report(recipe, [*configs], [row for row in rows if row.seed in seeds], path)
 
 
 def _report(
-    recipe: Plan, variants: Sequence[str], cells: Sequence[Cell], path: pathlib.Path
+    recipe: Plan, variants: Sequence[str], rows: Sequence[Row], path: pathlib.Path
 ) -> str:
-    found = {cell.variant for cell in cells}
-    comparisons = report.compare(cells, [name for name in variants if name in found])
+    found = {row.variant for row in rows}
+    comparisons = report.compare(rows, [name for name in variants if name in found])
     dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
     epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'
     table = (
@@ -134,13 +134,13 @@ def make_configs(
       Configs by variant, that of the recipe first.
 
     Raises:
-      UserError: A variant changes a field that the recipe has not, or one that must be the
-        same for all; or the recipe holds nothing out.
+      UserError: A variant changes a field that the recipe does not have, or one that must
+        be the same for all; or the recipe has no held-out images.
     """
     for part in ('recipe', 'variants'):
         require(
             isinstance(config.get(part), ml_collections.ConfigDict),
-            f'config.{part} is missing; allowed: a ConfigDict, see configs/ablation.py',
+            f'config.{part} must be a ConfigDict; see configs/ablation.py',
         )
     recipe = config.recipe
     validation = recipe.get('dataset', {}).get('validation')
@@ -153,20 +153,20 @@ def make_configs(
         recipe.get('runs') == 1
         and recipe.get('seed') == 0
         and not any(recipe.get('sweep', {}).values()),
-        'config.recipe: found runs, a seed or a sweep; allowed: runs = 1, seed = 0 and no '
-        'sweep, as --seeds says which runs there are',
+        'config.recipe must have runs = 1, seed = 0 and no sweep, since --seeds says which '
+        'runs are trained',
     )
     require(
         RECIPE not in config.variants,
-        f'config.variants: found one called {RECIPE!r}; allowed: any other name',
+        f'config.variants.{RECIPE}: this is the name of the recipe itself; use another',
     )
     configs = {RECIPE: recipe}
     for name, changes in config.variants.items():
         require(
             isinstance(changes, ml_collections.ConfigDict)
             and not {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'} & {*changes},
-            f'config.variants.{name}: found {changes}; allowed: fields of config.recipe, '
-            'but for dataset, runs, runs_at_once, seed and sweep',
+            f'config.variants.{name}: found {changes}; allowed: fields of config.recipe '
+            'other than dataset, runs, runs_at_once, seed and sweep',
         )
         configs[name] = recipe.copy_and_resolve_references().lock()
         try:
@@ -183,18 +183,18 @@ def make_configs(
     return configs
 
 
-def _read(path: pathlib.Path) -> tuple[list[Cell], dict[str, Any]]:
-    if not (path / _CELLS).exists():
+def _read(path: pathlib.Path) -> tuple[list[Row], dict[str, Any]]:
+    if not (path / _RESULTS).exists():
         return [], {}
     try:
-        cells = report.from_csv((path / _CELLS).read_text(), str(path / _CELLS))
+        rows = report.from_csv((path / _RESULTS).read_text(), str(path / _RESULTS))
         trees = json.loads((path / _CONFIGS).read_text())
         # A crash can have left the config of a variant that has no run yet.
-        return cells, {cell.variant: trees[cell.variant] for cell in cells}
+        return rows, {row.variant: trees[row.variant] for row in rows}
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'--workdir: cannot read the earlier runs in {path} ({error}); allowed: a '
-            'folder whose files are as this program wrote them, or a new one'
+            f'--workdir: cannot read the earlier runs in {path} ({error}); restore '
+            f'{_RESULTS} and {_CONFIGS}, or use another folder'
         ) from error
 
 
@@ -208,14 +208,14 @@ def _check_same(
     ]
     require(
         not differing,
-        f'--workdir: found in {path} runs of a config that differs in '
-        f'{", ".join(differing)}; allowed: the same settings, or another folder',
+        f'--workdir: {path} holds runs with other settings ({", ".join(differing)}); use '
+        'the same settings, or another folder',
     )
 
 
-def _to_cell(name: str, plan: Plan, result: RunResult) -> Cell:
+def _to_row(name: str, plan: Plan, result: RunResult) -> Row:
     numbers = result.numbers(plan.dataset.test.labels)
-    return Cell(
+    return Row(
         variant=name,
         seed=result.plan.seed,
         validation_accuracy=numbers['validation_accuracy'],
@@ -228,23 +228,23 @@ def _to_cell(name: str, plan: Plan, result: RunResult) -> Cell:
 
 
 class _Progress:
-    """Prints a line for runs that have ended, with the time left."""
+    """Prints a line for each group of runs, with the time left."""
 
-    def __init__(self, num_found: int, num_missing: int):
-        self._num_missing, self._num_done = num_missing, 0
+    def __init__(self, num_found: int, num_left: int):
+        self._num_runs, self._num_done = num_left, 0
         self._start = time.perf_counter()
         if num_found:
-            print(f'{num_found} runs were found, {num_missing} are missing', flush=True)
+            print(f'{num_found} runs are done already, {num_left} are left', flush=True)
 
-    def report(self, group: Sequence[Cell]) -> None:
+    def report(self, group: Sequence[Row]) -> None:
         self._num_done += len(group)
         elapsed = time.perf_counter() - self._start
-        left = elapsed / self._num_done * (self._num_missing - self._num_done)
+        left = elapsed / self._num_done * (self._num_runs - self._num_done)
         accuracies = ', '.join(
-            f'seed {cell.seed} {cell.validation_accuracy:.2%}' for cell in group
+            f'seed {row.seed} {row.validation_accuracy:.2%}' for row in group
         )
         print(
-            f'{self._num_done}/{self._num_missing}  {group[0].variant}: held-out accuracy '
+            f'{self._num_done}/{self._num_runs}  {group[0].variant}: held-out accuracy '
             f'{accuracies}; about {left / 60:.0f} min left',
             flush=True,
         )

@@ -1,11 +1,11 @@
-"""The runs of an ablation to its table and figure: what each ingredient is worth."""
+"""The table and figure of an ablation: how each variant differs from the recipe."""
 
 import csv
 import io
 import math
 import typing
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -16,22 +16,22 @@ from mnist_flax.common.intervals import Difference, Summary
 
 RECIPE = 'recipe'  # the variant that changes nothing
 
-# With fewer pairs no verdict is given: two happen to agree too easily.
+# With fewer pairs no verdict is given: two can agree by chance.
 LEAST_PAIRS = 3
 _LEVEL = 0.05
 
 # Under every table.
 EXPLANATION = (
-    'Differences are means over seeds, each of a variant and the recipe with the same '
-    "seed, with Student's interval, which is not adjusted. p is that of the paired t-test, "
+    'A difference is the mean over seeds of "variant minus recipe", both with the same '
+    "seed. Its interval is Student's and is not adjusted. p is that of the paired t-test, "
     "adjusted by Holm's method for all variants; below 0.05 a variant is called better or "
-    'worse. All is measured on the same held-out images: the intervals say what other '
-    'seeds would change, not what other images would.'
+    'worse. All runs are measured on the same held-out images: the intervals say what '
+    'other seeds would change, not what other images would change.'
 )
 
 
-class Cell(NamedTuple):
-    """One run: a row of ``results.csv``. Accuracies are fractions, losses nats."""
+class Row(NamedTuple):
+    """One run, as in ``results.csv``; accuracies are fractions, losses in nats."""
 
     variant: str
     seed: int
@@ -44,47 +44,47 @@ class Cell(NamedTuple):
 
 
 class Comparison(NamedTuple):
-    """What the runs of a variant say."""
+    """The runs of a variant, summed up and compared with those of the recipe."""
 
     variant: str
-    validation: Summary | None  # accuracies; None if no run has ended well
-    test: Summary | None
-    difference: Difference | None  # of validation accuracies to the recipe; None without
+    validation: Summary | None  # accuracies; None if all runs diverged
+    test: Summary | None  # likewise
+    difference: Difference | None  # of held-out accuracy; None with fewer than two pairs
     p_value: float | None  # adjusted for the number of variants; None without a verdict
-    num_failed: int
+    num_diverged: int
     num_parameters: int
     seconds: float  # mean
 
 
-def compare(cells: Sequence[Cell], variants: Sequence[str]) -> list[Comparison]:
+def compare(rows: Sequence[Row], variants: Sequence[str]) -> list[Comparison]:
     """Compares each variant with the recipe, seed by seed, on held-out accuracy.
 
     The test is Student's paired one, see `intervals.paired_difference`; p-values are
     adjusted by Holm's method for all comparisons of at least `LEAST_PAIRS` pairs. Seeds
-    that are missing, or whose run failed, in a variant or in the recipe make no pair.
+    that are missing, or whose run diverged, in a variant or in the recipe make no pair.
 
     Args:
-      cells: The runs there are.
+      rows: The runs there are.
       variants: The names, in the order of the result.
 
     Returns:
-      The comparisons, those of variants without any run included.
+      The comparisons, with those of variants without any run.
     """
-    by_variant: dict[str, dict[int, Cell]] = {name: {} for name in variants}
-    for cell in sorted(cells, key=lambda cell: cell.seed):
-        if cell.variant in by_variant:
-            by_variant[cell.variant][cell.seed] = cell
-    well = {
-        name: {seed: cell for seed, cell in runs.items() if _is_well(cell)}
-        for name, runs in by_variant.items()
+    runs: dict[str, dict[int, Row]] = {name: {} for name in variants}
+    for row in sorted(rows, key=lambda row: row.seed):
+        if row.variant in runs:
+            runs[row.variant][row.seed] = row
+    finite = {
+        name: {i: row for i, row in of.items() if math.isfinite(row.validation_accuracy)}
+        for name, of in runs.items()
     }
     differences: dict[str, Difference] = {}
     for name in variants:
-        seeds = sorted(well[name].keys() & well.get(RECIPE, {}).keys())
+        seeds = sorted(finite[name].keys() & finite.get(RECIPE, {}).keys())
         if name != RECIPE and len(seeds) >= 2:
             differences[name] = intervals.paired_difference(
-                [well[name][seed].validation_accuracy for seed in seeds],
-                [well[RECIPE][seed].validation_accuracy for seed in seeds],
+                [finite[name][seed].validation_accuracy for seed in seeds],
+                [finite[RECIPE][seed].validation_accuracy for seed in seeds],
             )
     judged = [
         name
@@ -96,29 +96,26 @@ def compare(cells: Sequence[Cell], variants: Sequence[str]) -> list[Comparison]:
     return [
         Comparison(
             variant=name,
-            validation=_summarize(well[name], 'validation_accuracy'),
-            test=_summarize(well[name], 'test_accuracy'),
+            validation=_summarize(
+                [row.validation_accuracy for row in finite[name].values()]
+            ),
+            test=_summarize([row.test_accuracy for row in finite[name].values()]),
             difference=differences.get(name),
             p_value=adjusted.get(name),
-            num_failed=len(runs) - len(well[name]),
-            num_parameters=max((cell.num_parameters for cell in runs.values()), default=0),
-            seconds=float(np.mean([cell.seconds for cell in runs.values()] or [0.0])),
+            num_diverged=len(of) - len(finite[name]),
+            num_parameters=max((row.num_parameters for row in of.values()), default=0),
+            seconds=float(np.mean([row.seconds for row in of.values()] or [0.0])),
         )
-        for name, runs in by_variant.items()
+        for name, of in runs.items()
     ]
 
 
-def _is_well(cell):
-    return math.isfinite(cell.validation_accuracy)
-
-
-def _summarize(cells, name):
-    values = [getattr(cell, name) for cell in cells.values()]
+def _summarize(values: list[float]) -> Summary | None:
     return intervals.summarize(values) if values else None
 
 
 def judge(comparison: Comparison) -> str:
-    """Says what a comparison shows, and refuses to with fewer than three pairs."""
+    """Says what a comparison shows; with fewer than three pairs it gives no verdict."""
     if comparison.variant == RECIPE:
         return ''
     if comparison.difference is None or comparison.difference.n < LEAST_PAIRS:
@@ -132,7 +129,7 @@ def judge(comparison: Comparison) -> str:
 
 def to_markdown(comparisons: Sequence[Comparison]) -> str:
     """Tabulates comparisons, the recipe first and then by their differences."""
-    rows = [
+    lines = [
         [
             'variant', 'held-out accuracy, %', 'difference, points (95 % interval)',
             'adjusted p', 'verdict', 'test accuracy, %', 'n', 'parameters', 's a run',
@@ -140,89 +137,79 @@ def to_markdown(comparisons: Sequence[Comparison]) -> str:
     ]  # fmt: skip
     for comparison in _sort(comparisons):
         difference, p_value = comparison.difference, comparison.p_value
-        failed = f' ({comparison.num_failed} diverged)' if comparison.num_failed else ''
-        rows.append(
+        diverged = comparison.num_diverged
+        lines.append(
             [
                 comparison.variant,
                 _mean_and_sd(comparison.validation),
-                _points(difference) if difference else '–',
+                '{:+.2f} ({:+.2f} to {:+.2f})'.format(*_to_points(difference))
+                if difference
+                else '–',
                 _p_value(p_value) if p_value is not None else '–',
                 judge(comparison) or '–',
                 _mean_and_sd(comparison.test),
-                f'{comparison.validation.n if comparison.validation else 0}{failed}',
+                f'{comparison.validation.n if comparison.validation else 0}'
+                + (f' ({diverged} diverged)' if diverged else ''),
                 f'{comparison.num_parameters:,}',
                 f'{comparison.seconds:.0f}',
             ]
         )
-    return tables.to_markdown(rows)
+    return tables.to_markdown(lines)
 
 
-def _sort(comparisons):
-    def place(comparison):
+def _sort(comparisons: Sequence[Comparison]) -> list[Comparison]:
+    def key(comparison: Comparison) -> tuple[bool, float]:
         difference = comparison.difference
-        mean = difference.mean if difference else math.inf
-        return comparison.variant != RECIPE, mean
+        return comparison.variant != RECIPE, difference.mean if difference else math.inf
 
-    return sorted(comparisons, key=place)
+    return sorted(comparisons, key=key)
 
 
-def _mean_and_sd(summary):
+def _mean_and_sd(summary: Summary | None) -> str:
     if summary is None:
         return '–'
     sd = f' ± {100 * summary.sd:.2f}' if summary.n > 1 else ''
     return f'{100 * summary.mean:.2f}{sd}'
 
 
-def _points(difference):
-    mean, low, high = (100 * x for x in (difference.mean, difference.low, difference.high))
-    return f'{mean:+.2f} ({low:+.2f} to {high:+.2f})'
+def _to_points(difference: Difference) -> tuple[float, float, float]:
+    """Converts a mean and its interval to percentage points."""
+    return 100 * difference.mean, 100 * difference.low, 100 * difference.high
 
 
-def _p_value(p_value):
+def _p_value(p_value: float) -> str:
     return '< 0.001' if p_value < 0.001 else f'{p_value:.3f}'
 
 
 def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
-    """Draws the differences to the recipe with their intervals, sorted."""
-    shown = [comparison for comparison in _sort(comparisons) if comparison.difference]
+    """Draws the differences from the recipe with their intervals, sorted."""
+    shown = [(of, of.difference) for of in _sort(comparisons) if of.difference]
     figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(shown)), layout='constrained')
     axes = figure.subplots()
     colors = {'worse': '#c0392b', 'better': '#1b7f4b'}
-    for place, comparison in enumerate(shown):
-        mean, low, high = (
-            100 * x
-            for x in (
-                comparison.difference.mean,
-                comparison.difference.low,
-                comparison.difference.high,
-            )
-        )
-        axes.errorbar(
-            mean,
-            place,
-            xerr=[[mean - low], [high - mean]],
-            fmt='o',
-            capsize=3,
-            color=colors.get(judge(comparison), '#7f8c8d'),
-        )
+    for y, (comparison, difference) in enumerate(shown):
+        mean, low, high = _to_points(difference)
+        color = colors.get(judge(comparison), '#7f8c8d')
+        errors = [[mean - low], [high - mean]]
+        axes.errorbar(mean, y, xerr=errors, fmt='o', capsize=3, color=color)
     axes.axvline(0, color='black', linewidth=0.8)
     axes.set(
         title=title,
-        xlabel='held-out accuracy less that of the recipe, points (95 % interval)',
+        xlabel="held-out accuracy minus the recipe's, percentage points (95 % interval)",
         yticks=range(len(shown)),
-        yticklabels=[comparison.variant.replace('_', ' ') for comparison in shown],
+        yticklabels=[comparison.variant.replace('_', ' ') for comparison, _ in shown],
     )
     axes.invert_yaxis()
     axes.grid(axis='x', alpha=0.3)
     return figure
 
 
-def to_csv(cells: Sequence[Cell]) -> str:
+def to_csv(rows: Sequence[Row]) -> str:
     """Writes ``results.csv``."""
-    return tables.to_csv(Cell._fields, cells)
+    return tables.to_csv(Row._fields, rows)
 
 
-def from_csv(text: str, path: str) -> list[Cell]:
+def from_csv(text: str, path: str) -> list[Row]:
     """Reads ``results.csv``.
 
     Args:
@@ -233,17 +220,14 @@ def from_csv(text: str, path: str) -> list[Cell]:
       UserError: It is not such a file.
     """
     reader = csv.DictReader(io.StringIO(text))
-    cells = []
+    types = typing.get_type_hints(Row)
     try:
-        for row in reader:
-            values: dict[str, Any] = {
-                name: type_(row[name] or math.nan)
-                for name, type_ in typing.get_type_hints(Cell).items()
-            }
-            cells.append(Cell(**values))
+        return [
+            Row(**{name: type_(line[name] or math.nan) for name, type_ in types.items()})
+            for line in reader
+        ]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
-            f'{path}, line {reader.line_num}: found what is no run of an ablation '
-            f'({error}); allowed: the columns {", ".join(Cell._fields)}'
+            f'{path}, line {reader.line_num}: this is not a run of an ablation ({error}); '
+            f'the columns must be {", ".join(Row._fields)}'
         ) from error
-    return cells
