@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 
-from mnist_flax.data.datasets import augment
-from mnist_flax.models.cnn import cnn
+from mnist_flax.data import augment
+from mnist_flax.models import cnn
 from mnist_flax.training import devices, metrics, optimizers, population, run
 from mnist_flax.training.devices import on_mesh
 from mnist_flax.training.run import Recipe
@@ -90,6 +90,6 @@ def train_rich(mesh, arrays, recipe, numbers, seeds=(0,), num_epochs=2, batch_si
         state, totals = population.train_epoch(
             mesh, recipe, state, images, labels, batch_size
         )
-    tested = population.variables_to_test(mesh, recipe, state)
+    tested = population.eval_variables(mesh, recipe, state)
     logits = population.predict_logits(mesh, recipe, state, images)
     return jax.device_get((tested, logits, totals))

@@ -3,7 +3,7 @@
 import nbclient
 import nbformat
 import pytest
-from conftest import ROOT
+from repository import ROOT
 
 
 @pytest.fixture

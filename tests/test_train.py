@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 from configs import accurate, default, fashion_mnist, fast
-from mnist_flax.training import devices, population
 from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
+from mnist_flax.training import devices, population
 
 
 def short_config(**dataset):
@@ -98,7 +98,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
     monkeypatch.setattr(population, 'compile_epoch', record)
     together = train_and_evaluate(config, str(tmp_path)).runs
     (of_all,) = needed
-    monkeypatch.setattr(devices, 'memory', lambda mesh: float(of_all - 1))
+    monkeypatch.setattr(devices, 'memory_per_device', lambda mesh: float(of_all - 1))
     in_groups = train_and_evaluate(config, str(tmp_path / 'in groups')).runs
     assert len(needed) == 3
     assert needed[2] < of_all

@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from configs import default
-from mnist_flax.training import devices
 from mnist_flax.train import train_and_evaluate
+from mnist_flax.training import devices
 
 
 def main(

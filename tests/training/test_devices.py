@@ -1,6 +1,5 @@
 import json
 import os
-import pathlib
 import socket
 import subprocess
 import sys
@@ -9,15 +8,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from repository import ROOT
 
-from mnist_flax.training import devices
 from mnist_flax.common.errors import UserError
+from mnist_flax.training import devices
 
 pytestmark = pytest.mark.skipif(
     jax.default_backend() != 'cpu', reason='simulates devices by the cores of a CPU'
 )
-
-ROOT = pathlib.Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
@@ -95,9 +93,9 @@ def test_a_function_of_one_run_becomes_one_of_all(num_runs):
 
 def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough(monkeypatch):
     mesh = devices.make_mesh(1, 1)
-    assert 2**30 < devices.memory(mesh) < 2**50  # of this machine
+    assert 2**30 < devices.memory_per_device(mesh) < 2**50  # of this machine
     monkeypatch.setattr(devices, 'is_cpu', lambda mesh: False)
-    assert devices.memory(mesh) == float('inf')
+    assert devices.memory_per_device(mesh) == float('inf')
 
 
 @pytest.mark.slow

@@ -5,9 +5,6 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from ml_collections import ConfigDict
 
 from configs import accurate, default
 from mnist_flax.common.errors import UserError
@@ -159,31 +156,6 @@ def test_seeds_beyond_32_bits_are_refused(dataset):
     config.update({'seed': 2**32 - 2, 'runs': 3})
     with pytest.raises(UserError, match='config.runs: found 3 from seed 4294967294 on'):
         make_plan(config, dataset)
-
-
-VALUES = st.one_of(
-    st.none(), st.booleans(), st.integers(-2, 40), st.floats(), st.text(max_size=5),
-    st.tuples(st.floats()),
-)  # fmt: skip
-PATHS = [
-    path
-    for name, value in default.get_config().items()
-    if name != 'dataset'
-    for path in (
-        [f'{name}.{field}' for field in value] if isinstance(value, ConfigDict) else [name]
-    )
-]
-
-
-@given(path=st.sampled_from(PATHS), value=VALUES)
-def test_any_value_of_any_field_either_fits_or_ends_in_one_line(dataset, path, value):
-    config = short()
-    change(config, path, value)
-    try:
-        make_plan(config, dataset)
-    except UserError as error:
-        assert str(error).startswith('config')
-        assert '\n' not in str(error)
 
 
 def test_a_model_of_another_shape_is_refused(dataset):
