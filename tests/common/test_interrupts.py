@@ -6,9 +6,9 @@ import threading
 import time
 
 import pytest
-from conftest import ROOT
+from repository import ROOT
 
-from mnist_flax.common.interrupts import Interrupted, put_off
+from mnist_flax.common.interrupts import Interrupted, defer_signals
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -19,7 +19,7 @@ def test_a_signal_waits_until_the_end(number, capfd):
     steps = []
 
     def work():
-        with put_off() as pending:
+        with defer_signals() as pending:
             os.kill(os.getpid(), number)
             steps.append(pending.signal_number)
             pending.message = 'saved in /a/b'
@@ -29,16 +29,16 @@ def test_a_signal_waits_until_the_end(number, capfd):
     assert steps == [number]
     assert caught.value.signal_number == number
     assert [signal.getsignal(each) for each in SIGNALS] == before
-    assert capfd.readouterr().err == 'saving the run; once more leaves at once\n'
+    assert capfd.readouterr().err == 'saving the run; a second signal ends it at once\n'
 
 
 def test_the_second_signal_ends_the_process_whatever_it_is_in():
     """Even in compiled code, after which Python's own handlers would have to wait."""
     program = (
         'import os, signal, sys, time, zlib\n'
-        'from mnist_flax.common.interrupts import put_off\n'
+        'from mnist_flax.common.interrupts import defer_signals\n'
         'signal.signal(signal.SIGINT, lambda *_: print("handled", flush=True))\n'
-        'with put_off():\n'
+        'with defer_signals():\n'
         '    os.kill(os.getpid(), signal.SIGINT)\n'
         '    print("noted", flush=True)\n'
         '    pow(3, 10**8)\n'  # minutes without returning to Python's loop
@@ -54,7 +54,7 @@ def test_the_second_signal_ends_the_process_whatever_it_is_in():
 
 def test_where_ctrl_c_is_an_exception_the_second_one_is():
     def work():
-        with put_off():
+        with defer_signals():
             for _ in range(2):
                 os.kill(os.getpid(), signal.SIGINT)
                 time.sleep(0.01)
@@ -73,7 +73,7 @@ def test_without_a_signal_and_in_other_threads_nothing_happens():
     seen = []
 
     def work():
-        with put_off() as pending:
+        with defer_signals() as pending:
             seen.append(pending.signal_number)
 
     work()
@@ -85,7 +85,7 @@ def test_without_a_signal_and_in_other_threads_nothing_happens():
 
 def test_an_error_is_not_hidden_by_a_signal():
     def work():
-        with put_off():
+        with defer_signals():
             os.kill(os.getpid(), signal.SIGINT)
             raise ValueError('mine')
 
