@@ -1,122 +1,95 @@
 """Compares training and evaluation with PyTorch and Keras, in turns, on this CPU.
 
+  python scripts/benchmark.py --parts=epoch --rounds=3
+  python scripts/benchmark.py --parts=epoch --contenders=mnist_flax --baseline=../before
+
 The machine must be idle: PyTorch's threads wait for one another in busy loops, and beside
-another program it takes many times as long.
+another program it takes many times as long. After Ctrl-C, what was measured up to then is
+reported.
 """
 
-import json
 import os
 import pathlib
 import shlex
+import signal
 import sys
 import tempfile
 
 from absl import flags
 
 from mnist_flax.common import cli
-from benchmarking.process import MOST_EXAMPLES, PROGRAMS, find_missing
 
-_PART_NAMES = ['epoch', 'scaling', 'time_to_99', 'population']
+_PARTS = ['epoch', 'scaling', 'time_to_99', 'population']
+_CONTENDERS = ['mnist_flax', 'pytorch', 'pytorch_compile', 'keras']
 
-_ROUNDS = flags.DEFINE_integer('rounds', 5, 'Epochs of each contender in part epoch.')
-_CONTENDERS = flags.DEFINE_list('contenders', list(PROGRAMS), 'Who takes part.')
-_PARTS = flags.DEFINE_list(
+flags.DEFINE_list(
     'parts',
-    _PART_NAMES,
+    _PARTS,
     'What is measured: an epoch and the evaluation; speed by batch size and by number of '
     'examples; whole runs from the start of the process to 99 % test accuracy; several '
     'runs of mnist_flax at once against one after another.',
 )
-_NUM_EXAMPLES = flags.DEFINE_integer(
+flags.DEFINE_list('contenders', _CONTENDERS, 'Who takes part, if its packages are there.')
+flags.DEFINE_string('baseline', '', 'Folder of another commit, which takes part too.')
+flags.DEFINE_integer('rounds', 5, 'In parts epoch and population.', lower_bound=1)
+flags.DEFINE_integer(
     'num_examples',
-    MOST_EXAMPLES,
+    60_000,
     'Training examples in parts epoch and scaling; fewer for a quick look.',
+    lower_bound=128,
+    upper_bound=60_000,
 )
-_POPULATIONS = flags.DEFINE_list(
-    'populations', ['1', '4', '16', '64'], 'How many runs at once in part population.'
+flags.DEFINE_multi_integer(
+    'populations', [1, 4, 16, 64], 'How many runs in part population.', lower_bound=1
 )
-_PEERS_PYTHON = flags.DEFINE_string(
-    'peers_python', sys.executable, 'Python that has PyTorch, Keras and TensorFlow.'
-)
-_WORKDIR = flags.DEFINE_string(
-    'workdir', 'outputs/benchmark', 'Folder for numbers, tables and figures.'
+flags.DEFINE_string('peers_python', sys.executable, 'Python that has PyTorch and Keras.')
+flags.DEFINE_string('workdir', 'outputs/benchmark', 'Folder for tables and figures.')
+for _name, _all in (('parts', _PARTS), ('contenders', _CONTENDERS)):
+    flags.register_validator(
+        _name,
+        lambda values, allowed=frozenset(_all): allowed.issuperset(values),
+        f'allowed: some of {", ".join(_all)}',
+    )
+flags.register_validator(
+    'baseline',
+    lambda folder: not folder or any(pathlib.Path(folder).glob('scripts/*/ours.py')),
+    'it must hold scripts/*/ours.py, as a checkout of this project does',
 )
 
 
 def main() -> None:
-    """Measures, then writes the report and prints its tables."""
+    """Measures, part by part, and writes and prints the tables of each."""
     # Inherited by all contenders: PyTorch's program has no code for a GPU.
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
-    _check_flags()
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from benchmarking import figures, measure, report
+    from benchmarking import measure, report
+
     from mnist_flax.checkpointing import workdirs
-    from mnist_flax.reporting import figures
+    from mnist_flax.common.interrupts import Interrupted
 
-    workdir = workdirs.prepare(_WORKDIR.value)
+    values = flags.FLAGS
+    folder = workdirs.prepare(values.workdir)
     with tempfile.TemporaryDirectory() as scratch:
-        results = measure.measure(
+        benchmark = measure.Benchmark(
             pathlib.Path(scratch),
-            names=_CONTENDERS.value,
-            peers_python=_PEERS_PYTHON.value,
-            parts=_PARTS.value,
-            rounds=_ROUNDS.value,
-            num_examples=_NUM_EXAMPLES.value,
-            populations=[int(number) for number in _POPULATIONS.value],
+            [*values.contenders, *(['baseline'] if values.baseline else [])],
+            values.baseline,
+            values.peers_python,
+            values.rounds,
+            values.num_examples,
+            values.populations,
         )
-    results = {'command': shlex.join(['python', *sys.argv]), **results}
-    tables = report.to_markdown(results)
-    numbers = json.dumps(results, indent=2, allow_nan=False) + '\n'
-    files = {'benchmark.json': numbers.encode(), 'benchmark.md': tables.encode()}
-    for name, figure in figures.to_figures(results).items():
-        files[name] = figures.to_png(figure)
-    workdirs.write(workdir, files)
-    print(tables, end='')
-
-
-def _check_flags() -> None:
-    from mnist_flax.common.errors import require
-
-    for flag, allowed in ((_CONTENDERS, list(PROGRAMS)), (_PARTS, _PART_NAMES)):
-        require(
-            bool(flag.value)
-            and set(flag.value) <= set(allowed)
-            and len(flag.value) == len(set(flag.value)),
-            f'--{flag.name}: found {",".join(flag.value)!r}; allowed: one or more of '
-            f'{", ".join(allowed)}',
-        )
-    require(
-        _CONTENDERS.value != ['pytorch_compile'] or _PARTS.value == ['epoch'],
-        '--contenders: found pytorch_compile alone; allowed: with another, as it takes '
-        'part in --parts=epoch only',
-    )
-    require(
-        'mnist_flax' in _CONTENDERS.value or _PARTS.value != ['population'],
-        '--contenders: found no mnist_flax; allowed: it, as --parts=population is of it '
-        'alone',
-    )
-    require(_ROUNDS.value >= 1, f'--rounds: found {_ROUNDS.value}; allowed: 1 or more')
-    require(
-        128 <= _NUM_EXAMPLES.value <= MOST_EXAMPLES,
-        f'--num_examples: found {_NUM_EXAMPLES.value}; allowed: 128 to {MOST_EXAMPLES}',
-    )
-    require(
-        bool(_POPULATIONS.value)
-        and all(number.isdecimal() and int(number) >= 1 for number in _POPULATIONS.value),
-        f'--populations: found {",".join(_POPULATIONS.value)!r}; allowed: numbers of runs, '
-        'such as 1,4,16',
-    )
-    packages = {
-        package for name in _CONTENDERS.value for package in PROGRAMS[name].packages
-    }
-    if packages:
-        missing = find_missing(sorted(packages), _PEERS_PYTHON.value)
-        require(
-            not missing,
-            f'--peers_python: {_PEERS_PYTHON.value} has no {", ".join(missing)}; '
-            "allowed: one with them (pip install -e '.[benchmark]'), or "
-            '--contenders=mnist_flax',
-        )
+        command = shlex.join(['python', *sys.argv])
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        for part in values.parts:
+            try:
+                getattr(benchmark, part)()
+            except KeyboardInterrupt as error:
+                message = 'what was measured is reported'
+                raise Interrupted(signal.SIGINT, message) from error
+            finally:
+                report.write(folder, part, benchmark.tables, benchmark.versions, command)
+                benchmark.tables.clear()
 
 
 if __name__ == '__main__':

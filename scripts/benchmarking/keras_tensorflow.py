@@ -1,34 +1,28 @@
-"""The benchmark's contender `keras`: Keras on TensorFlow."""
+"""The contender `keras`: Keras on TensorFlow."""
 
 import os
-from collections.abc import Mapping
 
 os.environ['KERAS_BACKEND'] = 'tensorflow'
 
 import keras
 import numpy as np
 import tensorflow as tf
+from benchmarking import protocol
 from keras import layers
-
-from scripts.contenders import protocol
 
 # The fastest of 32 (Keras's default) to 1,000 where this was written.
 _TEST_BATCH_SIZE = 1000
 
 
 class Keras:
-    """A `protocol.Contender`: the classic recipe with `fit` and `evaluate`."""
+    """The classic recipe with `fit` and `evaluate`."""
 
-    def __init__(self, arrays: Mapping[str, np.ndarray]):
-        self.versions = {
-            'keras': keras.__version__,
-            'tensorflow': tf.__version__,
-            'numpy': np.__version__,
-        }
-        self._train_images = arrays['train_images'].astype(np.float32) / 255
-        self._train_labels = arrays['train_labels']
-        self._test_images = arrays['test_images'].astype(np.float32) / 255
-        self._test_labels = arrays['test_labels']
+    def __init__(self, arrays):
+        self.versions = {'keras': keras.__version__, 'tensorflow': tf.__version__}
+        self._train, self._test = (
+            (arrays[f'{split}_images'].astype(np.float32) / 255, arrays[f'{split}_labels'])
+            for split in ('train', 'test')
+        )
 
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
         """Makes a new network and takes its first step, before which Keras compiles."""
@@ -52,8 +46,7 @@ class Keras:
             loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True),
             metrics=['accuracy'],
         )
-        self._batch_size = batch_size
-        self._num_examples = num_examples
+        self._batch_size, self._num_examples = batch_size, num_examples
         self._fit(min(batch_size, num_examples))
 
     def train(self) -> None:
@@ -63,18 +56,13 @@ class Keras:
     def evaluate(self) -> int:
         """Counts the correct predictions among all test images."""
         _, accuracy = self._model.evaluate(
-            self._test_images, self._test_labels, batch_size=_TEST_BATCH_SIZE, verbose=0
+            *self._test, batch_size=_TEST_BATCH_SIZE, verbose=0
         )
-        return round(accuracy * len(self._test_labels))
+        return round(accuracy * len(self._test[1]))
 
-    def _fit(self, num_examples: int) -> None:
-        self._model.fit(
-            self._train_images[:num_examples],
-            self._train_labels[:num_examples],
-            batch_size=self._batch_size,
-            shuffle=True,
-            verbose=0,
-        )
+    def _fit(self, num_examples):
+        data = (array[:num_examples] for array in self._train)
+        self._model.fit(*data, batch_size=self._batch_size, shuffle=True, verbose=0)
 
 
 if __name__ == '__main__':

@@ -1,25 +1,24 @@
-"""The benchmark's contender `mnist_flax`: this project's library."""
+"""The contender `mnist_flax`: this project's library."""
 
 from collections.abc import Mapping
 from importlib import metadata
 
 import jax
 import numpy as np
+from benchmarking import protocol
 
 from configs import default
-from mnist_flax.training import devices, plan, population
+from mnist_flax.training import devices, population
+from mnist_flax.training.plan import make_plan
 from mnist_flax.training.trainer import Trainer
-from scripts.contenders import protocol
 
 
 class Ours:
-    """A `protocol.Contender`."""
+    """A contender; it loads the data by itself, as every run does."""
 
     def __init__(self, arrays: Mapping[str, np.ndarray]):
         packages = ('mnist_flax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
         self.versions = {package: metadata.version(package) for package in packages}
-        names = ('train_images', 'train_labels', 'test_images', 'test_labels')
-        self._arrays = [arrays[name] for name in names]
 
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
         """Makes a new network and compiles its training."""
@@ -27,17 +26,14 @@ class Ours:
         config.batch_size = batch_size
         config.optimizer.schedule = 'constant'
         config.dataset.train_split = f'train[:{num_examples}]'
-        plan = plan.make_plan(config)
-        arrays = [*(array[:num_examples] for array in self._arrays[:2]), *self._arrays[2:]]
+        plan = make_plan(config)
+        arrays = (*plan.dataset.train, *plan.dataset.test)
         images, labels, *self._test = devices.replicate(plan.mesh, arrays)
         self._program = plan.mesh, plan.recipe
-        self._train_on = images, labels
-        self._batch_size = batch_size
-        numbers = {name: [x] for name, x in plan.runs[0].hyperparameters.items()}
-        self._state = population.init(*self._program, [seed], numbers)
-        population.compile_epoch(
-            *self._program, self._state, *self._train_on, self._batch_size
-        )
+        self._train_on, self._batch_size = (images, labels), batch_size
+        hyperparams = {name: [x] for name, x in plan.runs[0].hyperparams.items()}
+        self._state = population.init(*self._program, [seed], hyperparams)
+        population.compile_epoch(*self._program, self._state, images, labels, batch_size)
         jax.block_until_ready((self._state, images, self._test))
 
     def train(self) -> None:
@@ -52,25 +48,20 @@ class Ours:
         totals = population.evaluate(*self._program, self._state, *self._test)
         return int(totals.correct[0])
 
-    def setup_population(self, num_runs: int, num_at_once: int, num_examples: int) -> None:
-        """Makes new networks and compiles their training.
+    def train_population(self, num_runs: int, num_at_once: int, num_examples: int) -> float:
+        """Trains new networks for an epoch, if 0 at once then as many as the trainer likes.
 
-        Args:
-          num_runs: How many.
-          num_at_once: Trained side by side; 0 lets the trainer decide.
-          num_examples: How many of the training examples make an epoch, the first ones.
+        Returns:
+          The seconds of training alone.
         """
         config = default.get_config()
         config.update({'runs': num_runs, 'runs_at_once': num_at_once, 'num_epochs': 1})
         config.dataset.train_split = f'train[:{num_examples}]'
         config.dataset.test_split = 'test[:50]'
-        self._trainer = Trainer(plan.make_plan(config), show=False)
-        self._trainer.compile()
-
-    def train_population(self) -> None:
-        """Trains each network for an epoch."""
-        for _ in self._trainer.train():
+        trainer = Trainer(make_plan(config), show=False)
+        for _ in trainer.train():
             pass
+        return trainer.train_seconds
 
 
 if __name__ == '__main__':

@@ -1,4 +1,4 @@
-"""Answers the benchmark's commands, a line of JSON each, by a contender's methods."""
+"""What a contender's program does: a line of JSON in, a call of a method, a line out."""
 
 import json
 import os
@@ -6,39 +6,23 @@ import platform
 import sys
 import time
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any
 
 import numpy as np
 
 
-class Contender(Protocol):
-    """What every contender can do; a method returns when its results are ready."""
-
-    versions: dict[str, str]  # of its packages
-
-    def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
-        """Makes a new network and compiles, or takes the first steps of, its training.
-
-        Args:
-          batch_size: Examples a step.
-          num_examples: How many of the training examples make an epoch, the first ones.
-          seed: Source of the randomness.
-        """
-
-    def train(self) -> None:
-        """Trains on every example of the epoch once, in a new random order."""
-
-    def evaluate(self) -> int:
-        """Counts the correct predictions among all test images."""
-
-
-def serve(make_contender: Callable[[Mapping[str, np.ndarray]], Contender]) -> None:
-    """Answers commands from stdin until it ends, with the seconds that each one took.
+def serve(make_contender: Callable[[Mapping[str, np.ndarray]], Any]) -> None:
+    """Answers commands from stdin until it ends, with the seconds and result of each.
 
     Args:
       make_contender: Called with the arrays of the file that the command line names:
         ``train_images`` and ``test_images`` (uint8, examples x 28 x 28 x 1) and
-        ``train_labels`` and ``test_labels``.
+        ``train_labels`` and ``test_labels``. The contender has the ``versions`` of its
+        packages, and three methods, which return when their results are ready:
+        ``setup(batch_size, num_examples, seed)`` makes a new network and compiles, or
+        takes first steps; ``train()`` trains on every one of the first ``num_examples``
+        once, in a new random order; ``evaluate()`` counts the correct predictions among
+        all test images.
     """
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), 'w')

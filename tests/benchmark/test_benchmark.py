@@ -1,229 +1,114 @@
-"""The benchmark against PyTorch and Keras: its command, with our contender, and report."""
+"""The benchmark against PyTorch and Keras: its command, with our contender, and tables."""
 
-import json
+import sys
 
 import pytest
+from repository import ROOT
 
-from benchmarking import figures, report
-from mnist_flax.reporting import figures
+sys.path.insert(0, str(ROOT / 'scripts'))
+from benchmarking.report import Table, to_figure
 
-RESULTS = {
-    'command': 'python scripts/benchmark.py',
-    'rounds': 3,
-    'num_examples': 60000,
-    'num_test_examples': 10000,
-    'environment': {'cpu': 'Abacus', 'cores': 2, 'versions': {'keras': {'keras': '3.0'}}},
-    'epoch': {
-        'mnist_flax': {
-            'setup_seconds': 2.0,
-            'epoch_seconds': [10.0, 11.0, 30.0],
-            'evaluation_seconds': [[0.2, 0.2, 0.2], [0.1, 0.2, 0.4], [0.3, 0.3, 0.5]],
-            'test_accuracy': [0.97, 0.98, 0.9876],
-        },
-        'keras': {
-            'setup_seconds': 1.04,
-            'epoch_seconds': [20.0, 20.0, 40.0],
-            'evaluation_seconds': [[0.4, 0.4, 0.4], [1.0, 1.0, 1.0], [0.5, 0.5, 0.1]],
-            'test_accuracy': [0.97, 0.98, 0.9855],
-        },
-    },
-    'scaling': {
-        name: [
-            {'batch_size': batch_size, 'num_examples': size, 'seconds': [2 * slow, slow]}
-            for batch_size, size in [(32, 15000), (128, 15000), (128, 7500), (128, 60000)]
-        ]
-        for name, slow in (('mnist_flax', 1.0), ('keras', 4.0))
-    },
-    'time_to_99': {
-        'first_run_seconds': 30.0,
-        'runs': {
-            'mnist_flax': [
-                {
-                    'seed': seed,
-                    'seconds': 20.0 + seed,
-                    'start_up_seconds': 5.0,
-                    'epochs': 3,
-                    'test_accuracy': 0.99,
-                }
-                for seed in range(3)
-            ],
-            'pytorch': [
-                {'seed': seed, 'seconds': 42.0, 'epochs': 4, 'test_accuracy': 0.9911}
-                for seed in range(3)
-            ],
-            'keras': [
-                {
-                    'seed': seed,
-                    'seconds': 99.0,
-                    'epochs': 20 - seed,
-                    'test_accuracy': accuracy,
-                }
-                for seed, accuracy in enumerate((0.9899, 0.99, 0.99))
-            ],
-        },
-    },
-    'population': {
-        'num_examples': 6000,  # a hundredth of a run: 10 epochs of 60,000 images
-        'runs': [
-            {
-                'num_runs': 4,
-                'seconds': {
-                    'one_after_another': [8.0, 9.0, 4.0],
-                    'auto': [4.0, 4.0, 4.0],
-                    'at_once': [16.0, 9.0, 8.0],
-                },
-            }
-        ],
-    },
-}
+# A contender without a network: it trains in no time, and ends in its third epoch.
+CONTENDER = """
+import json, os, signal, sys, time
+print(json.dumps({'fake': '1.0'}), flush=True)
+epochs = 0
+for line in sys.stdin:
+    epochs += json.loads(line)['command'] == 'train'
+    if epochs == 3:
+        %s
+    print(json.dumps([0.5 * epochs, 9000]), flush=True)
+"""
 
 
 @pytest.mark.slow  # it compiles the default network anew
-def test_the_command_measures_and_reports(command, tmp_path):
+def test_our_contender_learns_and_a_peer_that_is_missing_is_left_out(command, tmp_path):
     process = command(
-        'scripts/benchmark.py',
-        '--contenders=mnist_flax',
-        '--rounds=2',
-        '--num_examples=640',
-        '--parts=epoch',
-        f'--workdir={tmp_path}',
+        *('scripts/benchmark.py', '--parts=epoch', '--contenders=mnist_flax,keras'),
+        *('--rounds=2', '--num_examples=640', f'--workdir={tmp_path}'),
+        '--peers_python=/no/python',
     )
     assert process.returncode == 0, process.stderr
-    assert {path.name for path in tmp_path.iterdir()} == {
-        'benchmark.json',
-        'benchmark.md',
-        'benchmark.png',
-    }
-    results = json.loads((tmp_path / 'benchmark.json').read_text())
-    numbers = results['epoch']['mnist_flax']
-    assert numbers['setup_seconds'] > 0
-    assert len(numbers['epoch_seconds']) == 2
-    assert [len(row) for row in numbers['evaluation_seconds']] == [3, 3]
-    first, last = numbers['test_accuracy']
-    assert 0.3 < first < last < 1
-    assert last * 10000 == pytest.approx(round(last * 10000), abs=1e-6)
-    assert 'jax' in results['environment']['versions']['mnist_flax']
-    table = (tmp_path / 'benchmark.md').read_text()
-    assert table == process.stdout == report.to_markdown(results)
-    assert f'| {100 * last:.2f} |' in table
-    assert 'epoch, round 2/2, mnist_flax: ' in process.stderr
+    assert "left out: [Errno 2] No such file or directory: '/no/python'" in process.stderr
+    assert process.stdout == (tmp_path / 'epoch.md').read_text() + '\n'
+    assert (tmp_path / 'epoch.png').read_bytes().startswith(b'\x89PNG')
+    (row,) = [line for line in process.stdout.splitlines() if '| mnist_flax' in line]
+    assert float(row.split()[-2]) > 40  # percent, of the test images
+    assert 'epoch of 640 images, s, mnist_flax: ' in process.stderr
 
 
 @pytest.mark.slow
-def test_the_command_measures_populations(command, tmp_path):
+def test_populations(command, tmp_path):
     process = command(
-        'scripts/benchmark.py',
-        '--contenders=mnist_flax',
-        '--rounds=1',
-        '--num_examples=128',
-        '--parts=population',
-        '--populations=2',
-        f'--workdir={tmp_path}',
+        *('scripts/benchmark.py', '--parts=population', '--contenders=mnist_flax'),
+        *('--rounds=1', '--num_examples=128', '--populations=2', f'--workdir={tmp_path}'),
     )
     assert process.returncode == 0, process.stderr
-    results = json.loads((tmp_path / 'benchmark.json').read_text())
-    (measured,) = results['population']['runs']
-    assert measured['num_runs'] == 2
-    assert set(measured['seconds']) == {'one_after_another', 'auto', 'at_once'}
-    assert all(seconds > 0 for (seconds,) in measured['seconds'].values())
-    assert '| 2 | ' in process.stdout
+    rows = [line.split(' | ')[0] for line in process.stdout.splitlines()]
+    ways = ['one after another', 'one on each core', 'all in one program']
+    assert [row for row in rows if row[2:] in ways] == [f'| {way}' for way in ways]
 
 
 @pytest.mark.parametrize(
-    ('flag', 'message'),
+    ('last', 'status', 'message'),
     [
+        ("sys.exit('no memory')", 1, 'error: baseline: no memory'),
         (
-            '--contenders=mnist_flax,caffe',
-            "--contenders: found 'mnist_flax,caffe'; allowed: one or more of mnist_flax, "
-            'pytorch, pytorch_compile, keras',
-        ),
-        (
-            '--parts=epoch,epoch',
-            "--parts: found 'epoch,epoch'; allowed: one or more of epoch, scaling, "
-            'time_to_99, population',
-        ),
-        (
-            '--populations=1,none',
-            "--populations: found '1,none'; allowed: numbers of runs, such as 1,4,16",
-        ),
-        ('--rounds=0', '--rounds: found 0; allowed: 1 or more'),
-        ('--num_examples=60001', '--num_examples: found 60001; allowed: 128 to 60000'),
-        (
-            '--peers_python=/no/python',
-            "--peers_python: found '/no/python', which does not run; allowed: a Python "
-            'interpreter',
+            'os.kill(os.getppid(), signal.SIGINT); time.sleep(60)',
+            130,
+            'error: interrupted; what was measured is reported',
         ),
     ],
 )
-def test_bad_flags_are_refused_in_one_line(command, tmp_path, flag, message):
-    process = command('scripts/benchmark.py', flag, f'--workdir={tmp_path}')
-    assert (process.returncode, process.stdout) == (1, '')
-    assert process.stderr == f'error: {message}\n'
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_missing_packages_are_named(command, tmp_path):
-    python = tmp_path / 'python'
-    python.write_text('#!/bin/sh\necho keras torch\n')
-    python.chmod(0o755)
-    process = command('scripts/benchmark.py', f'--peers_python={python}')
-    assert (process.returncode, process.stdout) == (1, '')
-    assert process.stderr == (
-        f'error: --peers_python: {python} has no keras, torch; allowed: one with them '
-        "(pip install -e '.[benchmark]'), or --contenders=mnist_flax\n"
+def test_what_was_measured_before_the_end_is_reported(
+    command, tmp_path, last, status, message
+):
+    file = tmp_path / 'scripts' / 'contenders' / 'ours.py'
+    file.parent.mkdir(parents=True)
+    file.write_text(CONTENDER % last)
+    process = command(
+        *('scripts/benchmark.py', '--parts=epoch,scaling', '--contenders='),
+        *(f'--baseline={tmp_path}', f'--workdir={tmp_path}'),
     )
-
-
-def test_ratio_is_the_median_of_the_rounds():
-    assert report.median_ratio([10.0, 11.0, 30.0], [20.0, 20.0, 40.0]) == 0.55
-
-
-def test_tables():
-    lines = report.to_markdown(RESULTS).splitlines()
-    rows = [line for line in lines if line.startswith('| ')]
-    assert '| mnist_flax | 2.0 | 11.0 (10.0–30.0) | 1.00 | 0.200 | 1.00 | 98.76 |' in rows
-    assert '| keras | 1.0 | 20.0 (20.0–40.0) | 0.55 | 0.500 | 0.50 | 98.55 |' in rows
-    # (15,000 / 2 + 15,000 / 1) / 2, and a quarter of it
-    assert '| mnist_flax | 11,250 | 11,250 |' in rows
-    assert '| keras | 2,812 | 2,812 |' in rows
-    assert '| keras | 6.00 | 6.00 | 6.00 |' in rows
-    assert (
-        '| mnist_flax | 21.0 | 20.0, 21.0, 22.0 | 1.00 | 99.00, 99.00, 99.00 | 3, 3, 3 | '
-        '5.0, 5.0, 5.0 |'
-    ) in rows
-    assert (
-        '| pytorch | 42.0 | 42.0, 42.0, 42.0 | 0.50 | 99.11, 99.11, 99.11 | 4, 4, 4 | – |'
-    ) in rows
-    assert (
-        '| keras | – | 99.0, 99.0, 99.0 | – | 98.99, 99.00, 99.00 | 20, 19, 18 | – |'
-        in rows
+    assert process.returncode == status, process.stderr
+    assert process.stderr.splitlines()[-1] == message
+    header = '| contender | set-up and compilation, s | epoch of 60,000 images, s | '
+    header += 'evaluation of 10,000 images, s |\n'
+    assert header in process.stdout
+    assert '| baseline | 0.000 | 0.750 (0.500–1.00) | 0.750 (0.500–1.00) |\n' in (
+        process.stdout
     )
-    # 4 runs in 100 times the medians 8, 4 and 9 s; medians of 2, 2.25, 1 and 0.5, 1, 0.5.
-    assert '| 4 | 18 | 36 | 2.00 | 16 | 0.50 |' in rows
-    assert lines[-3:] == [
-        'Abacus, 2 cores; keras, keras 3.0.',
-        '',
-        '`python scripts/benchmark.py`',
-    ]
+    assert 'baseline, fake 1.0' in process.stdout
 
 
-def test_a_column_without_us_has_no_ratio():
-    part = {'keras': RESULTS['epoch']['keras']}
-    text = report.to_markdown({**RESULTS, 'epoch': part})
-    assert '| keras | 1.0 | 20.0 (20.0–40.0) | – | 0.500 | – | 98.55 |' in text
+@pytest.mark.parametrize('flag', ['--parts=epok', '--contenders=caffe', '--baseline=/no'])
+def test_bad_flags_are_refused_in_one_line(command, flag):
+    process = command('scripts/benchmark.py', flag)
+    assert (process.returncode, process.stdout) == (2, '')
+    assert process.stderr.startswith(f'error: flag {flag.split("=")[0]}=')
+    assert process.stderr.count('\n') == 1
 
 
-def test_figures_show_what_the_tables_say():
-    plots = figures.to_figures(RESULTS)
-    assert set(plots) == {'benchmark.png', 'benchmark_scaling.png'}
-    epoch, evaluation, whole = plots['benchmark.png'].axes
-    assert [bar.get_width() for bar in epoch.patches] == [11, 20]
-    assert [bar.get_width() for bar in evaluation.patches] == [0.2, 0.5]
-    assert [bar.get_width() for bar in whole.patches] == [21, 42]  # Keras did not make it
-    speed, seconds = plots['benchmark_scaling.png'].axes
-    assert list(speed.lines[0].get_xdata()) == [32, 128]
-    assert list(speed.lines[0].get_ydata()) == [11250, 11250]
-    assert list(seconds.lines[1].get_xdata()) == [7500, 15000, 60000]
-    assert list(seconds.lines[1].get_ydata()) == [6, 6, 6]
-    for plot in plots.values():
-        assert figures.to_png(plot).startswith(b'\x89PNG')
+def test_ratios_are_the_medians_of_the_rounds():
+    table = Table('Title', bars=('epoch, s',))
+    for seconds in (10.0, 11.0, 30.0):
+        table.add('mnist_flax', 'epoch, s', seconds)
+    for seconds in (20.0, 20.0):  # it was stopped in the last round
+        table.add('keras', 'epoch, s', seconds)
+    table.add('mnist_flax', 'test accuracy, %', 98.765)
+    lines = table.to_markdown().splitlines()
+    assert '| contender | epoch, s | ratio | test accuracy, % |' in lines
+    assert '| mnist_flax | 11.00 (10.00–30.00) | 1.00 | 98.77 |' in lines
+    assert '| keras | 20.00 (20.00–20.00) | 0.53 | – |' in lines
+    (axes,) = to_figure([table]).axes
+    assert [bar.get_height() for bar in axes.patches] == [11, 20]
+
+
+def test_ratios_of_speeds_are_those_of_times():
+    table = Table('Title', axis='images', speeds=True)
+    for row, speed in (('mnist_flax', 2000), ('keras', 500)):
+        table.add(row, '7,500', speed)
+        table.add(row, '15,000', 2 * speed)
+    assert '| keras | 500 | 0.25 | 1,000 | 0.25 |' in table.to_markdown()
+    (axes,) = to_figure([table]).axes
+    assert [list(line.get_ydata()) for line in axes.lines] == [[2000, 4000], [500, 1000]]
