@@ -1,0 +1,206 @@
+"""What the documents say is so: their commands parse and run, what they name exists."""
+
+import functools
+import json
+import re
+import shlex
+import shutil
+
+import numpy as np
+import pytest
+from absl import flags
+from documents import Checker, read_commands, read_examples, read_flags
+from ml_collections import ConfigDict
+from PIL import Image
+from repository import ROOT
+
+from configs import robust
+
+README = ROOT / 'README.md'
+PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
+TINY = (
+    '--config.num_epochs=1', '--config.dataset.train_split=train[:600]',
+    '--config.dataset.test_split=test[:200]', '--config.dataset.holdout_size=100',
+)  # fmt: skip
+
+TINY_CNN = (
+    *TINY, '--config.model.conv=xla', '--config.model.features=(4,8)',
+    '--config.model.hidden_size=16',
+)  # fmt: skip
+
+each_page = pytest.mark.parametrize('page', PAGES, ids=lambda page: page.stem)
+
+
+@pytest.fixture
+def make_checker(tmp_path, monkeypatch):
+    """Makes what checks the commands of a page."""
+    return functools.partial(Checker, folder=tmp_path, monkeypatch=monkeypatch)
+
+
+@each_page
+def test_every_command_can_be_given(make_checker, page):
+    text = page.read_text()
+    checker = make_checker(text)
+    for command in read_commands(text):
+        checker.check(command)
+
+
+@pytest.mark.parametrize(
+    'command',
+    [
+        'python -m mnist_flax.man',
+        'python scripts/absent.py',
+        'python scripts/predict.py --jsn photo.jpg',
+        'python scripts/predict.py other.jpg',
+        'python scripts/evaluate.py --workdir=absent',
+        'python scripts/evaluate.py --constructor=configs.absent.Network',
+        'python scripts/evaluate.py --config.seed=1',
+        'python -m mnist_flax.main --config=configs/absent.py',
+        'python -m mnist_flax.main --config.optimizer.rate=1e-3',
+        'python -m mnist_flax.main --config.num_epochs=many',
+        "python -c 'print('",
+        "pip install '.[absent]'",
+        'pip install -qc absent.txt .',
+        'pytest -m absent',
+        'pytest tests/absent.py',
+        'absent',
+    ],
+)
+def test_a_command_that_cannot_be_given_is_found(make_checker, command):
+    with pytest.raises((AssertionError, flags.Error, SyntaxError, AttributeError)):
+        make_checker('').check(shlex.split(command))
+
+
+@each_page
+def test_every_flag_and_field_in_the_text_exists(make_checker, page):
+    scripts = [path.relative_to(ROOT).as_posix() for path in ROOT.glob('scripts/*.py')]
+    known = set(read_flags('-m', 'mnist_flax.main')).union(*map(read_flags, scripts))
+    fields = set(read_fields(robust.get_config()))
+    text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.S | re.M)
+    for word in ' '.join(re.findall(r'`([^`\n]+)`', text)).split():
+        name, equals, _ = word.removeprefix('--').partition('=')
+        if word.startswith('--config.') and equals:
+            make_checker('').check_config('configs/default.py', [word])
+        elif name.startswith('config.'):
+            assert name in {'config.json', *fields}, word
+        elif word.startswith('--'):
+            assert name in known or name.startswith('xla_'), word
+
+
+def read_fields(tree, path='config'):
+    """Lists the fields of a config, such as ``config.optimizer.name``."""
+    for name, value in tree.items():
+        yield f'{path}.{name}'
+        if isinstance(value, ConfigDict):
+            yield from read_fields(value, f'{path}.{name}')
+
+
+@each_page
+def test_what_a_page_links_to_exists(page):
+    text = page.read_text()
+    links = re.findall(r'\]\(([^)#\s]*)(?:#([^)\s]*))?\)|src="([^"]+)"', text)
+    for path, anchor, image in links:
+        if not path.startswith('http'):
+            file = page.parent / (path or image) if path or image else page
+            assert file.exists(), file
+            assert not anchor or anchor in read_anchors(file), (file, anchor)
+
+
+def read_anchors(page):
+    """Lists the names that GitHub gives the headings of a page."""
+    headings = re.findall(r'^#+ (.*)', page.read_text(), re.M)
+    return [re.sub(r'[^\w\- ]', '', text.lower()).replace(' ', '-') for text in headings]
+
+
+@each_page
+def test_every_file_that_a_page_names_exists(page):
+    files = [path.as_posix() for path in ROOT.glob('*/**/*.py')]
+    spans = re.findall(r'`([\w./-]+)`', page.read_text())
+    examples = {path for page in PAGES for path in read_examples(page.read_text())}
+    top = 'configs', 'docs', 'mnist_flax', 'outputs/reference', 'scripts', 'tests'
+    for span in spans:
+        if span in examples:
+            continue
+        if span.startswith(tuple(f'{folder}/' for folder in top)):
+            assert (ROOT / span).exists(), span
+        elif span.endswith('.py'):
+            assert any(file.endswith(f'/{span}') for file in files), span
+
+
+def test_every_test_that_a_promise_names_exists():
+    named = re.findall(r'`(test_\w+)`', (ROOT / 'docs/reliability.md').read_text())
+    tests = ''.join(path.read_text() for path in (ROOT / 'tests').rglob('test_*.py'))
+    assert len(named) > 15
+    assert not [name for name in named if f'\ndef {name}(' not in tests]
+
+
+def test_the_readme_is_a_page():
+    assert len(README.read_text().splitlines()) <= 165
+
+
+@pytest.fixture
+def folder(tmp_path, mnist):
+    """A folder with what a clone has for commands, and the reader's own files."""
+    for name in ('configs', 'scripts'):
+        shutil.copytree(ROOT / name, tmp_path / name)
+    images, labels = mnist.test.slice(0, 20)
+    np.savez(tmp_path / 'scans.npz', images=images, labels=labels)
+    (tmp_path / 'scans').mkdir()
+    for name in ('photo.jpg', 'scans/1.png'):
+        Image.fromarray(images[0, ..., 0]).resize((280, 280)).save(tmp_path / name)
+    return tmp_path
+
+
+def run_commands(command, folder, text, tiny):
+    """Gives the commands of a page, once each and in a form that takes seconds."""
+    for program, *words in dict.fromkeys(map(tuple, read_commands(text))):
+        waits = '--process_id=0' in words or 'scripts/demo.py' in words
+        if program != '.venv/bin/python' or waits:
+            continue
+        process = command(*words, *tiny(words), cwd=folder, PYTHONPATH=str(ROOT))
+        assert process.returncode == 0, (words, process.stderr)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ('page', 'name', 'parameters'),
+    [
+        ('docs/models', 'normed_mlp', 204_042),
+        ('docs/models', 'noisy', 225_034),
+        ('docs/data', 'scans', 225_034),
+    ],
+)
+def test_the_examples_run_as_they_are_printed(command, folder, page, name, parameters):
+    text = (ROOT / f'{page}.md').read_text()
+    path = f'configs/{name}.py'
+    (folder / path).write_text(read_examples(text)[path])
+    lines = [line for line in text.splitlines() if path in line and '--workdir' in line]
+    run_commands(command, folder, '\n'.join(['```sh', *lines, '```']), lambda _: TINY)
+    assert lines
+    numbers = json.loads((folder / f'outputs/{name}/metrics.json').read_text())
+    assert numbers['num_parameters'] == parameters
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run(command, folder):
+    def tiny(words):
+        if words[0] == '-m':
+            return TINY if '--config=configs/mlp.py' in words else TINY_CNN
+        if words[0] != 'scripts/ablate.py':
+            return []
+        recipe = [setting.replace('config.', 'config.recipe.') for setting in TINY_CNN]
+        return [*recipe, '--seeds=2', '--variants=no_dropout']
+
+    text = README.read_text()
+    for path, code in read_examples(text).items():
+        (folder / path).write_text(code)
+    run_commands(command, folder, text, tiny)
+    numbers = json.loads((folder / 'outputs/mlp/metrics.json').read_text())
+    assert numbers['num_parameters'] == 203_530
+    assert (folder / 'outputs/evaluation/report.md').exists()
+    assert (folder / 'exported/model.onnx').exists()
+    page = (ROOT / 'docs/prediction.md').read_text()
+    for code in re.findall(r'^```python\n(.*?)^```', page, re.S | re.M):
+        process = command('-c', code, cwd=folder)
+        assert process.returncode == 0, process.stderr
+        assert len(process.stdout.split()) == 2
