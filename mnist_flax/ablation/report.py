@@ -198,8 +198,8 @@ def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
         xlabel="held-out accuracy minus the recipe's, percentage points (95 % interval)",
         yticks=range(len(shown)),
         yticklabels=[comparison.variant.replace('_', ' ') for comparison, _ in shown],
+        ylim=(max(1, len(shown)) - 0.5, -0.5),  # the first on top
     )
-    axes.invert_yaxis()
     axes.grid(axis='x', alpha=0.3)
     return figure
 

@@ -126,8 +126,8 @@ class ConvReluPool(nn.Module):
     formulation: ops.Formulation
     dtype: Dtype
     batch_norm: bool
-    train: bool  # as in `CNN.__call__`, as is the next
-    axis_name: str | None
+    train: bool  # as in `CNN.__call__`
+    axis_name: str | None  # as in `CNN.__call__`
 
     @nn.compact
     def __call__(
@@ -163,7 +163,7 @@ class ConvReluPool(nn.Module):
 
 
 def _drop(x, dropout, layer, scale, shape):
-    """Drops parts of ``shape`` of each example; unlike `nn.Dropout` at a traced rate."""
+    """Drops parts of ``shape`` of each example; the rate may be traced."""
     if dropout is None:
         return x
     kept = 1 - scale * dropout.rate
