@@ -51,7 +51,7 @@ def evaluate(
       split: In TFDS's syntax; if empty that of the run, or ``'test'`` of another data set.
       ood_dataset: TFDS name of a data set without any of the classes; none if empty.
       ood_data_dir: TFDS directory that holds it.
-      ood_split: In TFDS's syntax.
+      ood_split: In TFDS's syntax; ``'test'`` if there is none.
       with_corruptions: Whether to measure on worse images too.
 
     Raises:
@@ -59,7 +59,7 @@ def evaluate(
     """
     of_run = _read_config(networks)
     require(
-        bool(ood_dataset) or (not ood_data_dir and ood_split in ('', 'test')),
+        bool(ood_dataset) or (not ood_data_dir and ood_split == 'test'),
         '--ood_dataset: it is missing, while --ood_data_dir or --ood_split is set; name '
         'the data set',
     )

@@ -62,11 +62,6 @@ def read(source: Source, name: str) -> Colours:
     """
     if isinstance(source, np.ndarray):
         return _read_array(source, name)
-    require(
-        isinstance(source, str | pathlib.Path | bytes),
-        f'{name}: a picture must be the name of a file, its content as bytes, or a NumPy '
-        f'array, not of type {type(source).__name__}',
-    )
     if not isinstance(source, bytes):
         source = _read_file(pathlib.Path(source), name)
     return _decode(source, name)

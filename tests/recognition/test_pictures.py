@@ -1,4 +1,4 @@
-"""Picture files of all kinds, the broken ones included."""
+"""Picture files of all kinds, also broken ones."""
 
 import io
 import os
@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnist_flax.recognition import pictures
 from mnist_flax.common.errors import UserError
+from mnist_flax.recognition import pictures
 
 
 def encode(image, file_format='PNG', **options):
@@ -27,25 +27,26 @@ def half_black(mode='L'):
     return Image.fromarray(pixels).convert(mode)
 
 
-@pytest.mark.parametrize('file_format', pictures.FORMATS)
-def test_every_format_is_read(file_format):
-    colours = pictures.read(encode(half_black('RGB'), file_format), 'picture')
-    assert colours.shape == (20, 40, 3)
-    np.testing.assert_allclose(colours[:, :16], 0, atol=0.05)
-    np.testing.assert_allclose(colours[:, 24:], 1, atol=0.05)
-
-
-@pytest.mark.parametrize('mode', ['1', 'L', 'P', 'RGB', 'RGBA', 'LA', 'I;16', 'I', 'F'])
-def test_every_kind_of_pixel_is_read(mode):
+@pytest.mark.parametrize(
+    ('file_format', 'mode'),
+    [
+        *((file_format, 'RGB') for file_format in pictures.FORMATS),
+        *(('PNG', mode) for mode in ('1', 'L', 'P', 'RGBA', 'LA', 'I;16')),
+        ('TIFF', 'I'),
+        ('TIFF', 'F'),
+    ],
+)
+def test_every_format_and_kind_of_pixel_is_read(file_format, mode):
     image = half_black()
     if mode == 'I;16':  # twelve bits of sixteen, as cameras have
         image = Image.fromarray(np.asarray(image).astype(np.uint16) * 16)
     else:
         image = image.convert(mode)
-    content = encode(image, 'TIFF' if mode in ('I', 'F') else 'PNG')
-    colours = pictures.read(content, 'picture')
-    np.testing.assert_allclose(colours[:, :20], 0, atol=0.01)
-    np.testing.assert_allclose(colours[:, 20:], 1, atol=0.01)
+    colours = pictures.read(encode(image, file_format), 'picture')
+    assert colours.shape == (20, 40, 3)
+    blur = 4 if file_format in ('JPEG', 'WEBP') else 0
+    np.testing.assert_allclose(colours[:, : 20 - blur], 0, atol=0.05)
+    np.testing.assert_allclose(colours[:, 20 + blur :], 1, atol=0.05)
 
 
 def test_a_photograph_is_turned_upright():
@@ -64,7 +65,7 @@ def test_a_photograph_is_turned_upright():
 
 
 @pytest.mark.parametrize('drawn', [0, 255])
-def test_what_is_drawn_on_nothing_is_seen(drawn):
+def test_what_is_drawn_on_a_transparent_background_is_seen(drawn):
     alpha = np.zeros((20, 20), np.uint8)
     alpha[5:15, 8:12] = 255
     pixels = np.full((20, 20, 4), drawn, np.uint8)
@@ -77,13 +78,10 @@ def test_what_is_drawn_on_nothing_is_seen(drawn):
     np.testing.assert_array_equal(hidden, colours)
 
 
-def test_one_colour_can_be_transparent():
+def test_one_colour_can_be_transparent_and_an_animation_shows_its_first_frame():
     image = half_black('P')
     content = encode(image, transparency=image.getpixel((39, 0)))
     assert pictures.read(content, 'picture')[0, 39].min() == 1
-
-
-def test_of_a_moving_picture_the_first_frame_is_taken():
     white = Image.new('L', (40, 20), 255)
     content = encode(half_black(), 'GIF', save_all=True, append_images=[white])
     assert pictures.read(content, 'picture')[0, 0].max() == 0
@@ -95,7 +93,7 @@ def test_arrays_are_pictures():
     for array in (pixels, pixels[..., None], np.stack([pixels] * 3, axis=-1)):
         np.testing.assert_array_equal(pictures.read(array, 'picture'), expected)
     for array in (pixels.astype(float), pixels[0], np.zeros((20, 20, 2), np.uint8)):
-        with pytest.raises(UserError, match='picture: found'):
+        with pytest.raises(UserError, match='picture: the array is .* must be uint8'):
             pictures.read(array, 'picture')
 
 
@@ -123,44 +121,34 @@ def claim(width, height):
 @pytest.mark.parametrize(
     ('content', 'message'),
     [
-        (b'', 'it: found an empty file; allowed: a picture'),
-        (b'digit', 'it: found no picture, or a damaged one; allowed: PNG, JPEG'),
-        (claim(100_000, 100_000), 'it: found more than 64,000,000 pixels; allowed'),
-        (claim(10_000, 10_000), 'it: found 10000 x 10000 pixels; allowed: 8 or more'),
-        (claim(7, 100), 'it: found 7 x 100 pixels; allowed: 8 or more each way'),
-        (claim(5000, 5000), 'it: found no picture, or a damaged one ('),
-        (encode(half_black())[:-30], 'it: found no picture, or a damaged one ('),
-        (encode(half_black(), 'JPEG')[:300], 'it: found no picture, or a damaged one ('),
-        (encode(half_black(), 'PDF'), 'it: found no picture, or a damaged one; allowed: '),
-        (bytes(pictures.MOST_BYTES + 1), 'it: found more than 64 MiB; allowed: no more'),
-    ],
-    ids=[
-        'empty',
-        'text',
-        'bomb',
-        'large',
-        'tiny',
-        'liar',
-        'cut',
-        'cut jpeg',
-        'pdf',
-        'long',
+        (b'', 'the file is empty'),
+        (b'digit', 'it is damaged or not a picture; the formats are PNG, JPEG'),
+        (claim(100_000, 100_000), 'it has more than 64,000,000 pixels'),
+        (claim(10_000, 10_000), 'it has 10000 x 10000 pixels; it should have at least 8 '),
+        (claim(7, 100), 'it has 7 x 100 pixels; it should have at least 8 in each'),
+        (claim(8, 401), 'it has 8 x 401 pixels; the longer side may be at most 50 times'),
+        (claim(5000, 5000), 'it is damaged or not a picture ('),
+        (encode(half_black())[:-30], 'it is damaged or not a picture ('),
+        (encode(half_black(), 'JPEG')[:300], 'it is damaged or not a picture ('),
+        (encode(half_black(), 'PDF'), 'it is damaged or not a picture; the formats are '),
+        (b'P2 8 8 255 ' + b'7 ' * 64, 'it is a plain PNM; save it as a binary one'),
+        (bytes(pictures.MOST_BYTES + 1), 'the file is larger than 64 MiB'),
     ],
 )
-def test_what_is_no_picture_is_one_clear_line(content, message):
+def test_what_is_not_a_picture_is_one_clear_line(content, message):
     with pytest.raises(UserError) as info:
         pictures.read(content, 'it')
-    assert str(info.value).startswith(message)
+    assert str(info.value).startswith(f'it: {message}')
 
 
-def test_what_is_no_file_is_one_clear_line_at_once(tmp_path):
+def test_what_is_not_a_file_is_one_clear_line_at_once(tmp_path):
     os.mkfifo(tmp_path / 'pipe')
     for name, reason in (
-        ('pipe', 'found no regular file'),
-        ('.', 'found no pictures in it'),
-        ('absent', 'cannot be read (No such file or directory)'),
-        ('long' * 100, 'cannot be read (File name too long)'),
-        ('zero\0', 'cannot be read (embedded null'),
+        ('pipe', 'it is not a regular file'),
+        ('.', 'this folder holds no pictures'),
+        ('absent', 'it cannot be read (No such file or directory)'),
+        ('long' * 100, 'it cannot be read (File name too long)'),
+        ('zero\0', 'it cannot be read (embedded null'),
     ):
         with pytest.raises(UserError) as info:
             pictures.read(tmp_path / name, 'it')
@@ -193,19 +181,14 @@ def test_damage_anywhere_is_a_picture_or_one_line(content, changes, end):
         assert colours.max() <= 1
 
 
-def test_what_phones_put_behind_a_photograph_is_not_its_scans():
-    film = np.random.default_rng(0).bytes(12 * 2**20)
+def test_a_jpeg_of_many_scans_is_refused_and_a_video_behind_it_is_not_one():
+    film = np.random.default_rng(0).bytes(12 * 2**20)  # as phones append
     assert film.count(b'\xff\xda') > 100
     photograph = encode(half_black(), 'JPEG')
     read = pictures.read(photograph + film, 'it')
     np.testing.assert_array_equal(read, pictures.read(photograph, 'it'))
-
-
-def test_a_photograph_with_a_thousand_scans_is_refused():
     whole = encode(half_black(), 'JPEG', progressive=True)
     start = whole.index(b'\xff\xda')
     scan = whole[start : whole.index(b'\xff', start + 2)]
-    with pytest.raises(
-        UserError, match=r'found a JPEG of 10\d\d scans; allowed: up to 100'
-    ):
+    with pytest.raises(UserError, match=r'it is a JPEG of 10\d\d scans; it may have up to'):
         pictures.read(whole[:start] + 1000 * scan + whole[start:], 'it')
