@@ -1,9 +1,7 @@
 """``scripts/demo.py`` as a process, for the tests that talk to it."""
 
 import contextlib
-import os
 import pathlib
-import re
 import subprocess
 import sys
 import types
@@ -37,15 +35,3 @@ def serve(first='', lives=True):
         _, errors = process.communicate()
     server.errors = errors
     assert errors == '' or not lives
-
-
-def peak_mebibytes(process):
-    """The most memory that it has had, by the system's account."""
-    with open(f'/proc/{process.pid}/status') as file:
-        (kibibytes,) = re.findall(r'VmHWM:\s+(\d+) kB', file.read())
-    return int(kibibytes) / 1024
-
-
-def num_files(process):
-    """The number of files and sockets that it has open."""
-    return len(os.listdir(f'/proc/{process.pid}/fd'))

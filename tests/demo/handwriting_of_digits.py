@@ -4,6 +4,7 @@ import io
 
 import numpy as np
 from PIL import Image, ImageDraw
+from scipy import interpolate
 
 # Points that the pen passes, in a unit square, x to the right and y down; a point twice in
 # a row is a corner. Made once, before any network had seen them.
@@ -45,9 +46,10 @@ def write(digit, place=(0, 0, 1), seed=0):
     x, y, scale = place
     strokes = []
     for knots in _KNOTS[digit]:
-        points = _through(np.array(knots))
-        shake = rng.normal(0, 0.004, points.shape)
-        strokes.append((points + shake) * scale + (x, y))
+        last = len(knots) - 1
+        curve = interpolate.PchipInterpolator(range(last + 1), knots)
+        points = curve(np.linspace(0, last, 7 * last + 1))
+        strokes.append((points + rng.normal(0, 0.004, points.shape)) * scale + (x, y))
     return strokes
 
 
@@ -65,19 +67,3 @@ def to_file(pixels, kind='PNG'):
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind)
     return buffer.getvalue()
-
-
-def _through(knots):
-    """A smooth line through knots, by Catmull's and Rom's splines."""
-    ends = np.concatenate(
-        [2 * knots[:1] - knots[1:2], knots, 2 * knots[-1:] - knots[-2:-1]]
-    )
-    pieces = []
-    for a, b, c, d in zip(ends, ends[1:], ends[2:], ends[3:], strict=False):
-        number = max(1, round(float(np.hypot(*(c - b))) / 0.035))
-        t = np.linspace(0, 1, number, endpoint=False)[:, None]
-        pieces.append(
-            0.5 * (2 * b + (c - a) * t + (2 * a - 5 * b + 4 * c - d) * t**2
-                   + (3 * b - a - 3 * c + d) * t**3)
-        )  # fmt: skip
-    return np.concatenate([*pieces, knots[-1:]])
