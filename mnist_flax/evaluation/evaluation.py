@@ -57,7 +57,7 @@ def evaluate(
     Raises:
       UserError: A data set cannot be loaded, or its classes are not as they should be.
     """
-    of_run = _read_config(networks)
+    of_run = _read_dataset_config(networks)
     require(
         bool(ood_dataset) or (not ood_data_dir and ood_split == 'test'),
         '--ood_dataset: it is missing, while --ood_data_dir or --ood_split is set; name '
@@ -134,7 +134,7 @@ def _measure_accuracy(
     }
 
 
-def _read_config(networks: Networks) -> dict[str, Any]:
+def _read_dataset_config(networks: Networks) -> dict[str, Any]:
     """Returns the run's ``config.dataset``."""
     try:
         of_run = dict(networks.about['config']['dataset'])
