@@ -163,22 +163,21 @@ def run_commands(command, folder, text, tiny):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ('page', 'name', 'parameters'),
+    ('page', 'name', 'tiny'),
     [
-        ('docs/models', 'normed_mlp', 204_042),
-        ('docs/models', 'noisy', 225_034),
-        ('docs/data', 'scans', 225_034),
+        ('docs/models', 'normed_mlp', TINY),
+        ('docs/models', 'noisy', TINY_CNN),
+        ('docs/data', 'scans', TINY_CNN),
     ],
 )
-def test_the_examples_run_as_they_are_printed(command, folder, page, name, parameters):
+def test_the_examples_run_as_they_are_printed(command, folder, page, name, tiny):
     text = (ROOT / f'{page}.md').read_text()
     path = f'configs/{name}.py'
     (folder / path).write_text(read_examples(text)[path])
-    lines = [line for line in text.splitlines() if path in line and '--workdir' in line]
-    run_commands(command, folder, '\n'.join(['```sh', *lines, '```']), lambda _: TINY)
-    assert lines
-    numbers = json.loads((folder / f'outputs/{name}/metrics.json').read_text())
-    assert numbers['num_parameters'] == parameters
+    lines = [line for line in text.splitlines() if name in line and '--workdir' in line]
+    block = '\n'.join(['```sh', *lines, '```'])
+    run_commands(command, folder, block, lambda words: tiny if words[0] == '-m' else [])
+    assert (folder / f'outputs/{name}/metrics.json').exists()
 
 
 @pytest.mark.slow
