@@ -1,4 +1,4 @@
-"""Writes ``tests/left_run`` for `test_resume`: a run that was interrupted after 10 steps.
+"""Writes ``tests/left_run``: a run that was interrupted after 10 steps.
 
 Usage: PYTHONPATH=. python tests/leave_a_run.py
 """
@@ -8,12 +8,14 @@ import os
 import shutil
 import signal
 
-from training.test_resume import LEFT_RUN, tiny
+from repository import ROOT
+from training.test_resume import tiny
 
 from mnist_flax.common.interrupts import Interrupted
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training import trainer
 
+LEFT_RUN = ROOT / 'tests/left_run'
 steps = iter(range(1, 100))
 
 

@@ -109,7 +109,7 @@ def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
       resume: Whether to resume the run that is there; otherwise it is moved aside.
 
     Raises:
-      UserError: It has other settings. Those of checkpoints are compared on restoring.
+      UserError: The report there is of other settings, and there are no checkpoints.
     """
     report = folder / 'config.json'
     if not resume:

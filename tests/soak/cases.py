@@ -75,7 +75,7 @@ def _replace_by_file(workdir: pathlib.Path) -> None:
 
 
 def nothing(workdir: pathlib.Path) -> None:
-    """Leaves a workdir as it is."""
+    pass
 
 
 DAMAGES = {
@@ -108,11 +108,7 @@ REFUSALS = [  # what, how, under which command, flags, what is said
 
 
 def expect(process: subprocess.CompletedProcess, status: int, message: str) -> None:
-    """Compares the exit status, and looks for a message and for tracebacks.
-
-    Raises:
-      AssertionError: They are not what was expected.
-    """
+    """Compares the exit status, and looks for a message and for tracebacks."""
     output = process.stdout + process.stderr
     assert process.returncode == status, f'status {process.returncode}: {output}'
     assert message in output, output
@@ -132,11 +128,7 @@ def read_files(workdir: pathlib.Path) -> dict[pathlib.Path, bytes]:
 
 
 def expect_same(workdir: pathlib.Path, reference: pathlib.Path) -> None:
-    """Compares the results of two trainings, except for their times.
-
-    Raises:
-      AssertionError: They differ.
-    """
+    """Compares the results of two trainings, except for their times."""
     for name in ('history.csv', *(path.name for path in reference.glob('*.png'))):
         assert filecmp.cmp(workdir / name, reference / name, shallow=False), name
     for name in ('metrics.json', 'config.json'):

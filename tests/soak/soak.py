@@ -50,7 +50,6 @@ def main() -> None:
 
 
 def command(workdir: pathlib.Path, name: str, *flags: str) -> list[str]:
-    """Returns the command of a training."""
     program = (sys.executable, '-m', 'mnist_flax.main', f'--workdir={workdir}')
     return [*program, *SHORT, *TRAININGS[name], *flags]
 
@@ -70,12 +69,10 @@ def start(workdir: pathlib.Path, name: str = ONE) -> subprocess.Popen:
 
 
 def read_log(workdir: pathlib.Path) -> str:
-    """Reads what a started training has printed."""
     return pathlib.Path(f'{workdir}.log').read_text()
 
 
 def wait_for(workdir: pathlib.Path, text: str, process: subprocess.Popen) -> None:
-    """Waits until a training prints a text."""
     while text not in read_log(workdir):
         assert process.poll() is None, read_log(workdir)
         time.sleep(0.005)
@@ -92,7 +89,6 @@ class Soak:
         self._references = {name: self._new_workdir(name) for name in TRAININGS}
 
     def run(self, num_kills: int) -> None:
-        """Runs all cases."""
         for name, workdir in self._references.items():
             expect(train(workdir, name=name), 0, '')
         self._kill(num_kills)

@@ -1,6 +1,5 @@
 """Runs that are interrupted and resumed in one process end with the same bits."""
 
-import json
 import os
 import shutil
 import signal
@@ -12,11 +11,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
-from repository import ROOT
 
 from configs import default
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.interrupts import Interrupted
 from mnist_flax.recognition.networks import load_networks
@@ -69,8 +66,8 @@ def interrupt(monkeypatch):
     return interrupt
 
 
-def steps(workdir, runs='runs_0-0'):
-    return {path.name for path in (workdir / 'checkpoints' / runs).iterdir()}
+def steps(workdir):
+    return {path.name for path in (workdir / 'checkpoints/runs_0-0').iterdir()}
 
 
 def delete(workdir, *steps):
@@ -78,18 +75,11 @@ def delete(workdir, *steps):
         shutil.rmtree(workdir / 'checkpoints/runs_0-0' / str(step))
 
 
-def rewrite(path, change):
-    """Replaces a checkpoint by one with other contents."""
-    found = checkpoints.read(path)
-    arrays, about = dict(found.arrays), dict(found.about)
-    checkpoints.write(path, *change(arrays, about))
-
-
 def assert_same(result, expected):
     assert len(result.runs) == len(expected.runs)
     for run, other in zip(result.runs, expected.runs, strict=True):
         assert run.plan == other.plan
-        assert run.history == other.history
+        np.testing.assert_array_equal(run.history, other.history)  # nan equals nan
         assert run.diverged == other.diverged
         np.testing.assert_array_equal(run.logits, other.logits)
         jax.tree.map(np.testing.assert_array_equal, run.variables, other.variables)
@@ -203,19 +193,28 @@ def test_more_epochs_are_refused_if_the_learning_rate_would_have_been_another(op
 
 
 @pytest.mark.slow
-def test_a_run_that_diverges_stays_marked_and_the_others_continue(tmp_path, interrupt):
-    config = tiny(runs_at_once=2)
+@pytest.mark.parametrize(
+    ('rates', 'at_once', 'moments', 'groups'),
+    [
+        ((0.1, 1e30), 2, [9, 2], {'runs_0-1'}),
+        # Where all runs of a group diverge they leave no checkpoint; the second one is
+        # interrupted in its third step.
+        ((1e30, 0.1), 1, [10], {'runs_1-1'}),
+    ],
+)
+def test_a_run_that_diverges_is_marked_and_the_others_continue(
+    tmp_path, interrupt, rates, at_once, moments, groups
+):
+    config = tiny(runs_at_once=at_once)
     config.optimizer.name = 'sgd'
-    config.sweep.learning_rate = (0.1, 1e30)
+    config.sweep.learning_rate = rates
     expected = run(config, tmp_path / 'untouched')
-    interrupt(config, tmp_path / 'interrupted', 9, 2)
-    result = run(config, tmp_path / 'interrupted')
-    finite, diverged = result.runs
-    assert finite.diverged is None
-    assert diverged.diverged == expected.runs[1].diverged
-    assert diverged.diverged[:2] == (1, 2)
-    assert finite.history == expected.runs[0].history
-    np.testing.assert_array_equal(finite.logits, expected.runs[0].logits)
+    assert [run.diverged and run.diverged[:2] for run in expected.runs] == [
+        (1, 2) if rate == 1e30 else None for rate in rates
+    ]
+    interrupt(config, tmp_path / 'left', *moments)
+    assert {path.name for path in (tmp_path / 'left/checkpoints').iterdir()} == groups
+    assert_same(run(config, tmp_path / 'left'), expected)
 
 
 @pytest.mark.slow
@@ -243,20 +242,6 @@ def test_a_run_that_diverges_keeps_the_last_good_checkpoint_to_resume_from(tmp_p
         run(config, tmp_path)
 
 
-@pytest.mark.slow
-def test_runs_that_all_diverged_leave_no_checkpoint_and_no_gap(tmp_path, interrupt):
-    config = tiny(runs_at_once=1)
-    config.sweep.learning_rate = (1e30, 1e-3)
-    expected = run(config, tmp_path / 'untouched')
-    assert [run.diverged is None for run in expected.runs] == [False, True]
-    interrupt(config, tmp_path / 'left', 10)  # the 3rd step of the second run
-    assert [path.name for path in (tmp_path / 'left/checkpoints').iterdir()] == ['runs_1-1']
-    result = run(config, tmp_path / 'left')
-    assert [run.plan for run in result.runs] == [run.plan for run in expected.runs]
-    assert result.runs[0].diverged == expected.runs[0].diverged
-    np.testing.assert_array_equal(result.runs[1].logits, expected.runs[1].logits)
-
-
 @pytest.mark.parametrize('number', [2, 4])
 def test_a_state_that_has_diverged_is_not_saved_within_an_epoch(
     tmp_path, interrupt, number
@@ -281,34 +266,6 @@ def test_all_changes_of_settings_are_reported(tmp_path, interrupt):
     ]
 
 
-def test_a_checkpoint_of_other_contents_is_refused_in_one_line(tmp_path):
-    """Of another network, or from an unknown source."""
-    expected = run(tiny(), tmp_path)
-    delete(tmp_path, 21)
-    config = tiny()
-    config.checkpoint.allow_changes = True
-    config.model.hidden_size = 9
-    with pytest.raises(UserError, match='8.* for .*Dense_0.* this config have .*9'):
-        run(config, tmp_path)
-    shutil.copytree(tmp_path / 'checkpoints/runs_0-0/14', tmp_path / '14')
-    for damage, message in (
-        ({'step': None}, 'not a checkpoint of this program .*step'),
-        ({'config': 3}, 'not a checkpoint of this program .*config'),
-        ({'histories': [[[1, 2]]]}, 'has histories without the columns epoch, train_loss'),
-        ({'histories': [['abcde']]}, 'not a checkpoint of this program .*histories'),
-        ({'diverged': []}, 'holds 1 runs, but'),
-    ):
-        rewrite(
-            tmp_path / 'checkpoints/runs_0-0/14',
-            lambda arrays, about, damage=damage: (arrays, about | damage),
-        )
-        with pytest.raises(UserError, match=message):
-            run(tiny(), tmp_path)
-        delete(tmp_path, 14)
-        shutil.copytree(tmp_path / '14', tmp_path / 'checkpoints/runs_0-0/14')
-    assert_same(run(tiny(), tmp_path), expected)
-
-
 def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch):
     """The next epoch may end before; its numbers are not of this checkpoint."""
     write = checkpoints.write
@@ -324,62 +281,3 @@ def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch
         found = checkpoints.read(tmp_path / f'checkpoints/runs_0-0/{step}')
         assert len(found.about['histories'][0]) == number
         assert found.arrays['state.step'] == step
-
-
-LEFT_RUN = ROOT / 'tests/left_run'
-
-
-def test_a_run_of_earlier_versions_is_resumed(tmp_path):
-    """Interrupted after 10 steps with Python 3.11, jax 0.10.2, flax 0.12.8, optax 0.2.8.
-
-    If it cannot be resumed any more, nor can users' runs: then say so in the README's
-    troubleshooting, and make another one with `tests/leave_a_run.py`.
-    """
-    shutil.copytree(LEFT_RUN, tmp_path, dirs_exist_ok=True)
-    assert steps(tmp_path) == {'10'}
-    result = run(tiny(num_devices=1), tmp_path)
-    assert_close(result, run(tiny(num_devices=1), tmp_path / 'new'))
-
-
-def as_before(arrays, about):
-    """Gives a checkpoint the names of earlier versions, and the fields that they had."""
-    for old, new in renamed._ARRAYS.items():
-        arrays = {name.replace(new, old): array for name, array in arrays.items()}
-    assert any(name.startswith('state.average.batch_stats.') for name in arrays)
-    assert any(name.startswith('state.batch_stats.') for name in arrays)
-    about = json.loads(json.dumps(about))
-    config = about['config']
-    config['augment']['constructor'] = 'mnist_flax.augment.create_augment'
-    del config['dataset']['extra'], config['sweep']['augment_strength'], about['columns']
-    return arrays, about
-
-
-def test_names_of_earlier_versions_resume_with_the_same_bits(
-    tmp_path, untouched, interrupt
-):
-    interrupt(everything(), tmp_path, 16)
-    rewrite(tmp_path / 'checkpoints/runs_0-1/16', as_before)
-    assert_same(run(everything(), tmp_path), untouched)
-
-
-def test_a_history_with_other_columns_is_read_by_name(tmp_path, interrupt, capsys):
-    def change(arrays, about):
-        about['columns'] = ['test_margin', *reversed(about['columns'][1:])]
-        about['columns'].remove('train_loss')
-        about['histories'] = [
-            [[0.5, row[4], row[3], row[2]] for row in history]
-            for history in about['histories']
-        ]
-        return arrays, about
-
-    expected = run(tiny(), tmp_path)
-    delete(tmp_path, 21)
-    rewrite(tmp_path / 'checkpoints/runs_0-0/14', change)
-    result = run(tiny(), tmp_path)
-    assert capsys.readouterr().err.endswith(
-        '/14 was saved by another version: it has no epoch, it has no train_loss, its '
-        'test_margin is not used\n'
-    )
-    for row, other in zip(result.runs[0].history, expected.runs[0].history, strict=True):
-        assert row[2:] == other[2:]
-    np.testing.assert_array_equal(result.runs[0].logits, expected.runs[0].logits)
