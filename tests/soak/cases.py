@@ -4,7 +4,6 @@ import filecmp
 import json
 import os
 import pathlib
-import shutil
 import subprocess
 from typing import Any
 
@@ -63,27 +62,10 @@ def _flip_a_bit(workdir: pathlib.Path) -> None:
     file.write_bytes(content)
 
 
-def _delete_half(workdir: pathlib.Path) -> None:
-    for file in sorted(_checkpoints(workdir)[0].rglob('*'))[::2]:
-        if file.is_file() and file.name != 'SHA256SUMS':
-            file.unlink()
-
-
-def _replace_by_file(workdir: pathlib.Path) -> None:
-    shutil.rmtree(workdir)
-    workdir.write_text('a file')
-
-
-def nothing(workdir: pathlib.Path) -> None:
-    pass
-
-
 DAMAGES = {
     'the newest checkpoint truncated': _truncate,
     'a bit of it flipped': _flip_a_bit,
     'a file of it deleted': lambda path: _largest_file(_checkpoints(path)[0]).unlink(),
-    'half of its files deleted': _delete_half,
-    'its checksums deleted': lambda path: (_checkpoints(path)[0] / 'SHA256SUMS').unlink(),
     'the two newest truncated': lambda workdir: _truncate(workdir, 2),
 }
 
@@ -95,15 +77,13 @@ _LIMIT_FILES = (
 # The superuser may write everywhere without it, other users not.
 _OBEY_PERMISSIONS = () if os.geteuid() else ('setpriv', '--bounding-set=-dac_override')
 
-REFUSALS = [  # what, how, under which command, flags, what is said
-    ('all checkpoints truncated', lambda path: _truncate(path, None), (), (), 'all checkp'),
-    ('a disk without room', nothing, _LIMIT_FILES, (), 'cannot write the checkpoint'),
+REFUSALS = [  # what, how, under which command, what is said
+    ('all checkpoints truncated', lambda path: _truncate(path, None), (), 'are damaged'),
+    ('a disk without room', lambda path: None, _LIMIT_FILES, 'cannot write the checkpoint'),
     (
         'a workdir without permission to write', lambda workdir: workdir.chmod(0o555),
-        _OBEY_PERMISSIONS, (), 'cannot write to',
+        _OBEY_PERMISSIONS, 'cannot write to',
     ),
-    ('a workdir that is a file', _replace_by_file, (), (), 'cannot write to'),
-    ('other settings', nothing, (), ('--config.seed=1',), 'seed 0, here 1'),
 ]  # fmt: skip
 
 
@@ -119,10 +99,9 @@ def expect(process: subprocess.CompletedProcess, status: int, message: str) -> N
 
 def read_files(workdir: pathlib.Path) -> dict[pathlib.Path, bytes]:
     """Reads all files of a workdir but its lock."""
-    paths = workdir.rglob('*') if workdir.is_dir() else [workdir]
     return {
         path.relative_to(workdir): path.read_bytes()
-        for path in paths
+        for path in workdir.rglob('*')
         if path.is_file() and path.name != '.lock'
     }
 
