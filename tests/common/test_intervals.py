@@ -90,3 +90,17 @@ def test_holm_lies_between_no_correction_and_bonferroni_s(p_values):
         assert p_value <= corrected <= min(1, len(p_values) * p_value) + 1e-12
     order = np.argsort(p_values, kind='stable')
     assert np.all(np.diff(np.array(adjusted)[order]) >= 0)
+
+
+def test_wilson_interval_by_hand():
+    # Ten of ten: centre (1 + z²/20) / (1 + z²/10), from below only.
+    low, high = intervals.wilson_interval(10, 10)
+    assert low == pytest.approx(1 / (1 + 1.959964**2 / 10))
+    assert high == pytest.approx(1.0)
+
+
+@given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
+def test_wilson_interval_holds_the_accuracy_and_stays_in_range(counts):
+    correct, total = counts
+    low, high = intervals.wilson_interval(correct, total)
+    assert 0 <= low <= correct / total <= high <= 1

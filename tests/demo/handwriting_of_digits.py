@@ -47,9 +47,9 @@ def write(digit, place=(0, 0, 1), seed=0):
     strokes = []
     for knots in _KNOTS[digit]:
         last = len(knots) - 1
-        curve = interpolate.PchipInterpolator(range(last + 1), knots)
-        points = curve(np.linspace(0, last, 7 * last + 1))
-        strokes.append((points + rng.normal(0, 0.004, points.shape)) * scale + (x, y))
+        curve = interpolate.Akima1DInterpolator(range(last + 1), knots)
+        points = curve(np.linspace(0, last, 5 * last + 1))
+        strokes.append((points + rng.normal(0, 0.003, points.shape)) * scale + (x, y))
     return strokes
 
 

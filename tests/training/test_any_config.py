@@ -7,8 +7,8 @@ from ml_collections import ConfigDict
 
 from configs import default
 from mnist_flax.common.errors import UserError
-from mnist_flax.training.plan import Plan, make_plan
 from mnist_flax.train import train_and_evaluate
+from mnist_flax.training.plan import Plan, make_plan
 
 
 def tiny():

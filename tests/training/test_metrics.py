@@ -3,8 +3,6 @@ import math
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mnist_flax.training import metrics
 
@@ -50,24 +48,3 @@ def test_confusion_matrix_has_true_classes_in_rows():
         np.array([0, 0, 2, 2, 2]), np.array([0, 1, 2, 2, 0]), 3
     )
     assert counts.tolist() == [[1, 1, 0], [0, 0, 0], [1, 0, 2]]
-
-
-def test_wilson_interval_by_hand():
-    # Ten of ten: centre (1 + z²/20) / (1 + z²/10), from below only.
-    low, high = metrics.wilson_interval(10, 10)
-    assert low == pytest.approx(1 / (1 + 1.959964**2 / 10))
-    assert high == pytest.approx(1.0)
-
-
-@given(st.integers(1, 20_000).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
-def test_wilson_interval_holds_the_accuracy_and_stays_in_range(counts):
-    correct, total = counts
-    low, high = metrics.wilson_interval(correct, total)
-    assert -1e-12 <= low <= correct / total + 1e-12
-    assert correct / total - 1e-12 <= high <= 1 + 1e-12
-
-
-def test_wilson_s_interval_stays_within_fractions():
-    for number in range(1, 1000):
-        assert metrics.wilson_interval(0, number)[0] >= 0
-        assert metrics.wilson_interval(number, number)[1] <= 1

@@ -5,8 +5,8 @@ import pytest
 
 from mnist_flax.training import results
 from mnist_flax.training.metrics import EpochMetrics
-from mnist_flax.training.results import Divergence, RunResult
 from mnist_flax.training.plan import RunPlan
+from mnist_flax.training.results import Divergence, RunResult
 
 LABELS = np.array([0, 1, 1, 0])
 HISTORY = [EpochMetrics(1, 0.5, 0.8, 0.4, 0.9)]
