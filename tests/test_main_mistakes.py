@@ -49,7 +49,7 @@ BROKEN_CONFIGS = {
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
         (['--config.num_devices=1000'], 'config.num_devices: found 1000; allowed: 0 to '),
         (['--config.model.conv=fast'], "allowed: 'auto', 'xla', 'winograd'"),
-        (['--config.dataset.name=mnits'], "found 'mnits'"),
+        (['--config.dataset.name=mnits'], "name: 'mnits' is not in "),
     ],
 )
 def test_bad_input_ends_in_one_line(command, tmp_path, arguments, message):
