@@ -1,5 +1,6 @@
 """Shared fixtures; every test runs with jaxtyping's shape annotations checked."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -83,3 +84,19 @@ def examples(mesh, mnist):
     from mnist_flax.training import devices
 
     return devices.replicate(mesh, tuple(mnist.train.slice(0, 100)))
+
+
+@pytest.fixture
+def forbid_compilation():
+    """A context in which it is a failure to compile."""
+
+    @contextlib.contextmanager
+    def forbid():
+        def fail(*arguments, **keywords):
+            raise AssertionError('compiled something')
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(jax._src.compiler, 'compile_or_get_cached', fail)
+            yield
+
+    return forbid

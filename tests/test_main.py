@@ -29,15 +29,19 @@ SHORT = (
 
 
 @pytest.fixture(scope='module')
-def short_run(command, tmp_path_factory):
+def train(command):
+    """Runs the main command for two epochs on few images, with further flags."""
+
+    def run(workdir, *flags):
+        return command('-m', 'mnist_flax.main', *SHORT, *flags, f'--workdir={workdir}')
+
+    return run
+
+
+@pytest.fixture(scope='module')
+def short_run(train, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('short') / 'outputs'
-    process = command(
-        '-m',
-        'mnist_flax.main',
-        '--config=configs/default.py',
-        *SHORT,
-        f'--workdir={workdir}',
-    )
+    process = train(workdir, '--config=configs/default.py')
     assert process.returncode == 0, process.stderr
     return process, workdir
 
@@ -86,18 +90,14 @@ def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
 
 
 @pytest.mark.slow
-def test_a_population_is_one_command(command, tmp_path):
+def test_a_population_is_one_command(train, tmp_path):
     """Three seeds, two learning rates and an ensemble of each."""
-    process = command(
-        '-m',
-        'mnist_flax.main',
-        '--config=configs/default.py',
-        *SHORT,
+    process = train(
+        tmp_path,
         '--config.runs=3',
         '--config.sweep.learning_rate=(1e-3,3e-3)',
         '--config.model.conv=xla',
         '--config.model.features=(4,8)',
-        f'--workdir={tmp_path}',
     )
     assert process.returncode == 0, process.stderr
     assert {path.name for path in tmp_path.iterdir()} == OUTPUTS | KEPT | {
@@ -143,11 +143,9 @@ def test_what_a_log_shows(short_run):
 
 
 @pytest.mark.slow
-def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
-    process = command(
-        '-m',
-        'mnist_flax.main',
-        *SHORT,
+def test_the_holdout_is_validated_and_the_test_set_reported(train, tmp_path):
+    process = train(
+        tmp_path,
         '--config.num_epochs=1',
         '--config.dataset.validation=holdout',
         '--config.dataset.holdout_size=100',
@@ -155,7 +153,6 @@ def test_the_holdout_is_validated_and_the_test_set_reported(command, tmp_path):
         '--config.batch_size=100',
         '--config.optimizer.learning_rate=3e-3',
         '--config.model.conv=xla',
-        f'--workdir={tmp_path}',
     )
     assert process.returncode == 0, process.stderr
     assert '500 train, 100 held-out, 250 test images' in process.stdout
@@ -186,18 +183,15 @@ def test_fashion_mnist_s_config_runs_the_same_pipeline(command, tmp_path, mnist)
 
 @pytest.mark.slow
 @pytest.mark.parametrize('num_examples', [100, 600])
-def test_divergence_is_reported_and_nothing_overwritten(command, tmp_path, num_examples):
+def test_divergence_is_reported_and_nothing_overwritten(train, tmp_path, num_examples):
     # 100 examples are one step, after which only the validation loss can tell.
-    process = command(
-        '-m',
-        'mnist_flax.main',
-        *SHORT,
+    process = train(
+        tmp_path,
         f'--config.dataset.train_split=train[:{num_examples}]',
         '--config.batch_size=100',
         '--config.num_epochs=1',
         '--config.optimizer.name=sgd',
         '--config.optimizer.learning_rate=1e30',
-        f'--workdir={tmp_path}',
     )
     assert process.returncode == 1
     step = 1 if num_examples == 100 else 2

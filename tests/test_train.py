@@ -27,29 +27,30 @@ def test_the_same_config_gives_the_same_bits(tmp_path):
     (first,), (second,) = (result.runs for result in results)
     jax.tree.map(np.testing.assert_array_equal, first.variables, second.variables)
     assert first.history == second.history
-    for name in (
-        'history.csv',
-        'config.json',
-        'accuracy_plot.png',
-        'sample_predictions.png',
-    ):
+    names = 'history.csv', 'config.json', 'accuracy_plot.png', 'sample_predictions.png'
+    for name in names:
         contents = [(tmp_path / workdir / name).read_bytes() for workdir in ('a', 'b')]
         assert contents[0] == contents[1]
 
 
-def test_fashion_mnist_differs_in_its_data_only():
-    config = fashion_mnist.get_config()
-    assert config.dataset.name == 'fashion_mnist'
-    config.dataset.name = 'mnist'
-    assert config.to_dict() == default.get_config().to_dict()
+RECIPE = {'num_epochs', 'batch_size', 'ema_decay', 'optimizer', 'augment', 'dropout_rate'}
 
 
-def test_fast_differs_in_its_recipe_only():
-    config = fast.get_config()
-    assert config.num_epochs == 2
-    config.num_epochs = default.get_config().num_epochs
-    config.optimizer = default.get_config().optimizer
-    assert config.to_dict() == default.get_config().to_dict()
+@pytest.mark.parametrize(
+    ('config', 'allowed'),
+    [
+        (fashion_mnist, {'name'}),
+        (fast, {'num_epochs', 'optimizer'}),
+        (accurate, RECIPE),  # the network is the brief's
+    ],
+)
+def test_what_a_config_changes_in_the_default(config, allowed):
+    changed, usual = config.get_config(), default.get_config()
+    assert changed.to_dict() != usual.to_dict()
+    for part in (changed, changed.model, changed.dataset):
+        source = next(of for of in (usual, usual.model, usual.dataset) if {*of} == {*part})
+        part.update({name: source[name] for name in allowed if name in part})
+    assert changed.to_dict() == usual.to_dict()
 
 
 @pytest.mark.parametrize(
@@ -77,16 +78,6 @@ def test_one_epoch_reaches_97_5_per_cent(tmp_path):
     config.update({'num_epochs': 1, 'runs': 2, 'num_devices': 2})
     numbers = train_and_evaluate(config, str(tmp_path)).metrics
     assert numbers['test_accuracy']['mean'] >= 0.975, numbers['test_accuracy']
-
-
-def test_accurate_is_the_brief_s_network_with_another_recipe():
-    config, usual = accurate.get_config(), default.get_config()
-    for name in ('features', 'hidden_size', 'num_classes', 'batch_norm'):
-        assert config.model[name] == usual.model[name]
-    for name in ('num_epochs', 'batch_size', 'ema_decay', 'optimizer', 'augment'):
-        config[name] = usual[name]
-    config.model.dropout_rate = usual.model.dropout_rate
-    assert config.to_dict() == usual.to_dict()
 
 
 def tiny_config(**changes):
@@ -121,7 +112,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
         assert run.plan == expected.plan
         np.testing.assert_allclose(run.logits, expected.logits, rtol=1e-3, atol=1e-4)
     config.runs_at_once = 5
-    with pytest.raises(UserError, match='config.runs_at_once: found 5, which need'):
+    with pytest.raises(UserError, match='config.runs_at_once: 5 runs need'):
         train_and_evaluate(config, str(tmp_path / 'at once'))
 
 
@@ -130,33 +121,21 @@ def test_a_run_that_diverges_is_marked_and_left_out(tmp_path):
     config.optimizer.name = 'sgd'
     config.sweep.learning_rate = (0.1, 1e30)
     result = train_and_evaluate(config, str(tmp_path))
-    assert [run.diverged and run.diverged.epoch for run in result.runs] == [
-        None,
-        None,
-        1,
-        1,
-    ]
+    epochs = [run.diverged and run.diverged.epoch for run in result.runs]
+    assert epochs == [None, None, 1, 1]
     # Six steps an epoch; with such a rate the second one's loss is not finite.
     assert [run.diverged[:2] for run in result.runs[2:]] == [(1, 2), (1, 2)]
     for run in result.runs[2:]:
         assert 0.9e30 < run.diverged.learning_rate < 1e30  # of the cosine's second step
-    well, sick = result.metrics['points']
-    assert (well['num_diverged'], sick['num_diverged']) == (0, 2)
-    assert well['test_accuracy']['mean'] > 0.1
-    assert 'test_accuracy' not in sick
+    finite, diverged = result.metrics['points']
+    assert (finite['num_diverged'], diverged['num_diverged']) == (0, 2)
+    assert finite['test_accuracy']['mean'] > 0.1
+    assert 'test_accuracy' not in diverged
     with (tmp_path / 'runs.csv').open() as file:
         rows = list(csv.DictReader(file))
     assert [row['test_accuracy'] == '' for row in rows] == [False, False, True, True]
     assert [row['diverged_in_epoch'] for row in rows] == ['', '', '1', '1']
     assert '1 (diverged in epoch 1) | – |' in (tmp_path / 'runs.md').read_text()
-
-
-@pytest.mark.slow
-def test_the_default_run_reaches_what_the_readme_says(tmp_path):
-    """One seed of the README's table, 99.24 ± 0.05 %, less five standard deviations."""
-    result = train_and_evaluate(default.get_config(), str(tmp_path))
-    assert result.metrics['test_accuracy'] >= 0.99
-    assert result.metrics['test_loss'] < 0.035
 
 
 @pytest.mark.slow

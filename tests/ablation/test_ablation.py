@@ -142,8 +142,7 @@ def test_results_survive_their_file():
 
 
 @pytest.mark.parametrize(
-    'text',
-    ['a,b\n1,2\n', 'variant,seed\nx,1\n', report.to_csv(make_rows())[:-20] + 'x'],
+    'text', ['a,b\n1,2\n', 'variant,seed\nx,1\n', report.to_csv(make_rows())[:-20] + 'x']
 )
 def test_a_file_of_something_else_is_refused(text):
     with pytest.raises(UserError, match='results.csv, line .* not a run of an ablation'):

@@ -90,10 +90,7 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
 
 @pytest.mark.parametrize(
     'arguments',
-    [
-        (),
-        pytest.param((f'--workdir={PRETRAINED.parent}/default',), marks=pytest.mark.slow),
-    ],
+    [(), pytest.param((f'--workdir={PRETRAINED.parent}/default',), marks=pytest.mark.slow)],
 )
 def test_the_package_s_networks_are_evaluated_into_outputs(command, tmp_path, arguments):
     before = sorted(PRETRAINED.parent.rglob('*'))

@@ -109,22 +109,18 @@ def test_the_old_state_s_memory_is_given_to_the_new_one(mesh, recipe, examples):
         np.asarray(state.params['Dense_0']['kernel'])
 
 
-def test_an_epoch_compiles_once(mesh, recipe, examples):
+def test_an_epoch_compiles_once(mesh, recipe, examples, forbid_compilation):
     """And `compile_epoch` has done it: the first epoch's time is training alone."""
     state = create_state(mesh, recipe)
     needed = population.compile_epoch(mesh, recipe, state, *examples, batch_size=9)
     assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
 
-    def fail(*arguments, **keywords):
-        raise AssertionError('compiled something')
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax._src.compiler, 'compile_or_get_cached', fail)
+    with forbid_compilation():
         for _ in range(2):
             state, _ = population.train_epoch(mesh, recipe, state, *examples, 9)
 
 
-def test_a_grid_of_numbers_compiles_once(mesh, examples):
+def test_a_grid_of_numbers_compiles_once(mesh, examples, forbid_compilation):
     """Learning rates and the like are values of a program, not parts of it."""
     recipe = create_rich_recipe()
 
@@ -135,11 +131,7 @@ def test_a_grid_of_numbers_compiles_once(mesh, examples):
 
     train(1.0)
 
-    def fail(*arguments, **keywords):
-        raise AssertionError('compiled something')
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jax._src.compiler, 'compile_or_get_cached', fail)
+    with forbid_compilation():
         train(0.5)
         train(0.1)
 
