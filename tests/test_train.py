@@ -73,11 +73,11 @@ def test_every_field_is_explained_on_its_line(name):
 
 
 def test_one_epoch_reaches_97_5_per_cent(tmp_path):
-    """The gate on real MNIST: the mean of two seeds after one epoch."""
+    """The gate on real MNIST; the slow tests train in full."""
     config = default.get_config()
-    config.update({'num_epochs': 1, 'runs': 2, 'num_devices': 2})
+    config.num_epochs = 1
     numbers = train_and_evaluate(config, str(tmp_path)).metrics
-    assert numbers['test_accuracy']['mean'] >= 0.975, numbers['test_accuracy']
+    assert numbers['test_accuracy'] >= 0.975
 
 
 def tiny_config(**changes):
