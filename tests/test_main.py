@@ -41,7 +41,7 @@ def train(command):
 @pytest.fixture(scope='module')
 def short_run(train, tmp_path_factory):
     workdir = tmp_path_factory.mktemp('short') / 'outputs'
-    process = train(workdir, '--config=configs/default.py')
+    process = train(workdir)
     assert process.returncode == 0, process.stderr
     return process, workdir
 
