@@ -108,7 +108,7 @@ class Soak:
                 workdir.chmod(0o755)
                 if message.startswith('cannot write'):
                     self._expect_same_end(workdir)
-        for number in [signal.SIGTERM, signal.SIGINT] * 3:
+        for number in (signal.SIGTERM, signal.SIGINT):
             with self._case(f'{number.name}: saved, and resumed') as workdir:
                 self._interrupt(workdir, number)
                 self._expect_same_end(workdir)
