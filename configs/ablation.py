@@ -22,7 +22,8 @@ def get_config() -> ConfigDict:
     config.variants.no_dropout = {'model': {'dropout_rate': 0.0}}
     config.variants.no_average = {'ema_decay': 0.0}
     config.variants.constant_rate = {
-        'optimizer': {'schedule': 'constant', 'warmup': 0.0, 'learning_rate': 1e-3}
+        'optimizer': {'learning_rate': 1e-3},
+        'schedule': {'constructor': 'constant'},
     }
     config.variants.batch_norm = {'model': {'batch_norm': True}}
     config.variants.elastic = {'augment': {'elastic': 0.5}}

@@ -13,8 +13,7 @@ def get_config() -> ConfigDict:
     config.ema_decay = 0.999
     config.model.dropout_rate = 0.35
     config.optimizer.learning_rate = 3e-3
-    config.optimizer.schedule = 'onecycle'
-    config.optimizer.warmup = 0.3
+    config.schedule = ConfigDict({'constructor': 'onecycle', 'warmup': 0.3})
     config.augment.rotation = 10.0
     config.augment.scale = 0.12
     config.augment.shear = 0.1

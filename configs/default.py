@@ -14,8 +14,10 @@ def get_config() -> ConfigDict:
     config.num_devices = 0  # for runs and batches; 0 = all accelerators, or CPU cores
     config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
 
-    config.label_smoothing = 0.0  # part of a label's probability spread over all classes
     config.ema_decay = 0.0  # of the parameters' moving average, which is tested; 0 = none
+    config.log_every_steps = (
+        0  # steps between lines of metrics.jsonl; 0 = epochs' ends only
+    )
 
     config.dataset = ConfigDict()
     config.dataset.name = 'mnist'  # TFDS data set of 28x28x1 images, such as 'kmnist'
@@ -36,13 +38,19 @@ def get_config() -> ConfigDict:
     config.model.dropout_rate = 0.0  # of the dense layer; half of it for feature maps
     config.model.batch_norm = False  # before each ReLU of the convolutions
 
+    # Where there is a constructor, its other arguments can be set too, such as
+    # config.loss.label_smoothing or config.schedule.warmup: docs/research.md lists them.
+    config.loss = ConfigDict()
+    config.loss.constructor = 'cross_entropy'  # or 'focal', 'mean_squared_error', your own
+
     config.optimizer = ConfigDict()
-    config.optimizer.name = 'adam'  # or another of optax, such as 'adamw', 'sgd', 'lion'
+    config.optimizer.constructor = 'adam'  # or another of Optax, such as 'sgd'; your own
     config.optimizer.learning_rate = 1e-3  # the highest one of the run
-    config.optimizer.schedule = 'cosine'  # falls to 0; or 'constant', or 'onecycle'
-    config.optimizer.warmup = 0.0  # part of the run in which the learning rate rises
     config.optimizer.weight_decay = 0.0  # decoupled; for 'adamw', 'lion' and the like
     config.optimizer.clip_norm = 0.0  # largest norm of a gradient; 0 = any
+
+    config.schedule = ConfigDict()  # of the learning rate
+    config.schedule.constructor = 'cosine'  # falls to 0; or 'constant', 'onecycle', 'step'
 
     config.augment = ConfigDict()  # of training images; each amount is drawn up to the most
     config.augment.constructor = 'mnist_flax.data.augment.create_augment'  # gets those
@@ -54,12 +62,11 @@ def get_config() -> ConfigDict:
     config.augment.elastic = 0.0  # standard deviation of a smooth deformation, in pixels
     config.augment.erase = 0.0  # part of the height, and of the width, that is blackened
 
-    config.sweep = ConfigDict()  # values to compare, such as (1e-3, 3e-3), with all seeds
-    config.sweep.learning_rate = ()  # of config.optimizer.learning_rate
-    config.sweep.weight_decay = ()  # of config.optimizer.weight_decay
-    config.sweep.label_smoothing = ()  # of config.label_smoothing
-    config.sweep.dropout_rate = ()  # of config.model.dropout_rate
-    config.sweep.augment_strength = ()  # of config.augment.strength
+    # These hold subtrees with a constructor each, by a name of your choice.
+    config.metrics = ConfigDict()  # of each training step, such as the gradient's norm
+    config.evaluators = ConfigDict()  # what else is measured while the run trains
+    config.writers = ConfigDict()  # of metrics, such as TensorBoard's
+    config.sweep = ConfigDict()  # values of fields to compare, such as (1e-3, 3e-3)
 
     config.checkpoint = ConfigDict()  # of the training, so that it can be resumed
     config.checkpoint.every = 1  # epochs; 0 = after the last one only

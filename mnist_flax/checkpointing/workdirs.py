@@ -6,7 +6,7 @@ import json
 import os
 import pathlib
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from mnist_flax.common import configs, renamed
@@ -18,12 +18,14 @@ CHECKPOINTS, MODEL = 'checkpoints', 'model'
 # Everything that a run can write.
 _FILES = (
     CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
-    'history.csv', 'metrics.json', 'metrics.txt', 'runs.csv', 'runs.md',
-    'sample_predictions.png',
+    'figures', 'history.csv', 'metrics.json', 'metrics.jsonl', 'metrics.txt', 'runs.csv',
+    'runs.md', 'sample_predictions.png', 'sweep.png', 'tensorboard',
 )  # fmt: skip
 
 # Fields that say where a run is computed and how it is saved, and not what it computes.
-_MAY_DIFFER = ('num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint')
+_MAY_DIFFER = (
+    'num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint', 'writers'
+)  # fmt: skip
 
 # Fields that say which runs there are and how their steps are counted.
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
@@ -132,7 +134,7 @@ def find_changes(
     ours: dict[str, Any],
     theirs: dict[str, Any],
     allow_changes: bool,
-    why_length_is_fixed: str,
+    why_length_is_fixed: Callable[[], str],
 ) -> list[str]:
     """Finds the settings that change when a run is resumed.
 
@@ -141,7 +143,7 @@ def find_changes(
       ours: The settings, as plain values.
       theirs: Those of the checkpoint.
       allow_changes: Whether the user allows changes.
-      why_length_is_fixed: Why the number of epochs must not change; empty if it may.
+      why_length_is_fixed: Says why the number of epochs must not change; nothing if it may.
 
     Returns:
       The changes; they are allowed.
@@ -151,7 +153,8 @@ def find_changes(
         this another run.
     """
     differing = find_differences(ours, theirs)
-    if not why_length_is_fixed:
+    reason = why_length_is_fixed() if 'num_epochs' in differing else ''
+    if not reason:
         differing.pop('num_epochs', None)
     fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
     if allow_changes:
@@ -161,7 +164,7 @@ def find_changes(
             f'{", ".join(fixed)}, which must stay the same; or use {_ELSEWHERE}',
         )
         return [f'{name} from {old} to {new}' for name, (new, old) in differing.items()]
-    why = f': {why_length_is_fixed}' if [*differing] == ['num_epochs'] else ''
+    why = f': {reason}' if [*differing] == ['num_epochs'] else ''
     or_change = ', or --config.checkpoint.allow_changes=true to resume it with the new ones'
     require(
         not differing,

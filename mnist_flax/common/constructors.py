@@ -2,14 +2,14 @@
 
 import importlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import ml_collections
 import typeguard
 
 from mnist_flax.common import renamed
-from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.errors import UserError, explain, require
 
 _T = TypeVar('_T')
 
@@ -32,6 +32,35 @@ def construct(
       What the constructor returns.
 
     Raises:
+      UserError: A field is unknown, missing or of another type, or the constructor fails.
+    """
+    arguments = read_arguments(constructor, settings, path, tuple(others))
+    try:
+        return constructor(**arguments, **select(constructor, others))
+    except UserError:
+        raise
+    except Exception as error:  # a user's own function can raise anything
+        name = getattr(constructor, '__name__', constructor)
+        raise UserError(f'{path}: calling {name} fails ({explain(error)})') from error
+
+
+def read_arguments(
+    constructor: Callable[..., Any], settings: Any, path: str, others: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """Checks the fields of a config subtree, which are arguments of ``constructor``.
+
+    A field that is a subtree with a ``constructor`` itself stands for what that returns.
+
+    Args:
+      constructor: As in `construct`.
+      settings: As in `construct`.
+      path: As in `construct`.
+      others: Names of the arguments that do not come from the config.
+
+    Returns:
+      The arguments, by name.
+
+    Raises:
       UserError: A field is unknown, missing or of another type.
     """
     signature = inspect.signature(constructor, eval_str=True).parameters
@@ -50,14 +79,21 @@ def construct(
         + (f' with the fields {known}' if known else ''),
     )
     arguments: dict[str, Any] = dict(settings.items())
-    for name in arguments:
+    for name, value in arguments.items():
         successor = renamed.FIELDS.get(f'{path}.{name}')
-        require(not successor, f'{path}.{name} was replaced; use {successor}')
+        require(
+            not successor or name in parameters,
+            f'{path}.{name} was replaced; use {successor}',
+        )
         require(
             name in parameters or (takes_any and name not in others),
             f'{path} has no field {name!r}; '
             + (f'its fields are {known}' if known else 'it takes no fields'),
         )
+        if isinstance(value, ml_collections.ConfigDict) and 'constructor' in value:
+            annotation = name in parameters and parameters[name].annotation
+            if type(value) not in (annotation, *get_args(annotation)):
+                arguments[name] = construct_named(value, f'{path}.{name}')
     for name, parameter in parameters.items():
         allowed = _describe(parameter)
         if name not in arguments and parameter.default is not parameter.empty:
@@ -75,11 +111,20 @@ def construct(
                 f'{path}.{name}: found an integer that is too large ({error}); '
                 f'allowed: {allowed}'
             ) from error
-    taken = {name: of for name, of in others.items() if takes_any or name in signature}
-    return constructor(**arguments, **taken)
+    return arguments
 
 
-def construct_named(settings: ml_collections.ConfigDict, path: str, **others: Any) -> Any:
+def select(function: Callable[..., Any], offered: Mapping[str, Any]) -> dict[str, Any]:
+    """Picks the arguments that a function names; all of them if it takes ``**fields``."""
+    signature = inspect.signature(function).parameters
+    kinds = {parameter.kind for parameter in signature.values()}
+    takes_any = inspect.Parameter.VAR_KEYWORD in kinds
+    return {name: of for name, of in offered.items() if takes_any or name in signature}
+
+
+def construct_named(
+    settings: ml_collections.ConfigDict, path: str, home: str = '', **others: Any
+) -> Any:
     """Calls the function that ``settings.constructor`` names with the other fields.
 
     So a model or an augmentation can come from a file of your own.
@@ -87,6 +132,7 @@ def construct_named(settings: ml_collections.ConfigDict, path: str, **others: An
     Args:
       settings: The subtree; its ``constructor`` is ``'module.function'``.
       path: Its place in the config, for messages.
+      home: As in `find_constructor`.
       **others: Arguments that do not come from the config, as in `construct`.
 
     Returns:
@@ -95,10 +141,37 @@ def construct_named(settings: ml_collections.ConfigDict, path: str, **others: An
     Raises:
       UserError: There is no such function, or as in `construct`.
     """
+    constructor, fields = find_constructor(settings, path, home)
+    return construct(constructor, fields, path, **others)
+
+
+def find_constructor(
+    settings: Any, path: str, home: str = ''
+) -> tuple[Callable[..., Any], ml_collections.ConfigDict]:
+    """Finds the function that ``settings.constructor`` names.
+
+    Args:
+      settings: The subtree.
+      path: Its place in the config, for messages.
+      home: The module where a name without a module is looked for, such as ``'optax'``.
+
+    Returns:
+      The function, and the other fields of the subtree.
+
+    Raises:
+      UserError: There is no such function.
+    """
+    require(
+        isinstance(settings, ml_collections.ConfigDict),
+        f'{path}: found {settings!r}; allowed: a ConfigDict with a constructor',
+    )
     fields = dict(settings.items())
     name = fields.pop('constructor', None)
-    module, _, function = name.rpartition('.') if isinstance(name, str) else ('', '', '')
-    successor = renamed.CONSTRUCTORS.get(name) if module else None
+    full_name = name if isinstance(name, str) else ''
+    if home and full_name.isidentifier():
+        full_name = f'{home}.{full_name}'
+    module, _, function = full_name.rpartition('.')
+    successor = renamed.CONSTRUCTORS.get(full_name)
     require(not successor, f'{path}.constructor: {name!r} has moved; use {successor!r}')
     constructor, problem = None, ''
     if module and not module.startswith('.'):
@@ -106,14 +179,27 @@ def construct_named(settings: ml_collections.ConfigDict, path: str, **others: An
             constructor = getattr(importlib.import_module(module), function)
             inspect.signature(constructor, eval_str=True)
         except Exception as error:  # a user's own module can raise anything
-            constructor, problem = None, f' ({type(error).__name__}: {error})'
+            constructor, problem = None, f' ({explain(error)})'
     require(
         callable(constructor),
         f'{path}.constructor: found {name!r}{problem}; allowed: a function that can be '
-        "imported, as 'module.function'",
+        "imported, as 'module.function'"
+        + (f', or one of {_list_functions(home)}' if home else ''),
     )
-    fields = ml_collections.ConfigDict(fields)
-    return construct(cast(Callable[..., Any], constructor), fields, path, **others)
+    return cast(Callable[..., Any], constructor), ml_collections.ConfigDict(fields)
+
+
+def _list_functions(home: str) -> str:
+    if home == 'optax':
+        return "Optax's, such as 'adamw'"
+    module = importlib.import_module(home)
+    return ', '.join(
+        repr(name)
+        for name, value in vars(module).items()
+        if inspect.isfunction(value)
+        and value.__module__.startswith(home)
+        and not name.startswith('_')
+    )
 
 
 def _has_type(value: Any, annotation: Any) -> bool:
@@ -132,7 +218,8 @@ def _has_type(value: Any, annotation: Any) -> bool:
 
 def _as_float(value: Any, annotation: Any) -> Any:
     """Converts an integer where a float is wanted, as in ``learning_rate=1``."""
-    if annotation is float:
+    kinds = annotation, *get_args(annotation)
+    if type(value) is int and float in kinds and int not in kinds:
         return float(value)
     if annotation == tuple[float, ...]:
         return tuple(map(float, value))

@@ -1,11 +1,26 @@
-"""Which arguments, beside the images, a linen model is called with."""
+"""How a linen model is called: with which arguments, and what it returns."""
 
 import inspect
-from typing import Any
+from typing import Any, NamedTuple
 
 import flax.linen as nn
+from jaxtyping import Array, Float
 
 from mnist_flax.models.cnn import Dropout
+
+
+class Outputs(NamedTuple):
+    """What a model returns."""
+
+    logits: Float[Array, 'batch classes']
+    aux: Any = None  # for the loss and the metrics of a step, if there is more
+
+
+def read_outputs(returned: Any) -> Outputs:
+    """Reads what a model returns: logits, or a pair of logits and anything else."""
+    if isinstance(returned, tuple) and len(returned) == 2:
+        return Outputs(*returned)
+    return Outputs(returned)
 
 
 def eval_arguments(model: nn.Module) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_flax.data.shards import Examples
-from mnist_flax.training.metrics import EpochMetrics
+from mnist_flax.training.metrics import Row
 
 RIGHT, WRONG = '#1b6ca8', '#c0392b'
 
@@ -24,7 +24,7 @@ def to_png(figure: Figure) -> bytes:
 
 
 def accuracy_plot(
-    histories: Mapping[str, Sequence[Sequence[EpochMetrics]]], title: str, validation: str
+    histories: Mapping[str, Sequence[Sequence[Row]]], title: str, validation: str
 ) -> Figure:
     """Draws training and validation accuracy by epoch.
 
@@ -45,7 +45,7 @@ def accuracy_plot(
             _draw_runs(axes, runs, 'validation', f'C{i % 10}', None, name)
     else:
         (runs,) = histories.values()
-        last = np.mean([history[-1].validation_accuracy for history in runs])
+        last = np.mean([history[-1]['validation_accuracy'] for history in runs])
         means = f'; mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
         label = f'training (over the epoch, as it learns){means}'
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
@@ -68,7 +68,7 @@ def accuracy_plot(
 def _draw_runs(axes, runs, role, color, marker, label):
     num_epochs = len(runs[0])
     accuracy = np.array(
-        [[getattr(epoch, f'{role}_accuracy') for epoch in history] for history in runs]
+        [[epoch[f'{role}_accuracy'] for epoch in history] for history in runs]
     )
     epochs = np.arange(1, num_epochs + 1)
     mean = accuracy.mean(axis=0)

@@ -1,6 +1,6 @@
 """Numbers to the files of a report: metrics, history, config and figures."""
 
-import collections
+import math
 import pathlib
 import platform
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,6 @@ from importlib import metadata
 from typing import Any
 
 import jax
-import ml_collections
 import numpy as np
 from jax.sharding import Mesh
 
@@ -16,12 +15,12 @@ import mnist_flax
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
 from mnist_flax.data.datasets import Dataset
+from mnist_flax.reporting import selection
+from mnist_flax.reporting.selection import Point, Ranked
 from mnist_flax.training import metrics
 from mnist_flax.training.devices import count_cores
-from mnist_flax.training.metrics import EpochMetrics
-from mnist_flax.training.plan import Plan, to_tree
-from mnist_flax.training.results import RunResult, count_parameters, summarize_population
-from mnist_flax.training.sweeps import SWEPT
+from mnist_flax.training.plan import Plan
+from mnist_flax.training.results import RunResult, count_parameters, summarize_seeds
 
 _PACKAGES = ('jax', 'flax', 'optax', 'tensorflow-datasets', 'numpy')
 
@@ -47,10 +46,15 @@ def describe(environment: Mapping[str, Any]) -> str:
 
 
 def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
-    """Measures the runs of a plan, for ``metrics.json``.
+    """Measures the runs of a config, for ``metrics.json``.
 
-    Of a single run these are its numbers. Of several they are means and spreads: under
-    their names, or for each combination of a sweep in the list ``points``.
+    Of a single run these are its numbers, of several seeds means and spreads. Of a sweep
+    they are its combinations, ranked by held-out accuracy, in the list ``points``; the test
+    set is looked at for the one that was chosen so alone, in ``chosen``.
+
+    Args:
+      plan: The first of the plans.
+      results: Of all runs.
     """
     settings, labels = plan.settings, plan.dataset.test.labels
     numbers: dict[str, Any]
@@ -63,25 +67,52 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
             'test_accuracy_95_percent_interval': interval,
             **numbers,
             'seed': results[0].plan.seed,
-            **results[0].plan.swept,
+        }
+    elif ranked := rank(results):
+        chosen = summarize_seeds(choose(results), labels)
+        numbers = {
+            'chosen': {'values': dict(ranked[0].values), **chosen},
+            'points': selection.to_json(ranked),
         }
     else:
-        points = [
-            _drop_repeats(point, plan.dataset)
-            for point in summarize_population(results, labels)
-        ]
-        numbers = points[0] if len(points) == 1 else {'points': points}
+        numbers = _drop_repeats(summarize_seeds(results, labels), plan.dataset)
+    if len(results) > 1:
         numbers['seeds'] = sorted({result.plan.seed for result in results})
     changes = list(dict.fromkeys(change for run in results for change in run.changes))
-    return {
-        **numbers,
-        **({'changed_settings': changes} if changes else {}),
+    shared = {
         'num_parameters': count_parameters(results[0]),
         'num_epochs': settings.num_epochs,
         'batch_size': settings.batch_size,
+    }
+    swept = {path.split('.')[0] for path in results[0].plan.swept}
+    if 'model' in swept:
+        shared['num_parameters'] = count_parameters(choose(results)[0])
+    return {
+        **numbers,
+        **({'changed_settings': changes} if changes else {}),
+        **{name: of for name, of in shared.items() if name not in swept},
         'dataset': plan.dataset.full_name,
         'validation': settings.dataset.validation,
     }
+
+
+def rank(results: Sequence[RunResult]) -> list[Ranked]:
+    """Ranks the combinations of a sweep by held-out accuracy; none without a sweep."""
+    points: dict[str, Point] = {}
+    for result in results:
+        if result.plan.swept:
+            key = repr(result.plan.swept)
+            point = points.setdefault(key, Point(result.plan.swept, {}))
+            accuracy = result.history[-1]['validation_accuracy']
+            finite = result.diverged is None
+            point.accuracies[result.plan.seed] = accuracy if finite else math.nan
+    return selection.rank(points.values()) if points else []
+
+
+def choose(results: Sequence[RunResult]) -> list[RunResult]:
+    """Picks the runs of the combination that is best on held-out images; all without."""
+    ranked = rank(results)
+    return [of for of in results if not ranked or of.plan.swept == ranked[0].values]
 
 
 def _drop_repeats(numbers: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
@@ -92,9 +123,21 @@ def _drop_repeats(numbers: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
 
 
 def summary_line(numbers: dict[str, Any]) -> str:
-    """Says in a few words what the runs came to, from the contents of ``metrics.json``."""
-    if 'points' in numbers:
-        return f'test accuracy of {len(numbers["points"])} combinations: see runs.md'
+    """Says in a few words what the runs came to, from the contents of ``metrics.json``.
+
+    Of a sweep it is a table of the combinations and a line about the one that was chosen.
+    """
+    if 'points' not in numbers:
+        return _describe_test(numbers)
+    ranked = selection.from_json(numbers['points'])
+    chosen = selection.describe_choice(ranked)
+    test = _describe_test(numbers['chosen'])
+    return f'{selection.to_text(ranked)}{chosen}\n{test}'
+
+
+def _describe_test(numbers: dict[str, Any]) -> str:
+    if 'test_accuracy' not in numbers:
+        return 'all runs diverged'
     accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
     if isinstance(accuracy, float):
         return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
@@ -121,26 +164,24 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
       PNG files by name.
     """
     # Imported here because Matplotlib takes 0.5 s that training need not wait for.
-    from mnist_flax.reporting import figures
+    from mnist_flax.reporting import figures, sweep_figures
 
     name, classes = dataset.full_name, dataset.class_names
-    finite = [result for result in results if result.diverged is None]
+    ranked = rank(results)
+    finite = [result for result in choose(results) if result.diverged is None]
+    if not finite:
+        return {}
     shown = finite[0]
     counts = metrics.confusion_matrix(
         dataset.test.labels, shown.logits.argmax(axis=-1), len(classes)
     )
     validation = dataset.validation_name
-    histories = collections.defaultdict(list)
-    for result in finite:
-        histories[_name_point(result)].append(result.history)
-    of_seed = name
-    if len(results) > 1:
-        of_seed = ', '.join(
-            filter(None, [name, _name_point(shown), f'seed {shown.plan.seed}'])
-        )
+    of_seed = name if len(results) == 1 else f'{name}, seed {shown.plan.seed}'
     plots = {
         'accuracy_plot.png': figures.accuracy_plot(
-            histories, f'{name}: accuracy on training and {validation} images', validation
+            _name_histories(results, ranked),
+            f'{name}: accuracy on training and {validation} images',
+            validation,
         ),
         'sample_predictions.png': figures.sample_predictions(
             dataset.test, np.asarray(jax.nn.softmax(shown.logits)), classes, of_seed
@@ -149,16 +190,33 @@ def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, 
             counts, classes, f'{of_seed}: {counts.sum():,} test images'
         ),
     }
+    if ranked:
+        plots['sweep.png'] = sweep_figures.plot(ranked, f'{name}: held-out accuracy')
     return {file_name: figures.to_png(plot) for file_name, plot in plots.items()}
 
 
-def _name_point(result: RunResult) -> str:
-    return ', '.join(f'{key} {value:g}' for key, value in result.plan.swept.items())
+def _name_histories(
+    results: Sequence[RunResult], ranked: Sequence[Ranked]
+) -> dict[str, list[list[metrics.Row]]]:
+    """Lists histories by combination: of a sweep the ten best, each with its name."""
+    if not ranked:
+        return {'': [result.history for result in results if result.diverged is None]}
+    best = ranked[:10]
+    names = selection.name_points([of.values for of in best])
+    named = {
+        name: [
+            result.history
+            for result in results
+            if result.plan.swept == of.values and result.diverged is None
+        ]
+        for name, of in zip(names, best, strict=True)
+    }
+    return {name: histories for name, histories in named.items() if histories}
 
 
 def write_report(
     workdir: pathlib.Path,
-    config: ml_collections.ConfigDict,
+    settings: dict[str, Any],
     dataset: Dataset,
     results: Sequence[RunResult],
     numbers: dict[str, Any],
@@ -168,7 +226,7 @@ def write_report(
 
     Args:
       workdir: Where to.
-      config: The settings.
+      settings: The config, as plain values.
       dataset: Holds the test set.
       results: The runs.
       numbers: The contents of ``metrics.json``.
@@ -182,12 +240,15 @@ def write_report(
     """
     files = {
         'history.csv': _history_csv(results, dataset.validation_name),
-        'config.json': tables.to_json(to_tree(config)),
+        'config.json': tables.to_json(settings),
         'metrics.json': tables.to_json(numbers),
         'metrics.txt': tables.to_text(numbers),
     }
     if len(results) > 1:
-        rows = [_run_row(result, dataset) for result in results]
+        chosen = {result.plan.position for result in choose(results)}
+        rows = [
+            _run_row(result, dataset, result.plan.position in chosen) for result in results
+        ]
         files['runs.csv'] = tables.to_csv(
             list(rows[0]), [list(row.values()) for row in rows]
         )
@@ -195,24 +256,28 @@ def write_report(
     contents = {name: text.encode() for name, text in files.items()} | figures
     workdirs.write(workdir, contents)
     # Those of an earlier population would belong to nothing.
-    for name in {'runs.csv', 'runs.md'} - contents.keys():
+    for name in {'runs.csv', 'runs.md', 'sweep.png'} - contents.keys():
         (workdir / name).unlink(missing_ok=True)
     return sorted(contents)
 
 
 def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
-    """Tabulates the runs of a population as Markdown.
+    """Tabulates several runs as Markdown.
 
     Args:
       rows: The rows of ``runs.csv``.
       numbers: The contents of ``metrics.json``.
 
     Returns:
-      A row a run, and for each combination of a sweep the means and standard deviations
-      over seeds, the confidence interval of the means, and the ensemble.
+      A row a run, with means and standard deviations over seeds, the confidence interval of
+      the means, and the ensemble; of a sweep a row a combination, by held-out accuracy.
     """
-    points = numbers.get('points', [numbers])
-    swept = [name for name in SWEPT if name in rows[0]]
+    where = f'{len(rows)} runs; {describe(numbers)}\n'
+    if 'points' in numbers:
+        ranked = selection.from_json(numbers['points'])
+        chosen = selection.describe_choice(ranked)
+        test = _describe_test(numbers['chosen'])
+        return f'{selection.to_markdown(ranked)}\n{chosen}. {test}.\n\n{where}'
     columns = [  # name, heading, factor, decimals
         ('test_accuracy', 'test accuracy, %', 100, 2),
         ('test_loss', 'test loss', 1, 4),
@@ -220,67 +285,66 @@ def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     ]
     if numbers['validation'] == 'holdout':
         columns.insert(0, ('validation_accuracy', 'held-out accuracy, %', 100, 2))
-    lines = [[*swept, 'seed', *(heading for _, heading, *_ in columns), 'training, s']]
-
-    def add(point: dict[str, Any], label: str, cells: list[str], seconds: str) -> None:
-        lines.append([*(f'{point[name]:g}' for name in swept), label, *cells, seconds])
-
-    for point in points:
-        members = [row for row in rows if all(row[key] == point[key] for key in swept)]
-        for row in members:
-            is_finite = row['diverged_in_epoch'] is None
-            cells = [
-                f'{k * row[name]:.{n}f}' if is_finite else '–' for name, _, k, n in columns
-            ]
-            seed = str(row['seed'])
-            if not is_finite:
-                seed += f' (diverged in epoch {row["diverged_in_epoch"]})'
-            add(point, seed, cells, f'{row["train_seconds"]:.0f}')
-        if 'sd' not in point.get('test_accuracy', {}):
-            continue
-        spreads = [(point[name], k, n) for name, _, k, n in columns]
+    lines = [['seed', *(heading for _, heading, *_ in columns), 'training, s']]
+    for row in rows:
+        is_finite = row['diverged_in_epoch'] is None
+        cells = [
+            f'{k * row[name]:.{n}f}' if is_finite else '–' for name, _, k, n in columns
+        ]
+        seed = str(row['seed'])
+        if not is_finite:
+            seed += f' (diverged in epoch {row["diverged_in_epoch"]})'
+        lines.append([seed, *cells, f'{row["train_seconds"]:.0f}'])
+    if 'sd' in numbers.get('test_accuracy', {}):
+        spreads = [(numbers[name], k, n) for name, _, k, n in columns]
         cells = [f'{k * of["mean"]:.{n}f} ± {k * of["sd"]:.{n}f}' for of, k, n in spreads]
-        seconds = [row['train_seconds'] for row in members]
-        add(point, 'mean ± sd', cells, f'{np.mean(seconds):.0f}')
+        seconds = f'{np.mean([row["train_seconds"] for row in rows]):.0f}'
+        lines.append(['mean ± sd', *cells, seconds])
         cells = [
             '{:.{n}f} to {:.{n}f}'.format(
                 *(k * end for end in of['mean_95_percent_interval']), n=n
             )
             for of, k, n in spreads
         ]
-        add(point, '95 % interval of the mean', cells, '')
-        ensemble = point['ensemble']
+        lines.append(['95 % interval of the mean', *cells, ''])
+        ensemble = numbers['ensemble']
         cells = [
             f'{k * ensemble[name]:.{n}f}' if name in ensemble else '–'
             for name, _, k, n in columns
         ]
-        add(point, f'ensemble of {ensemble["size"]}', cells, '')
-    where = describe(numbers)
-    return f'{tables.to_markdown(lines)}\n{len(rows)} runs; {where}\n'
+        lines.append([f'ensemble of {ensemble["size"]}', *cells, ''])
+    return f'{tables.to_markdown(lines)}\n{where}'
 
 
 def _history_csv(results: Sequence[RunResult], validation: str) -> str:
-    columns = list(EpochMetrics._fields)
+    rows = [row for result in results for row in result.history]
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    shown = columns
     if validation == 'test':
-        columns = [name.replace('validation', 'test') for name in columns]
+        shown = [name.replace('validation_', 'test_') for name in columns]
     if len(results) == 1:
-        return tables.to_csv(columns, results[0].history)
+        return tables.to_csv(shown, [[row.get(name) for name in columns] for row in rows])
     swept = list(results[0].plan.swept)
     return tables.to_csv(
-        [*swept, 'seed', *columns],
+        [*swept, 'seed', *shown],
         [
-            [*result.plan.swept.values(), result.plan.seed, *row]
+            [*result.plan.swept.values(), result.plan.seed, *map(row.get, columns)]
             for result in results
             for row in result.history
         ],
     )
 
 
-def _run_row(result: RunResult, dataset: Dataset) -> dict[str, Any]:
+def _run_row(result: RunResult, dataset: Dataset, is_chosen: bool) -> dict[str, Any]:
+    numbers = _drop_repeats(result.numbers(dataset.test.labels), dataset)
     return {
         **result.plan.swept,
         'seed': result.plan.seed,
-        **_drop_repeats(result.numbers(dataset.test.labels), dataset),
+        # Of a sweep, the test set is looked at for the chosen combination alone.
+        **{
+            name: of if is_chosen or not name.startswith('test_') else None
+            for name, of in numbers.items()
+        },
         'train_seconds': result.train_seconds,
         'diverged_in_epoch': result.diverged and result.diverged.epoch,
     }

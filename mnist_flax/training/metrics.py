@@ -1,22 +1,23 @@
 """Logits and labels to numbers."""
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from mnist_flax.training.losses import cross_entropy
 
-class EpochMetrics(NamedTuple):
-    """What is known after an epoch; losses in nats an example, accuracies as fractions."""
-
-    epoch: int  # counted from 1
-    train_loss: float  # of the predictions made while learning, as are training accuracies
-    train_accuracy: float
-    validation_loss: float
-    validation_accuracy: float
+# What is known of a run after an epoch, by the columns of history.csv: `epoch` (from 1),
+# then train_loss, train_accuracy (of the predictions made while learning), validation_loss,
+# validation_accuracy, and what `config.metrics` and `config.evaluators` measure. Losses are
+# cross-entropies in nats an example, accuracies fractions.
+Row: TypeAlias = dict[str, float]
+EVERY_ROW = (
+    'epoch', 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
+)  # fmt: skip
 
 
 class Totals(NamedTuple):
@@ -26,20 +27,29 @@ class Totals(NamedTuple):
     correct: Int[Array, '...']
     finite: Int[Array, '...']  # examples whose loss is neither infinite nor not a number
     examples: Int[Array, '...']
+    others: dict[str, Float[Array, '...']] = {}  # noqa: RUF012  # of more numbers, by name
 
-    def means(self) -> tuple[float, float]:
-        """Returns the loss (nats an example) and the accuracy (a fraction)."""
+    def means(self) -> dict[str, float]:
+        """Returns the loss (nats an example), the accuracy (a fraction) and the others."""
         examples = int(self.examples)
-        return float(self.loss) / examples, int(self.correct) / examples
+        return {
+            'loss': float(self.loss) / examples,
+            'accuracy': int(self.correct) / examples,
+            **{name: float(total) / examples for name, total in self.others.items()},
+        }
 
     def by_run(self) -> list['Totals']:
         """Splits totals with an axis of runs, which must be on this host, by run."""
-        return [Totals(*numbers) for numbers in zip(*jax.device_get(self), strict=True)]
+        host = jax.device_get(self)
+        return [
+            jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(len(host.examples))
+        ]
 
 
-def no_totals() -> Totals:
-    """Starts a sum."""
-    return Totals(jnp.zeros(()), *[jnp.zeros((), jnp.int32)] * 3)
+def no_totals(others: Iterable[str] = ()) -> Totals:
+    """Starts a sum, with other numbers of these names."""
+    zeros = [jnp.zeros((), jnp.int32)] * 3
+    return Totals(jnp.zeros(()), *zeros, {name: jnp.zeros(()) for name in others})
 
 
 def totals(
@@ -49,32 +59,13 @@ def totals(
 ) -> Totals:
     """Sums loss and correct predictions over the examples, or over those in ``mask``."""
     mask = jnp.ones(len(labels), bool) if mask is None else mask
-    of_each = losses(logits, labels)
+    of_each = cross_entropy(logits, labels)
     return Totals(
         jnp.sum(of_each, where=mask),
         jnp.sum(is_correct(logits, labels), where=mask),
         jnp.sum(jnp.isfinite(of_each), where=mask),
         mask.sum(),
     )
-
-
-def losses(
-    logits: Float[Array, 'batch classes'],
-    labels: Int[Array, 'batch'],
-    smoothing: Float[Array, ''] | float | None = None,
-) -> Float[Array, 'batch']:
-    """Sparse categorical cross-entropy of each example, in nats.
-
-    Args:
-      logits: The network's answers.
-      labels: The right ones.
-      smoothing: Part of a label's probability that is spread over all classes (Szegedy et
-        al. 2016, arXiv 1512.00567).
-    """
-    if smoothing is None:
-        return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
 
 
 def is_correct(

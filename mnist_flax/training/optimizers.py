@@ -1,100 +1,38 @@
-"""The optimizer and its learning rate, built from ``config.optimizer``."""
+"""The optimizer, built from ``config.optimizer`` and ``config.schedule``."""
 
 import dataclasses
+import functools
 import inspect
 import math
-from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
+import ml_collections
+import numpy as np
 import optax
 from jaxtyping import Array, Float
 
-from mnist_flax.common.errors import require
+from mnist_flax.common.constructors import (
+    construct,
+    find_constructor,
+    read_arguments,
+)
+from mnist_flax.common.errors import UserError, explain, locate, require
 
-# Names of Optax's own; each needs a learning rate and nothing else.
-Name = Literal[
-    'adabelief', 'adagrad', 'adam', 'adamax', 'adamaxw', 'adamw', 'adan', 'amsgrad', 'lamb',
-    'lion', 'nadam', 'nadamw', 'radam', 'rmsprop', 'sgd', 'yogi',
-]  # fmt: skip
-
-Schedule = Literal['constant', 'cosine', 'onecycle']
-
-
-def create_optimizer(
-    name: Name,
-    learning_rate: float,
-    weight_decay: float,
-    schedule: Schedule,
-    warmup: float,
-    clip_norm: float,
-    num_steps: int,
-) -> 'Optimizer':
-    """Makes an optimizer from the fields of ``config.optimizer``.
-
-    Args:
-      name: Its name in `optax`.
-      learning_rate: The highest one, reached after the warm-up.
-      weight_decay: Part of each kernel, times the learning rate, that a step takes away.
-      schedule: The learning rate after the warm-up, see `Optimizer`.
-      warmup: Part of the training in which the learning rate rises.
-      clip_norm: Gradients with a larger norm, over all parameters, are scaled down to it;
-        0 leaves them.
-      num_steps: Steps of the whole training.
-
-    Returns:
-      The optimizer, without the two numbers that can differ between runs.
-
-    Raises:
-      UserError: A value makes no sense, or this optimizer has no weight decay.
-    """
-    require(
-        math.isfinite(learning_rate) and learning_rate > 0,
-        f'config.optimizer.learning_rate: found {learning_rate}; allowed: a positive, '
-        'finite number',
-    )
-    decaying = [other for other in get_args(Name) if _has_decay(other)]
-    require(
-        math.isfinite(weight_decay) and weight_decay >= 0,
-        f'config.optimizer.weight_decay: found {weight_decay}; allowed: 0 or more',
-    )
-    require(
-        weight_decay == 0 or name in decaying,
-        f'config.optimizer.weight_decay: {name!r} has no weight decay; use 0, or one of '
-        f'{", ".join(decaying)}',
-    )
-    lowest = 'more than 0' if schedule == 'onecycle' else '0'
-    require(
-        0 <= warmup < 1 and (warmup > 0 or schedule != 'onecycle'),
-        f'config.optimizer.warmup: found {warmup}; allowed: {lowest} to less than 1, a '
-        'part of the training',
-    )
-    require(
-        round(warmup * num_steps) < num_steps,
-        f'config.optimizer.warmup: {warmup} is all of the {num_steps} steps; use less, so '
-        'that some remain',
-    )
-    require(
-        math.isfinite(clip_norm) and clip_norm >= 0,
-        f'config.optimizer.clip_norm: found {clip_norm}; allowed: 0 or more',
-    )
-    return Optimizer(name, schedule, warmup, clip_norm, num_steps)
+_SCHEDULES = 'mnist_flax.training.schedules'
 
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """What all runs of a program share of their optimizer; fields as in `create_optimizer`.
+    """What all runs of a program share of their optimizer."""
 
-    The schedules: ``'constant'`` stays. ``'cosine'`` falls to 0 along half a period, as in
-    Loshchilov & Hutter 2017, arXiv 1608.03983. ``'onecycle'`` rises from a 25th and falls
-    to a 250,000th, both along a cosine, after Smith & Topin 2018, arXiv 1708.07120.
-    """
-
-    name: Name
-    schedule: Schedule
-    warmup: float
-    clip_norm: float
-    num_steps: int
+    constructor: Callable[..., optax.GradientTransformation]  # of Optax, or of your own
+    arguments: dict[str, Any] = dataclasses.field(compare=False)  # as the config has them
+    clip_norm: float  # largest norm of a gradient, over all parameters; 0 = any
+    schedule_of: Callable[[int], optax.Schedule] = dataclasses.field(compare=False)
+    num_steps: int  # of the whole training
 
     def transformation(
         self, hyperparams: Mapping[str, Float[Array, ''] | float]
@@ -102,41 +40,137 @@ class Optimizer:
         """Makes Optax's transformation for the numbers of one run.
 
         Args:
-          hyperparams: ``learning_rate``, and ``weight_decay`` if it is not 0.
+          hyperparams: ``'optimizer.learning_rate'``, and other arguments that are traced.
         """
-        peak, schedule = hyperparams['learning_rate'], self.normalized_schedule()
-        options: dict[str, Any] = {'learning_rate': lambda step: peak * schedule(step)}
-        if _has_decay(self.name):
-            options['weight_decay'] = hyperparams.get('weight_decay', 0.0)
-            options['mask'] = _is_kernel
-        optimizer = getattr(optax, self.name)(**options)
+        peak, schedule = hyperparams['optimizer.learning_rate'], self.schedule
+        traced = {
+            name: hyperparams[f'optimizer.{name}']
+            for name in self.arguments
+            if f'optimizer.{name}' in hyperparams
+        }
+        optimizer = self.constructor(
+            learning_rate=lambda step: peak * schedule(step), **(self.arguments | traced)
+        )
         if self.clip_norm:
             return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         return optimizer
 
-    @property
+    @functools.cached_property
+    def schedule(self) -> optax.Schedule:
+        """The learning rate of each step, as a factor of ``learning_rate``."""
+        return self.schedule_of(self.num_steps)
+
     def depends_on_length(self) -> bool:
-        """Tells whether the learning rate of a step depends on how many there will be."""
-        return self.schedule != 'constant' or self.warmup > 0
-
-    def normalized_schedule(self) -> optax.Schedule:
-        """Makes the schedule of a learning rate of 1."""
-        if self.schedule == 'onecycle':
-            return optax.cosine_onecycle_schedule(self.num_steps, 1.0, self.warmup)
-        warmup_steps = round(self.warmup * self.num_steps)
-        rest = optax.constant_schedule(1.0)
-        if self.schedule == 'cosine':
-            rest = optax.cosine_decay_schedule(1.0, self.num_steps - warmup_steps)
-        if not warmup_steps:
-            return rest
-        rise = optax.linear_schedule(0.0, 1.0, warmup_steps)
-        return optax.join_schedules([rise, rest], [warmup_steps])
+        """Tells whether a longer training would have other learning rates early on."""
+        try:
+            longer = _sample(self.schedule_of(2 * self.num_steps), self.num_steps)
+        except UserError:
+            return True
+        return not np.array_equal(longer, _sample(self.schedule, self.num_steps))
 
 
-def _has_decay(name: str) -> bool:
-    return 'weight_decay' in inspect.signature(getattr(optax, name)).parameters
+def create_optimizer(
+    settings: ml_collections.ConfigDict,
+    schedule: ml_collections.ConfigDict,
+    num_steps: int,
+    steps_per_epoch: int,
+) -> Optimizer:
+    """Makes an optimizer from ``config.optimizer`` and ``config.schedule``.
+
+    ``constructor`` is a function of Optax or of your own that returns Optax's
+    `GradientTransformation`. It gets ``learning_rate``, as Optax has it a function from the
+    step, and the other fields. Biases and the scales of norms are not decayed: where an
+    optimizer takes ``mask`` beside ``weight_decay``, that is `kernels` unless the config
+    has another.
+
+    Args:
+      settings: ``constructor``, ``learning_rate`` (the highest one of the run),
+        ``clip_norm`` (0 and absent are none), and arguments of the constructor.
+      schedule: See `schedules`.
+      num_steps: Steps of the whole training.
+      steps_per_epoch: Steps of an epoch.
+
+    Raises:
+      UserError: A field is unknown or makes no sense, or there is no weight decay.
+    """
+    path = 'config.optimizer'
+    constructor, subtree = find_constructor(settings, path, home='optax')
+    parameters = inspect.signature(constructor).parameters
+    require(
+        'learning_rate' in parameters,
+        f'{path}.constructor: {locate(constructor)} has no argument learning_rate',
+    )
+    fields = dict(subtree.items())
+    learning_rate = fields.pop('learning_rate', None)
+    require(
+        _is_number(learning_rate) and learning_rate > 0,
+        f'{path}.learning_rate: found {learning_rate}; allowed: a positive, finite number',
+    )
+    clip_norm = fields.pop('clip_norm', 0.0)
+    for name, value in ('clip_norm', clip_norm), *fields.items():
+        require(
+            name not in ('clip_norm', 'weight_decay') or (_is_number(value) and value >= 0),
+            f'{path}.{name}: found {value}; allowed: 0 or more',
+        )
+    if 'weight_decay' not in parameters:
+        require(
+            not fields.pop('weight_decay', 0.0),
+            f'{path}.weight_decay: {settings.constructor!r} has no weight decay; use 0, or '
+            "an optimizer with it, such as 'adamw'",
+        )
+    arguments = read_arguments(
+        constructor, ml_collections.ConfigDict(fields), path, ('learning_rate',)
+    )
+    if {'weight_decay', 'mask'} <= parameters.keys():
+        arguments.setdefault('mask', kernels)
+    schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)
+    return Optimizer(constructor, arguments, float(clip_norm), schedule_of, num_steps)
 
 
-def _is_kernel(params: Any) -> Any:
-    # Biases, and the scales of batch norm, are left alone, as is usual.
+def _is_number(value: Any) -> bool:
+    return type(value) in (int, float) and math.isfinite(value)
+
+
+def create_schedule(
+    settings: ml_collections.ConfigDict, steps_per_epoch: int, num_steps: int
+) -> optax.Schedule:
+    """Makes the schedule of a learning rate of 1 from ``config.schedule``.
+
+    Args:
+      settings: See `schedules`.
+      steps_per_epoch: Steps of an epoch.
+      num_steps: Steps of the whole training.
+
+    Raises:
+      UserError: There is no such schedule, or it does not give a factor for each step.
+    """
+    path = 'config.schedule'
+    constructor, fields = find_constructor(settings, path, home=_SCHEDULES)
+    schedule = construct(
+        constructor, fields, path, num_steps=num_steps, steps_per_epoch=steps_per_epoch
+    )
+    if constructor.__module__ == _SCHEDULES:
+        return schedule
+    try:
+        factors = _sample(schedule, num_steps)
+    except Exception as error:  # the function is a user's
+        raise UserError(
+            f'{path}: {locate(constructor)} must return a function from the step, which '
+            f'may be traced, to a factor ({explain(error)})'
+        ) from error
+    require(
+        factors.ndim == 1 and bool(np.isfinite(factors).all()) and factors.min() >= 0,
+        f'{path}: the schedule of {locate(constructor)} must give one finite factor, of '
+        '0 or more, for each step',
+    )
+    return schedule
+
+
+def _sample(schedule: optax.Schedule, num_steps: int) -> np.ndarray:
+    steps = np.unique(np.linspace(0, num_steps - 1, 1000).astype(np.int32))
+    return np.asarray(jax.jit(jax.vmap(lambda i: jnp.asarray(schedule(i))))(steps))
+
+
+def kernels(params: Any) -> Any:
+    """Marks what weight decay applies to: not biases, nor the scales of norms."""
     return jax.tree.map(lambda leaf: leaf.ndim > 1, params)

@@ -5,7 +5,7 @@ Every array of a run has a leading axis of runs here, even if there is only one.
 
 import itertools
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -55,9 +55,10 @@ def train_epoch(
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     batch_size: int,
-    on_progress: Callable[[int, Totals], bool] = lambda num_steps, totals: True,
+    on_progress: Callable[[int, TrainState, Totals], bool] = lambda *_: True,
     totals: Totals | None = None,
     first_step: int = 0,
+    stops: Collection[int] = (),
 ) -> tuple[TrainState, Totals]:
     """Trains each run on every example once, in a new random order of its own.
 
@@ -71,33 +72,35 @@ def train_epoch(
       images: The training set, on every device.
       labels: Its labels.
       batch_size: Examples a step of one run, over all its devices.
-      on_progress: Called now and then with the number of steps done since the last call
-        and the totals of the epoch so far, which it must not keep; tells whether to
-        continue.
+      on_progress: Called now and then with the number of steps done since the last call,
+        the runs, and the totals of the epoch so far, which it must not keep; tells whether
+        to continue.
       totals: Those of the epoch's first steps, if it is resumed after them; donated too.
       first_step: How many steps these are.
+      stops: Numbers of steps after which ``on_progress`` must be called.
 
     Returns:
       The new state, and by run the totals of the predictions made just before each step.
     """
     order = _order(mesh, state, labels, batch_size)
-    totals = no_totals(mesh, state) if totals is None else totals
+    totals = no_totals(mesh, recipe, state) if totals is None else totals
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
-    for first, last in _slices(mesh, first_step, num_steps):
+    for first, last in _slices(mesh, first_step, num_steps, stops):
         bounds = _bounds(mesh, first, last, num_steps)
         state, totals = program(state, totals, order, images, labels, bounds)
         jax.block_until_ready(totals)
-        if not on_progress(last - first, totals):
+        if not on_progress(last - first, state, totals):
             break
     return state, totals
 
 
-def no_totals(mesh: Mesh, state: TrainState) -> Totals:
+def no_totals(mesh: Mesh, recipe: Recipe, state: TrainState) -> Totals:
     """Starts the sums of an epoch."""
     num_runs = len(state.step)
+    totals = metrics.no_totals(metric.name for metric in recipe.metrics)
     return devices.split_runs(
-        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), metrics.no_totals())
+        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), totals)
     )
 
 
@@ -118,7 +121,8 @@ def compile_epoch(
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
     bounds = _bounds(mesh, 0, num_steps, num_steps)
-    lowered = program.lower(state, no_totals(mesh, state), order, images, labels, bounds)
+    totals = no_totals(mesh, recipe, state)
+    lowered = program.lower(state, totals, order, images, labels, bounds)
     return _memory(lowered.compile())
 
 
@@ -168,10 +172,11 @@ def _program(mesh, recipe, batch_size):
     )
 
 
-def _slices(mesh, first_step, num_steps):
+def _slices(mesh, first_step, num_steps, stops):
     count = min(SLICES_PER_EPOCH, num_steps) if devices.is_cpu(mesh) else 1
-    ends = [num_steps * i // count for i in range(count + 1)]
-    return itertools.pairwise([first_step, *(end for end in ends if end > first_step)])
+    ends = {num_steps * i // count for i in range(count + 1)} | {*stops}
+    ends = sorted(end for end in ends if end > first_step)
+    return itertools.pairwise([first_step, *ends])
 
 
 def _bounds(mesh, first, last, num_steps):

@@ -7,7 +7,8 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from mnist_flax.training.metrics import EpochMetrics, Totals
+from mnist_flax.training.metrics import EVERY_ROW, Row, Totals
+from mnist_flax.training.plan import RunPlan
 from mnist_flax.training.results import Divergence
 
 
@@ -32,7 +33,6 @@ class Progress:
         self._steps_per_epoch = steps_per_epoch
         self._validation = validation  # what to call the images of each epoch's end
         self._shown = shown and jax.process_index() == 0
-        self._started = 0
         self._bar = tqdm(
             total=num_groups * num_epochs * steps_per_epoch,
             desc=f'epoch 1/{num_epochs}',
@@ -48,13 +48,14 @@ class Progress:
     def __exit__(self, *exception) -> None:
         self._bar.close()
 
-    def start(self, seeds: Sequence[int]) -> None:
-        """Announces the next runs side by side, by their seeds."""
-        first, self._started = self._started + 1, self._started + len(seeds)
+    def start(self, runs: Sequence[RunPlan]) -> None:
+        """Announces the next runs side by side."""
+        first, last = runs[0].position + 1, runs[-1].position + 1
         if self._num_runs > 1:
+            seeds = [run.seed for run in runs]
             which, what = f'run {first}', 'seed'
-            if len(seeds) > 1:
-                which, what = f'runs {first} to {self._started}', 'seeds'
+            if len(runs) > 1:
+                which, what = f'runs {first} to {last}', 'seeds'
             listed = [str(seed) for seed in dict.fromkeys(seeds)]
             if len(listed) > 8:
                 listed = [*listed[:4], '...', listed[-1]]
@@ -84,7 +85,7 @@ class Progress:
     def report(
         self,
         epoch: int,
-        histories: Sequence[Sequence[EpochMetrics]],
+        histories: Sequence[Sequence[Row]],
         diverged: Sequence[Divergence | None],
         seconds: float,
     ) -> None:
@@ -102,11 +103,14 @@ class Progress:
         if len(rows) > 1:
             line += f'  mean of {len(rows)}'
         if rows:
-            _, train_loss, train_accuracy, loss, accuracy = np.mean(rows, axis=0)
+            mean = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
             line += (
-                f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
-                f'  {self._validation} loss {loss:.4f} accuracy {accuracy:.4f}'
-            )
+                '  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
+                f'  {self._validation} loss {{validation_loss:.4f}}'
+                ' accuracy {validation_accuracy:.4f}'
+            ).format(**mean)
+            named = [name for name in mean if name not in EVERY_ROW]
+            line += ''.join(f'  {name} {mean[name]:.4g}' for name in named)
         if len(rows) < len(histories):
             line += f'  {len(histories) - len(rows)} diverged'
         self._print(f'{line}  ({seconds:.1f} s)')

@@ -1,6 +1,5 @@
 """What a run ended with, and what the runs of a population amount to."""
 
-import collections
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -13,10 +12,10 @@ from jaxtyping import Float, Int
 
 from mnist_flax.common import intervals
 from mnist_flax.training import metrics
-from mnist_flax.training.metrics import EpochMetrics
+from mnist_flax.training.metrics import Row
 from mnist_flax.training.plan import RunPlan
 
-# Of each run, in runs.csv; and of populations, in metrics.json.
+# Of each run, in runs.csv and in metrics.json, before what else is measured.
 NUMBERS = (
     'test_accuracy', 'test_loss', 'test_calibration_error', 'validation_accuracy',
     'validation_loss', 'train_accuracy', 'train_loss',
@@ -36,7 +35,7 @@ class RunResult:
     """One run after its last epoch, on the host."""
 
     plan: RunPlan
-    history: list[EpochMetrics]  # the rows of history.csv
+    history: list[Row]  # the rows of history.csv
     logits: Float[np.ndarray, 'examples classes']  # of the test images
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
     train_seconds: float  # of the runs side by side, divided by how many they can be
@@ -48,16 +47,12 @@ class RunResult:
 
         All are not a number if it has diverged.
         """
+        last = {name: of for name, of in self.history[-1].items() if name != 'epoch'}
+        names = dict.fromkeys([*NUMBERS, *last])
         if self.diverged is not None:
-            return dict.fromkeys(NUMBERS, math.nan)
-        last = self.history[-1]
-        return {
-            **test(_softmax(self.logits), labels),
-            'validation_accuracy': last.validation_accuracy,
-            'validation_loss': last.validation_loss,
-            'train_accuracy': last.train_accuracy,
-            'train_loss': last.train_loss,
-        }
+            return dict.fromkeys(names, math.nan)
+        last |= test(_softmax(self.logits), labels)
+        return {name: last[name] for name in names}
 
 
 def count_parameters(result: RunResult) -> int:
@@ -78,37 +73,28 @@ def test(
     }
 
 
-def summarize_population(
-    results: Sequence[RunResult], labels: Int[np.ndarray, 'examples']
-) -> list[dict[str, Any]]:
-    """Sums up runs that differ in their seeds only; for each combination of a sweep.
+def summarize_seeds(
+    runs: Sequence[RunResult], labels: Int[np.ndarray, 'examples']
+) -> dict[str, Any]:
+    """Sums up runs that differ in their seeds only.
 
     Runs that diverged are counted, and left out of all else.
 
     Args:
-      results: The runs.
+      runs: The runs.
       labels: The labels of the test images.
 
     Returns:
-      For each combination its swept values, the spread of each of `NUMBERS` over the
-      seeds, the interval that the sampling of test images leaves, and the ensemble.
+      The spread of each number of `RunResult.numbers` over the seeds, the interval that the
+      sampling of test images leaves, and the ensemble.
     """
-    points = collections.defaultdict(list)
-    for result in results:
-        points[tuple(result.plan.swept.items())].append(result)
-    return [
-        {**dict(swept), **_summarize_point(runs, labels)} for swept, runs in points.items()
-    ]
-
-
-def _summarize_point(runs, labels):
     finite = [run for run in runs if run.diverged is None]
     num_diverged = len(runs) - len(finite)
     summary: dict[str, Any] = {'num_runs': len(runs), 'num_diverged': num_diverged}
     if not finite:
         return summary
     numbers = [run.numbers(labels) for run in finite]
-    for name in NUMBERS:
+    for name in numbers[0]:
         spread = intervals.summarize([run[name] for run in numbers])
         summary[name] = {'mean': spread.mean, 'min': spread.min, 'max': spread.max}
         if spread.n > 1:

@@ -23,6 +23,7 @@ from mnist_flax.models import Dropout, calls
 from mnist_flax.training import ema, metrics
 from mnist_flax.training.devices import DATA
 from mnist_flax.training.metrics import Totals
+from mnist_flax.training.objective import Loss, StepMetric, measure_step
 from mnist_flax.training.optimizers import Optimizer
 
 # Folded into a run's key for what is random within an epoch; epochs have the others.
@@ -37,6 +38,8 @@ class Recipe:
     optimizer: Optimizer
     augment: Augment | None
     ema_decay: float  # of the moving average of the parameters that is tested; 0 for none
+    loss: Loss = Loss()  # noqa: RUF009  # it is frozen
+    metrics: tuple[StepMetric, ...] = ()  # measured in each step, beside loss and accuracy
     # What the parts above were made from: those of another config may be equal as objects.
     configured: str = ''
 
@@ -51,8 +54,8 @@ class TrainState(flax.struct.PyTreeNode):
     ema: Any  # moving average of both, which starts from 0; None without
     opt_state: Any
     key: Key[Array, '...']  # from which a run draws all its randomness
-    # learning_rate, and those of weight_decay, label_smoothing, dropout_rate and
-    # augment_strength that are in use: the names settle what is compiled, the values not.
+    # Numbers that runs of a program may differ in, by their place in the config, such as
+    # 'optimizer.learning_rate': the names settle what is compiled, the values do not.
     hyperparams: Mapping[str, Float[Array, '...']]
 
 
@@ -138,7 +141,9 @@ def train_steps(
         first, last = 0, steps_per_epoch(num_examples, batch_size)
     else:
         first, last = bounds
-    state, own = lax.fori_loop(first, last, step, (state, metrics.no_totals()))
+    state, own = lax.fori_loop(
+        first, last, step, (state, metrics.no_totals(of.name for of in recipe.metrics))
+    )
     return state, jax.tree.map(jnp.add, totals, lax.psum(own, DATA))
 
 
@@ -173,24 +178,25 @@ def train_step(
     keys = jax.vmap(jax.random.fold_in, (None, 0))(key, rows)
     augment_keys, dropout_keys = jax.vmap(jax.random.split, out_axes=1)(keys)
     inputs = normalize(images)
-    if 'augment_strength' in hyperparams and recipe.augment:
+    if 'augment.strength' in hyperparams and recipe.augment:
         augment = jax.vmap(recipe.augment, (0, 0, None))
-        inputs = augment(augment_keys, inputs, hyperparams['augment_strength'])
+        inputs = augment(augment_keys, inputs, hyperparams['augment.strength'])
         inputs = lax.optimization_barrier(inputs)
 
     def summed_loss(params):
-        logits, model_state = apply_in_training(
+        outputs, model_state = apply_in_training(
             recipe.model,
             {'params': params, **state.model_state},
             inputs,
             dropout_keys,
-            hyperparams.get('dropout_rate'),
+            hyperparams.get('model.dropout_rate'),
         )
-        losses = metrics.losses(logits, labels, hyperparams.get('label_smoothing'))
-        batch = metrics.totals(logits, labels, mask)
-        return jnp.sum(losses, where=mask), (batch, model_state)
+        losses = recipe.loss(hyperparams, outputs, labels)
+        return jnp.sum(losses, where=mask), (losses, outputs, model_state)
 
-    grads, (batch, model_state) = jax.grad(summed_loss, has_aux=True)(state.params)
+    gradient = jax.grad(summed_loss, has_aux=True)
+    grads, (losses, outputs, model_state) = gradient(state.params)
+    batch = metrics.totals(outputs.logits, labels, mask)
     num_examples = batch.examples.astype(batch.loss.dtype)
     grads, num_examples = lax.psum((grads, num_examples), DATA)
     grads = jax.tree.map(lambda grad: grad / num_examples, grads)
@@ -207,6 +213,20 @@ def train_step(
         ema=average,
         opt_state=opt_state,
     )
+    if recipe.metrics:
+        measured = measure_step(
+            recipe.metrics,
+            batch.examples,
+            logits=outputs.logits,
+            aux=outputs.aux,
+            labels=labels,
+            mask=mask,
+            losses=losses,
+            grads=grads,
+            updates=updates,
+            params=params,
+        )
+        batch = batch._replace(others=measured)
     return new_state, batch
 
 
@@ -216,7 +236,7 @@ def apply_in_training(
     inputs: Float[Array, 'local_batch height width channels'],
     dropout_keys: Key[Array, 'local_batch'],
     dropout_rate: Float[Array, ''] | None,
-) -> tuple[Float[Array, 'local_batch classes'], dict[str, Any]]:
+) -> tuple[calls.Outputs, dict[str, Any]]:
     """Calls a model on a device's part of a batch, in training mode.
 
     Args:
@@ -228,19 +248,20 @@ def apply_in_training(
       dropout_rate: Of ``dropout``; None if it is not used.
 
     Returns:
-      The logits, and the new collections other than the parameters. Their numbers are
+      The outputs, and the new collections other than the parameters. Their numbers are
       averaged over the devices: those of a norm that is not told ``axis_name`` are of
       each device's own part of the batch.
     """
     dropout = None if dropout_rate is None else Dropout(dropout_keys, dropout_rate)
-    logits, model_state = model.apply(
+    returned, model_state = model.apply(
         variables,
         inputs,
         **calls.train_arguments(model, dropout, DATA),
         mutable=[name for name in variables if name != 'params'],
         rngs=dropout_keys[0],
     )
-    return logits, jax.tree.map(_average_over_devices, dict(model_state))
+    model_state = jax.tree.map(_average_over_devices, dict(model_state))
+    return calls.read_outputs(returned), model_state
 
 
 def _average_over_devices(leaf):
@@ -285,9 +306,11 @@ def predict_logits(
     positions = lax.axis_index(DATA) * local_size + jnp.arange(local_size)
     batches = (positions % num_examples).reshape(num_batches, batch_size)
     arguments = calls.eval_arguments(recipe.model)
-    logits = lax.map(
-        lambda batch: recipe.model.apply(variables, normalize(images[batch]), **arguments),
-        batches,
-    )
+
+    def predict(batch: Int[Array, 'batch']) -> Array:
+        returned = recipe.model.apply(variables, normalize(images[batch]), **arguments)
+        return calls.read_outputs(returned).logits
+
+    logits = lax.map(predict, batches)
     logits = lax.all_gather(logits.reshape(local_size, -1), DATA, tiled=True)
     return logits[:num_examples]

@@ -6,6 +6,7 @@ import math
 import pathlib
 import re
 import sys
+from collections.abc import Sequence
 from typing import Any, TypedDict
 
 import jax
@@ -17,8 +18,8 @@ from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.training import devices, run
-from mnist_flax.training.metrics import EpochMetrics, Totals
+from mnist_flax.training import devices
+from mnist_flax.training.metrics import EVERY_ROW, Row, Totals
 from mnist_flax.training.plan import Plan, explain_fixed_length
 from mnist_flax.training.results import Divergence
 from mnist_flax.training.run import TrainState
@@ -31,10 +32,11 @@ class Snapshot:
     state: TrainState
     totals: Totals  # of the epoch's steps so far
     step: int  # how many steps are done, the same for all
-    histories: list[list[EpochMetrics]]  # of each run
+    histories: list[list[Row]]  # of each run
     diverged: list[Divergence | None]  # likewise
     seconds: float  # of training
     changes: list[str]  # of settings, which the user has allowed
+    logged: list[dict[str, float]]  # of each run, the totals that were logged already
 
 
 class SnapshotStore:
@@ -46,9 +48,7 @@ class SnapshotStore:
         self._plan = plan
         self._config = config
         self._manager: CheckpointManager | None = None
-        num_examples = len(plan.dataset.train.labels)
-        per_epoch = run.steps_per_epoch(num_examples, plan.settings.batch_size)
-        self._num_steps = plan.settings.num_epochs * per_epoch
+        self._first = plan.runs[0].position
 
     def started(self) -> list[range]:
         """Lists the groups that have snapshots, as positions in the plan, in order."""
@@ -59,7 +59,8 @@ class SnapshotStore:
                     found.append([int(match[1]), int(match[2]) + 1])
         groups: list[range] = []
         for first, end in json.loads(devices.broadcast_text(json.dumps(sorted(found)))):
-            # A folder that something else has made could name any runs.
+            # Others are of other programs of the sweep, or made by something else.
+            first, end = first - self._first, end - self._first
             if (groups[-1].stop if groups else 0) <= first < end <= len(self._plan.runs):
                 groups.append(range(first, end))
         return groups
@@ -109,10 +110,11 @@ class SnapshotStore:
             ),
             totals=restored['totals'],
             step=found['step'],
-            histories=[[EpochMetrics(*row) for row in rows] for rows in found['histories']],
+            histories=found['histories'],
             diverged=[where and Divergence(*where) for where in found['diverged']],
             seconds=found['seconds'],
             changes=found['changes'],
+            logged=found['logged'],
         )
 
     def save(self, group: range, snapshot: Snapshot) -> None:
@@ -135,11 +137,15 @@ class SnapshotStore:
         about = {
             'config': self._config,
             'step': snapshot.step,
-            'columns': EpochMetrics._fields,
-            'histories': [list(history) for history in snapshot.histories],
+            'columns': (columns := _list_columns(snapshot.histories)),
+            'histories': [
+                [[row.get(name) for name in columns] for row in history]
+                for history in snapshot.histories
+            ],
             'diverged': list(snapshot.diverged),
             'seconds': snapshot.seconds,
             'changes': snapshot.changes,
+            'logged': snapshot.logged,
         }
         self.newest = self._manager.save(snapshot.step, arrays, about)
 
@@ -154,12 +160,14 @@ class SnapshotStore:
         self._manager = None
 
     def _path(self, group: range) -> pathlib.Path:
-        return self._folder / f'runs_{group[0]}-{group[-1]}'
+        first, last = group[0] + self._first, group[-1] + self._first
+        return self._folder / f'runs_{first}-{last}'
 
     def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
         """Checks that a group can be resumed, and returns what is known about it."""
         path = checkpoint.path
-        about = {'columns': _FIRST_COLUMNS, **checkpoint.about}
+        without = [{} for _ in group]
+        about = {'columns': EVERY_ROW, 'logged': without, **checkpoint.about}
         about = {name: about[name] for name in _About.__annotations__ if name in about}
         try:
             typeguard.check_type(about, _About, collection_check_strategy=_ALL)
@@ -178,15 +186,15 @@ class SnapshotStore:
             self._config,
             about['config'],
             self._plan.checkpoint.allow_changes,
-            explain_fixed_length(self._plan),
+            lambda: explain_fixed_length(self._plan),
         )
         require(
-            step <= self._num_steps,
+            step <= self._plan.num_steps,
             f'config.num_epochs: {self._plan.settings.num_epochs} epochs are '
-            f'{self._num_steps} steps, but {path} is of step {step}; use more epochs',
+            f'{self._plan.num_steps} steps, but {path} is of step {step}; use more epochs',
         )
         require(
-            not changes or step < self._num_steps,
+            not changes or step < self._plan.num_steps,
             f'config.checkpoint.allow_changes: {path} has no step left that the changes '
             f'({", ".join(changes)}) could apply to; use the same settings, or another '
             '--workdir',
@@ -204,40 +212,41 @@ class _About(TypedDict):
 
     config: dict[str, Any]
     step: int
-    columns: list[str]
-    histories: list[list[list[float]]]
+    columns: Sequence[str]
+    histories: list[list[list[float | None]]]
     diverged: list[list[float] | None]
     seconds: float
     changes: list[str]
+    logged: list[dict[str, float]]
 
 
 _ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS
 
-# The columns of the histories of earlier versions, which did not name them.
-_FIRST_COLUMNS = [
-    'epoch', 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
-]  # fmt: skip
+
+def _list_columns(histories: Sequence[Sequence[Row]]) -> list[str]:
+    return list(dict.fromkeys(name for rows in histories for row in rows for name in row))
 
 
-def _read_histories(about: dict[str, Any], path: pathlib.Path) -> list[list[list[Any]]]:
+def _read_histories(about: dict[str, Any], path: pathlib.Path) -> list[list[Row]]:
     """Reads the rows of histories by column; another version may have had others."""
-    theirs, ours = about['columns'], EpochMetrics._fields
+    columns = about['columns']
     try:
         named = [
-            [dict(zip(theirs, row, strict=True)) for row in history]
+            [dict(zip(columns, row, strict=True)) for row in history]
             for history in about['histories']
         ]
     except ValueError as error:
-        columns = ', '.join(theirs)
         raise UserError(
-            f'--workdir: {path} has histories without the columns {columns}'
+            f'--workdir: {path} has histories without the columns {", ".join(columns)}'
         ) from error
-    differences = [f'it has no {name}' for name in ours if name not in theirs]
-    differences += [f'its {name} is not used' for name in theirs if name not in ours]
-    if differences:
-        line = f'warning: {path} was saved by another version: {", ".join(differences)}'
-        print(line, file=sys.stderr, flush=True)
-    return [[[row.get(name, math.nan) for name in ours] for row in of] for of in named]
+    if missing := [name for name in EVERY_ROW if name not in columns]:
+        line = f'warning: {path} was saved by another version: it has no '
+        print(line + ', '.join(missing), file=sys.stderr, flush=True)
+    absent = dict.fromkeys(EVERY_ROW, math.nan)
+    return [
+        [absent | {name: of for name, of in row.items() if of is not None} for row in rows]
+        for rows in named
+    ]
 
 
 def _is_first_host() -> bool:

@@ -1,5 +1,6 @@
 """The epochs of the runs of a plan, group by group, saved and resumed."""
 
+import pathlib
 import time
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -8,30 +9,38 @@ import jax
 import numpy as np
 
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
-from mnist_flax.training import population, run
-from mnist_flax.training.epoch_end import note_epoch
+from mnist_flax.training import population
+from mnist_flax.training.evaluators import create_evaluators
 from mnist_flax.training.groups import Group, Groups
 from mnist_flax.training.metrics import Totals
+from mnist_flax.training.observer import Observer
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.progress import Progress
 from mnist_flax.training.results import RunResult
+from mnist_flax.training.run import TrainState
 from mnist_flax.training.snapshots import Snapshot, SnapshotStore
 
 
 class Trainer:
     """Trains the runs of a plan; with a store it resumes them, and saves them there."""
 
-    def __init__(self, plan: Plan, store: SnapshotStore | None = None, show: bool = True):
+    def __init__(
+        self,
+        plan: Plan,
+        store: SnapshotStore | None = None,
+        workdir: pathlib.Path | None = None,
+        num_runs: int = 0,
+        show: bool = True,
+    ):
         self.train_seconds = 0.0
         self.restored_seconds = 0.0  # those that an earlier process had trained for
         self._plan = plan
         self._store = store
+        self._workdir = workdir  # for records while training; None for none
+        self._num_runs = num_runs or len(plan.runs)  # with those of other programs
         self._show = show
         self._groups = Groups(plan)
-        self._steps_per_epoch = run.steps_per_epoch(
-            len(plan.dataset.train.labels), plan.settings.batch_size
-        )
-        self._num_steps = plan.settings.num_epochs * self._steps_per_epoch
+        self._evaluators = create_evaluators(plan.settings.evaluators, plan.dataset)
 
     @property
     def compile_seconds(self) -> float:
@@ -50,17 +59,17 @@ class Trainer:
             print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
         groups = self._groups.divide(self._store.started() if self._store else [])
         progress = Progress(
-            num_runs=len(self._plan.runs),
+            num_runs=self._num_runs,
             num_groups=len(groups),
             num_epochs=self._plan.settings.num_epochs,
-            steps_per_epoch=self._steps_per_epoch,
+            steps_per_epoch=self._plan.steps_per_epoch,
             validation=self._plan.dataset.validation_name,
             shown=self._show,
         )
         precision = self._plan.settings.matmul_precision
         with progress:
             for runs in groups:
-                progress.start([self._plan.runs[i].seed for i in runs])
+                progress.start([self._plan.runs[i] for i in runs])
                 # Not round the yield, where it would hold for the caller too.
                 with jax.default_matmul_precision(precision):
                     results = self._train_group(self._groups.place(runs), progress)
@@ -72,8 +81,12 @@ class Trainer:
         self.restored_seconds += snapshot.seconds
         # Several hosts could not agree on a step after which to save.
         deferred = self._store and jax.process_count() == 1
-        with defer_signals() if deferred else nullcontext(PendingSignal()) as pending:
-            self._train_epochs(group, snapshot, progress, pending)
+        observer = Observer(self._plan, group, snapshot, self._evaluators, self._workdir)
+        with (
+            observer,
+            defer_signals() if deferred else nullcontext(PendingSignal()) as pending,
+        ):
+            self._train_epochs(group, snapshot, observer, progress, pending)
             if self._store:
                 self._store.finish()
                 pending.message = self._explain_interrupt(self._store)
@@ -102,47 +115,55 @@ class Trainer:
         state = self._groups.init(group)
         fresh = Snapshot(
             state=state,
-            totals=population.no_totals(group.mesh, state),
+            totals=population.no_totals(group.mesh, self._plan.recipe, state),
             step=0,
             histories=[[] for _ in group.runs],
             diverged=[None] * len(group.runs),
             seconds=0.0,
             changes=[],
+            logged=[{} for _ in group.runs],
         )
         return self._store.restore(group.runs, fresh, group.mesh) if self._store else fresh
 
     def _train_epochs(
-        self, group: Group, snapshot: Snapshot, progress: Progress, pending: PendingSignal
+        self,
+        group: Group,
+        snapshot: Snapshot,
+        observer: Observer,
+        progress: Progress,
+        pending: PendingSignal,
     ) -> None:
         """Trains and saves until all is done, or a signal is pending."""
-        every = self._plan.checkpoint.every
+        plan, every = self._plan, self._plan.checkpoint.every
 
-        def on_progress(num_steps: int, totals: Totals) -> bool:
+        def on_progress(num_steps: int, state: TrainState, totals: Totals) -> bool:
             snapshot.step += num_steps
             progress.advance(num_steps, totals)
+            observer.after_steps(snapshot.step, state, totals)
             return not pending.signal_number
 
-        while snapshot.step < self._num_steps and not all(snapshot.diverged):
+        while snapshot.step < plan.num_steps and not all(snapshot.diverged):
             start = time.perf_counter()
             snapshot.state, snapshot.totals = population.train_epoch(
                 group.mesh,
-                self._plan.recipe,
+                plan.recipe,
                 snapshot.state,
                 group.arrays.train_images,
                 group.arrays.train_labels,
-                self._plan.settings.batch_size,
+                plan.settings.batch_size,
                 on_progress,
                 snapshot.totals,
-                snapshot.step % self._steps_per_epoch,
+                snapshot.step % plan.steps_per_epoch,
+                observer.start_epoch(),
             )
             seconds = time.perf_counter() - start
             snapshot.seconds += seconds
-            epoch, steps_of_next = divmod(snapshot.step, self._steps_per_epoch)
+            epoch, steps_of_next = divmod(snapshot.step, plan.steps_per_epoch)
             is_due = False
             if not steps_of_next:
-                note_epoch(self._plan, group, snapshot, self._steps_per_epoch)
+                observer.after_epoch(snapshot.totals)
                 progress.report(epoch, snapshot.histories, snapshot.diverged, seconds)
-                is_last = snapshot.step == self._num_steps
+                is_last = snapshot.step == plan.num_steps
                 is_due = is_last or bool(every and epoch % every == 0)
             is_interrupted = bool(pending.signal_number)
             if self._store and (is_due or is_interrupted):

@@ -1,0 +1,134 @@
+"""The loss of a config, and the metrics of a step, as they are called in each step."""
+
+import dataclasses
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import ml_collections
+from jaxtyping import Array, Float, Int
+
+from mnist_flax.common.constructors import find_constructor, read_arguments, select
+from mnist_flax.models.calls import Outputs
+from mnist_flax.training import losses
+
+LOSSES = 'mnist_flax.training.losses'
+STEP_METRICS = 'mnist_flax.training.step_metrics'
+
+# What a step's metric can ask for; its other arguments come from the config.
+_OF_METRIC = (
+    'logits', 'aux', 'labels', 'mask', 'losses', 'grads', 'updates', 'params'
+)  # fmt: skip
+
+# Logged with `config.log_every_steps`.
+LOGGED = ('gradient_norm', 'update_ratio')
+
+
+@dataclasses.dataclass(frozen=True)
+class Loss:
+    """A function of logits and labels, with its other arguments from the config."""
+
+    function: Callable[..., Float[Array, 'batch']] = losses.cross_entropy
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    def __call__(
+        self,
+        hyperparams: Mapping[str, Float[Array, '']],
+        outputs: Outputs,
+        labels: Int[Array, 'batch'],
+    ) -> Float[Array, 'batch']:
+        """Computes the loss of each example.
+
+        Args:
+          hyperparams: Has the arguments that are traced, such as ``'loss.gamma'``.
+          outputs: The model's.
+          labels: The right answers.
+        """
+        traced = {
+            name: hyperparams[f'loss.{name}']
+            for name in self.arguments
+            if f'loss.{name}' in hyperparams
+        }
+        aux = {'aux': outputs.aux} if self.takes_aux else {}
+        arguments = self.arguments | traced | aux
+        return self.function(outputs.logits, labels, **arguments)
+
+    @property
+    def takes_aux(self) -> bool:
+        """Tells whether the function has an argument for what else the model returns."""
+        return 'aux' in inspect.signature(self.function).parameters
+
+    @property
+    def is_cross_entropy(self) -> bool:
+        """Tells whether this is the loss that is reported of every run."""
+        return self.function is losses.cross_entropy and not self.arguments.get(
+            'label_smoothing'
+        )
+
+
+def create_loss(settings: ml_collections.ConfigDict) -> Loss:
+    """Makes the loss from ``config.loss``.
+
+    Raises:
+      UserError: There is no such function, or a field is unknown, missing or of another
+        type.
+    """
+    function, fields = find_constructor(settings, 'config.loss', home=LOSSES)
+    others = *[*inspect.signature(function).parameters][:2], 'aux'
+    return Loss(function, read_arguments(function, fields, 'config.loss', others))
+
+
+@dataclasses.dataclass(frozen=True)
+class StepMetric:
+    """A number of each step, and what it is called in the history."""
+
+    name: str
+    function: Callable[..., Any]
+    arguments: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
+
+    def __call__(self, offered: Mapping[str, Any]) -> Float[Array, '']:
+        """Measures a step, of which ``offered`` are the arrays by name."""
+        return self.function(**(select(self.function, offered) | self.arguments))
+
+
+def create_step_metrics(
+    settings: ml_collections.ConfigDict, loss: Loss, logged: bool
+) -> tuple[StepMetric, ...]:
+    """Makes the metrics of ``config.metrics``.
+
+    Args:
+      settings: For each name a ``constructor``, as in `step_metrics`, and its arguments.
+      loss: If it is another than the cross-entropy, its value is measured too.
+      logged: Whether to add those of `LOGGED`.
+
+    Raises:
+      UserError: As in `create_loss`.
+    """
+    found: dict[str, StepMetric] = {}
+    if not loss.is_cross_entropy:
+        found['objective'] = StepMetric('objective', _mean_loss)
+    named = {name: ml_collections.ConfigDict({'constructor': name}) for name in LOGGED}
+    for name, subtree in {**(named if logged else {}), **settings}.items():
+        path = f'config.metrics.{name}'
+        function, fields = find_constructor(subtree, path, home=STEP_METRICS)
+        arguments = read_arguments(function, fields, path, _OF_METRIC)
+        found[name] = StepMetric(name, function, arguments)
+    return tuple(found.values())
+
+
+def measure_step(
+    step_metrics: Sequence[StepMetric], num_examples: Int[Array, ''], **offered: Any
+) -> dict[str, Float[Array, '']]:
+    """Computes the metrics of a step, each times the number of the device's examples."""
+    measured = {}
+    for metric in step_metrics:
+        value = jnp.asarray(metric(offered), jnp.float32)
+        # Of no example on this device, a mean is not a number.
+        measured[metric.name] = jnp.where(num_examples > 0, value * num_examples, 0.0)
+    return measured
+
+
+def _mean_loss(losses: Float[Array, 'batch'], mask: jax.Array) -> Float[Array, '']:
+    return jnp.mean(losses, where=mask)

@@ -1,0 +1,144 @@
+"""What is measured of a group of runs while they train, beside the epochs' ends."""
+
+import pathlib
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from mnist_flax.training import evaluators
+from mnist_flax.training.epoch_end import learning_rates, note_epoch
+from mnist_flax.training.evaluators import Evaluator, Measured
+from mnist_flax.training.groups import Group
+from mnist_flax.training.metrics import Row, Totals
+from mnist_flax.training.plan import Plan
+from mnist_flax.training.records import Records
+from mnist_flax.training.run import TrainState
+from mnist_flax.training.snapshots import Snapshot
+
+
+class Observer:
+    """Context manager that calls evaluators, and records numbers in a workdir if any."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        group: Group,
+        snapshot: Snapshot,
+        named: Sequence[Evaluator],
+        workdir: pathlib.Path | None,
+    ):
+        self._plan = plan
+        self._group = group
+        self._snapshot = snapshot
+        self._evaluators = named
+        self._records: Records | None = None
+        if workdir is not None and jax.process_index() == 0:
+            runs = [plan.runs[position] for position in group.runs]
+            self._records = Records(workdir, runs, plan.settings.writers)
+        self._every = plan.settings.log_every_steps
+        self._seconds = 0.0  # of training since the last line
+        self._clock = 0.0
+
+    def __enter__(self) -> 'Observer':
+        if self._records:
+            self._records.start(self._snapshot.step)
+        if self._snapshot.step < self._plan.num_steps:
+            # Rather now than at the end of an epoch a mistake in one of them is told.
+            self._measure(self._evaluators, self._snapshot.state, self._snapshot.step)
+        return self
+
+    def __exit__(self, *exception: Any) -> None:
+        if self._records:
+            self._records.__exit__(*exception)
+
+    def start_epoch(self) -> list[int]:
+        """Returns the steps of the epoch after which `after_steps` has to be called."""
+        self._clock = time.perf_counter()
+        length = self._plan.steps_per_epoch
+        first = self._snapshot.step // length * length
+        every = {self._every, *(of.every_steps for of in self._evaluators)} - {0}
+        return sorted(
+            step - first
+            for number in every
+            for step in range(first + number - first % number, first + length, number)
+        )
+
+    def after_steps(self, step: int, state: TrainState, totals: Totals) -> None:
+        """Measures and records what is due after a step within an epoch."""
+        self._seconds += time.perf_counter() - self._clock
+        if step % self._plan.steps_per_epoch:
+            due = [of for of in self._evaluators if of.every_steps]
+            due = [of for of in due if step % of.every_steps == 0]
+            is_logged = bool(self._every) and step % self._every == 0
+            if due or is_logged:
+                measured = self._measure(due, state, step)
+                rows = self._read(step, totals) if is_logged else [{}] * len(measured)
+                self._write('step', step, rows, measured)
+        self._clock = time.perf_counter()
+
+    def after_epoch(self, totals: Totals) -> None:
+        """Validates the runs, and measures and records what is due."""
+        snapshot, plan = self._snapshot, self._plan
+        if self._every:
+            if snapshot.step % self._every == 0:
+                empty = [Measured({}, {})] * len(self._group.runs)
+                self._write('step', snapshot.step, self._read(snapshot.step, totals), empty)
+            for since, new in zip(snapshot.logged, _to_sums(totals), strict=False):
+                # The totals start again from 0.
+                since.update({name: since.get(name, 0.0) - of for name, of in new.items()})
+        epoch = snapshot.step // plan.steps_per_epoch
+        is_last = snapshot.step == plan.num_steps
+        due = [of for of in self._evaluators if of.is_due(snapshot.step, epoch, is_last)]
+        measured = note_epoch(plan, self._group, snapshot, due)
+        role = plan.dataset.validation_name.replace('held-out', 'validation')
+        rows = [
+            {
+                name.replace('validation', role): of
+                for name, of in history[-1].items()
+                if name != 'epoch'
+            }
+            for history in snapshot.histories
+        ]
+        self._write('epoch', snapshot.step, rows, measured)
+        if self._records:
+            self._records.sync()
+
+    def _measure(
+        self, due: Sequence[Evaluator], state: TrainState, step: int
+    ) -> list[Measured]:
+        return evaluators.measure(due, self._plan, self._group, state, step)
+
+    def _read(self, step: int, totals: Totals) -> list[Row]:
+        """Returns the numbers of each run since they were last logged."""
+        rates = learning_rates(self._plan, self._group, step - 1)
+        rows = []
+        for since, new, rate in zip(
+            self._snapshot.logged, _to_sums(totals), rates, strict=False
+        ):
+            row = {name: of - since.get(name, 0.0) for name, of in new.items()}
+            num_examples = row.pop('examples')
+            row = {f'train_{name}': of / num_examples for name, of in row.items()}
+            row['learning_rate'] = rate
+            row['images_per_second'] = num_examples / max(self._seconds, 1e-9)
+            rows.append(row)
+            since.update(new)
+        self._seconds = 0.0
+        return rows
+
+    def _write(
+        self, event: str, step: int, rows: Sequence[Row], measured: Sequence[Measured]
+    ) -> None:
+        if self._records:
+            epoch = -(-step // self._plan.steps_per_epoch)
+            self._records.write(event, step, epoch, rows, measured)
+
+
+def _to_sums(totals: Totals) -> list[dict[str, float]]:
+    host = jax.device_get(totals)
+    sums = {'loss': host.loss, 'accuracy': host.correct, 'examples': host.examples}
+    return [
+        {name: float(of[i]) for name, of in (sums | host.others).items()}
+        for i in range(len(host.examples))
+    ]

@@ -1,0 +1,149 @@
+"""Metrics while runs train: the lines of ``metrics.jsonl``, and ``config.writers``."""
+
+import io
+import json
+import math
+import os
+import pathlib
+from collections.abc import Mapping, Sequence
+from typing import IO, Any
+
+from mnist_flax.common.constructors import construct_named
+from mnist_flax.common.errors import UserError, explain
+from mnist_flax.common.files import write_atomically
+from mnist_flax.training.evaluators import Measured
+from mnist_flax.training.plan import RunPlan
+
+FILE, FIGURES = 'metrics.jsonl', 'figures'
+_WRITERS = 'mnist_flax.writers'
+
+
+class Records:
+    """Context manager that writes records of runs side by side into a workdir.
+
+    A record is a flat dictionary of one run: ``event`` (``'step'`` or ``'epoch'``), ``run``
+    (its position, from 0), ``seed``, what the sweep varies, ``step``, ``epoch``, and
+    numbers. Each is a line of ``metrics.jsonl``, which is written at once, and is handed to
+    each of ``config.writers``.
+    """
+
+    def __init__(
+        self, folder: pathlib.Path, runs: Sequence[RunPlan], writers: Mapping[str, Any]
+    ):
+        self._path = folder / FILE
+        self._folder = folder
+        self._runs = runs
+        self._settings = writers
+        self._file: IO[str] | None = None
+        self._writers: dict[str, Any] = {}
+
+    def start(self, step: int) -> 'Records':
+        """Opens the file for runs that are trained on from a step.
+
+        What an earlier process has written of later steps is removed.
+
+        Raises:
+          UserError: A writer cannot be made.
+        """
+        self._remove_later(step)
+        self._file = self._path.open('a')
+        for name, settings in self._settings.items():
+            path = f'config.writers.{name}'
+            offered = {'workdir': self._folder, 'first_step': step}
+            self._writers[name] = construct_named(settings, path, _WRITERS, **offered)
+        return self
+
+    def __enter__(self) -> 'Records':
+        return self
+
+    def __exit__(self, *exception) -> None:
+        if self._file:
+            self._file.close()
+        for name, writer in self._writers.items():
+            self._call(name, writer.close)
+
+    def write(
+        self,
+        event: str,
+        step: int,
+        epoch: int,
+        rows: Sequence[Mapping[str, float]],
+        measured: Sequence[Measured],
+    ) -> None:
+        """Writes a record of each run.
+
+        Args:
+          event: ``'step'`` or ``'epoch'``.
+          step: How many steps are done.
+          epoch: The epoch, from 1.
+          rows: The numbers of each run.
+          measured: What evaluators found of each; numbers that are not in ``rows``, and
+            figures, which are kept as PNG files.
+
+        Raises:
+          UserError: A writer fails.
+        """
+        assert self._file is not None
+        records = []
+        for run, row, found in zip(self._runs, rows, measured, strict=True):
+            about = {'event': event, 'run': run.position, 'seed': run.seed, **run.swept}
+            records.append({**about, 'step': step, 'epoch': epoch, **row, **found.numbers})
+        self._file.writelines(f'{_to_json(record)}\n' for record in records)
+        self._file.flush()
+        for name, writer in self._writers.items():
+            for record in records:
+                self._call(name, writer.write, record)
+        for run, record, found in zip(self._runs, records, measured, strict=True):
+            for name, figure in found.figures.items():
+                self._write_figure(f'{name}_run_{run.position}_step_{step}', figure)
+                for writer_name, writer in self._writers.items():
+                    if hasattr(writer, 'write_figure'):
+                        self._call(writer_name, writer.write_figure, record, name, figure)
+
+    def sync(self) -> None:
+        """Waits until the lines are on the disk, before a checkpoint that follows them."""
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+
+    def _write_figure(self, name: str, figure: Any) -> None:
+        folder, buffer = self._folder / FIGURES, io.BytesIO()
+        figure.savefig(buffer, format='png', dpi=120)
+        folder.mkdir(exist_ok=True)
+        write_atomically({folder / f'{name}.png': buffer.getvalue()})
+
+    def _call(self, name: str, method: Any, *arguments: Any) -> None:
+        try:
+            method(*arguments)
+        except (UserError, OSError):
+            raise
+        except Exception as error:  # the code can be a user's
+            raise UserError(
+                f'config.writers.{name}: calling it fails ({explain(error)})'
+            ) from error
+
+    def _remove_later(self, step: int) -> None:
+        """Removes the records of these runs after a step, and what a crash has torn."""
+        if not self._path.exists():
+            return
+        ours = {run.position for run in self._runs}
+        kept, text = [], self._path.read_text()
+        for line in text.splitlines(keepends=True):
+            try:
+                record = json.loads(line)
+                is_later = record['run'] in ours and record['step'] > step
+            except (KeyError, TypeError, ValueError):
+                continue
+            if not is_later and line.endswith('\n'):
+                kept.append(line)
+        if ''.join(kept) != text:
+            write_atomically({self._path: ''.join(kept).encode()})
+
+
+def _to_json(record: Mapping[str, Any]) -> str:
+    # JSON knows no infinity, and nothing that is not a number.
+    return json.dumps(
+        {
+            name: None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in record.items()
+        }
+    )
