@@ -1,0 +1,1 @@
+"""Profiles of training: where the time of a step goes."""
