@@ -10,15 +10,13 @@ from typing import NamedTuple
 import numpy as np
 from matplotlib.figure import Figure
 
-from mnist_flax.common import intervals, tables
+from mnist_flax.common import tables
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.intervals import Difference, Summary
+from mnist_flax.reporting import comparison
+from mnist_flax.reporting.comparison import LEAST_PAIRS, LEVEL, Compared
 
 RECIPE = 'recipe'  # the variant that changes nothing
-
-# With fewer pairs no verdict is given: two can agree by chance.
-LEAST_PAIRS = 3
-_LEVEL = 0.05
 
 # Under every table.
 EXPLANATION = (
@@ -57,11 +55,7 @@ class Comparison(NamedTuple):
 
 
 def compare(rows: Sequence[Row], variants: Sequence[str]) -> list[Comparison]:
-    """Compares each variant with the recipe, seed by seed, on held-out accuracy.
-
-    The test is Student's paired one, see `intervals.paired_difference`; p-values are
-    adjusted by Holm's method for all comparisons of at least `LEAST_PAIRS` pairs. Seeds
-    that are missing, or whose run diverged, in a variant or in the recipe make no pair.
+    """Compares each variant with the recipe, as `comparison.compare` does.
 
     Args:
       rows: The runs there are.
@@ -74,35 +68,23 @@ def compare(rows: Sequence[Row], variants: Sequence[str]) -> list[Comparison]:
     for row in sorted(rows, key=lambda row: row.seed):
         if row.variant in runs:
             runs[row.variant][row.seed] = row
-    finite = {
-        name: {i: row for i, row in of.items() if math.isfinite(row.validation_accuracy)}
+    held_out = {
+        name: {seed: row.validation_accuracy for seed, row in of.items()}
         for name, of in runs.items()
     }
-    differences: dict[str, Difference] = {}
-    for name in variants:
-        seeds = sorted(finite[name].keys() & finite.get(RECIPE, {}).keys())
-        if name != RECIPE and len(seeds) >= 2:
-            differences[name] = intervals.paired_difference(
-                [finite[name][seed].validation_accuracy for seed in seeds],
-                [finite[RECIPE][seed].validation_accuracy for seed in seeds],
-            )
-    judged = [
-        name
-        for name, difference in differences.items()
-        if difference.n >= LEAST_PAIRS and math.isfinite(difference.p_value)
-    ]
-    p_values = intervals.adjust_p_values([differences[name].p_value for name in judged])
-    adjusted = dict(zip(judged, p_values, strict=True))
+    compared = comparison.compare(
+        {name: of for name, of in held_out.items() if name != RECIPE},
+        held_out.get(RECIPE, {}),
+    )
+    compared[RECIPE] = Compared(None, None)
     return [
         Comparison(
             variant=name,
-            validation=_summarize(
-                [row.validation_accuracy for row in finite[name].values()]
-            ),
-            test=_summarize([row.test_accuracy for row in finite[name].values()]),
-            difference=differences.get(name),
-            p_value=adjusted.get(name),
-            num_diverged=len(of) - len(finite[name]),
+            validation=comparison.summarize(held_out[name]),
+            test=comparison.summarize({i: row.test_accuracy for i, row in of.items()}),
+            difference=compared[name].difference,
+            p_value=compared[name].p_value,
+            num_diverged=len(of) - len(comparison.keep_finite(held_out[name])),
             num_parameters=max((row.num_parameters for row in of.values()), default=0),
             seconds=float(np.mean([row.seconds for row in of.values()] or [0.0])),
         )
@@ -110,75 +92,48 @@ def compare(rows: Sequence[Row], variants: Sequence[str]) -> list[Comparison]:
     ]
 
 
-def _summarize(values: list[float]) -> Summary | None:
-    return intervals.summarize(values) if values else None
-
-
-def judge(comparison: Comparison) -> str:
+def judge(variant: Comparison) -> str:
     """Says what a comparison shows; with fewer than three pairs it gives no verdict."""
-    if comparison.variant == RECIPE:
+    if variant.variant == RECIPE:
         return ''
-    if comparison.difference is None or comparison.difference.n < LEAST_PAIRS:
+    if variant.difference is None or variant.difference.n < LEAST_PAIRS:
         return f'fewer than {LEAST_PAIRS} pairs: no verdict'
-    if comparison.p_value is None:
+    if variant.p_value is None:
         return 'all pairs differ by the same: no verdict'
-    if comparison.p_value >= _LEVEL:
+    if variant.p_value >= LEVEL:
         return 'no difference shown'
-    return 'better' if comparison.difference.mean > 0 else 'worse'
+    return 'better' if variant.difference.mean > 0 else 'worse'
 
 
 def to_markdown(comparisons: Sequence[Comparison]) -> str:
     """Tabulates comparisons, the recipe first and then by their differences."""
+    header = [
+        'variant', 'held-out accuracy, %', 'difference, points (95 % interval)',
+        'adjusted p', 'verdict', 'test accuracy, %', 'n', 'parameters', 's a run',
+    ]  # fmt: skip
     lines = [
         [
-            'variant', 'held-out accuracy, %', 'difference, points (95 % interval)',
-            'adjusted p', 'verdict', 'test accuracy, %', 'n', 'parameters', 's a run',
+            of.variant,
+            comparison.mean_and_sd(of.validation),
+            comparison.in_points(of.difference),
+            comparison.p_value(of.p_value),
+            judge(of) or '–',
+            comparison.mean_and_sd(of.test),
+            comparison.count(of.validation, of.num_diverged),
+            f'{of.num_parameters:,}',
+            f'{of.seconds:.0f}',
         ]
-    ]  # fmt: skip
-    for comparison in _sort(comparisons):
-        difference, p_value = comparison.difference, comparison.p_value
-        diverged = comparison.num_diverged
-        lines.append(
-            [
-                comparison.variant,
-                _mean_and_sd(comparison.validation),
-                '{:+.2f} ({:+.2f} to {:+.2f})'.format(*_to_points(difference))
-                if difference
-                else '–',
-                _p_value(p_value) if p_value is not None else '–',
-                judge(comparison) or '–',
-                _mean_and_sd(comparison.test),
-                f'{comparison.validation.n if comparison.validation else 0}'
-                + (f' ({diverged} diverged)' if diverged else ''),
-                f'{comparison.num_parameters:,}',
-                f'{comparison.seconds:.0f}',
-            ]
-        )
-    return tables.to_markdown(lines)
+        for of in _sort(comparisons)
+    ]
+    return tables.to_markdown([header, *lines])
 
 
 def _sort(comparisons: Sequence[Comparison]) -> list[Comparison]:
-    def key(comparison: Comparison) -> tuple[bool, float]:
-        difference = comparison.difference
-        return comparison.variant != RECIPE, difference.mean if difference else math.inf
+    def key(variant: Comparison) -> tuple[bool, float]:
+        difference = variant.difference
+        return variant.variant != RECIPE, difference.mean if difference else math.inf
 
     return sorted(comparisons, key=key)
-
-
-def _mean_and_sd(summary: Summary | None) -> str:
-    if summary is None:
-        return '–'
-    sd = f' ± {100 * summary.sd:.2f}' if summary.n > 1 else ''
-    return f'{100 * summary.mean:.2f}{sd}'
-
-
-def _to_points(difference: Difference) -> tuple[float, float, float]:
-    """Converts a mean and its interval to percentage points."""
-    return 100 * difference.mean, 100 * difference.low, 100 * difference.high
-
-
-def _p_value(p_value: float) -> str:
-    return '< 0.001' if p_value < 0.001 else f'{p_value:.3f}'
 
 
 def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
@@ -187,9 +142,9 @@ def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
     figure = Figure(figsize=(7.5, 1.6 + 0.36 * len(shown)), layout='constrained')
     axes = figure.subplots()
     colors = {'worse': '#c0392b', 'better': '#1b7f4b'}
-    for y, (comparison, difference) in enumerate(shown):
-        mean, low, high = _to_points(difference)
-        color = colors.get(judge(comparison), '#7f8c8d')
+    for y, (variant, difference) in enumerate(shown):
+        mean, low, high = (100 * x for x in (difference.mean, *difference[2:4]))
+        color = colors.get(judge(variant), '#7f8c8d')
         errors = [[mean - low], [high - mean]]
         axes.errorbar(mean, y, xerr=errors, fmt='o', capsize=3, color=color)
     axes.axvline(0, color='black', linewidth=0.8)
@@ -197,7 +152,7 @@ def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
         title=title,
         xlabel="held-out accuracy minus the recipe's, percentage points (95 % interval)",
         yticks=range(len(shown)),
-        yticklabels=[comparison.variant.replace('_', ' ') for comparison, _ in shown],
+        yticklabels=[variant.variant.replace('_', ' ') for variant, _ in shown],
         ylim=(max(1, len(shown)) - 0.5, -0.5),  # the first on top
     )
     axes.grid(axis='x', alpha=0.3)

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.stats
@@ -39,6 +39,15 @@ def summarize(values: Sequence[float]) -> Summary:
     sd = float(np.std(values, ddof=1))
     half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     return Summary(n, mean, sd, min(values), max(values), mean - half, mean + half)
+
+
+def to_dict(summary: Summary) -> dict[str, Any]:
+    """Writes a summary for ``metrics.json``; of one run without a spread."""
+    numbers = {'mean': summary.mean, 'min': summary.min, 'max': summary.max}
+    if summary.n == 1:
+        return numbers
+    interval = (summary.low, summary.high)
+    return {**numbers, 'sd': summary.sd, 'mean_95_percent_interval': interval}
 
 
 class Difference(NamedTuple):

@@ -48,8 +48,16 @@ def to_text(tree: Any) -> str:
 
 def to_markdown(rows: Sequence[Sequence[str]]) -> str:
     """Writes a table, of which the first row is the header."""
+    rows = [[cell.replace('|', '\\|') for cell in row] for row in rows]
     ruled = [rows[0], ['---'] * len(rows[0]), *rows[1:]]
     return '\n'.join(f'| {" | ".join(row)} |' for row in ruled) + '\n'
+
+
+def to_columns(rows: Sequence[Sequence[str]]) -> str:
+    """Writes a table in plain text, its columns aligned."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ['  '.join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    return '\n'.join(lines) + '\n'
 
 
 def _is_nan(cell: Any) -> bool:

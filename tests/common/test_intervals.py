@@ -37,6 +37,22 @@ def test_of_one_run_there_is_no_spread():
     assert all(math.isnan(x) for x in (summary.sd, summary.low, summary.high))
 
 
+def test_metrics_json_gets_a_spread_only_of_two_runs_or_more():
+    assert intervals.to_dict(intervals.summarize([0.5])) == {
+        'mean': 0.5,
+        'min': 0.5,
+        'max': 0.5,
+    }
+    summary = intervals.summarize([0.25, 0.75])
+    assert intervals.to_dict(summary) == {
+        'mean': 0.5,
+        'min': 0.25,
+        'max': 0.75,
+        'sd': summary.sd,
+        'mean_95_percent_interval': (summary.low, summary.high),
+    }
+
+
 def test_the_interval_holds_the_true_mean_19_times_in_20():
     samples = np.random.default_rng(0).normal(0.99, 0.01, (4000, 5))
     summaries = [intervals.summarize(sample.tolist()) for sample in samples]
