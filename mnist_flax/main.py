@@ -12,6 +12,13 @@ _WORKDIR = flags.DEFINE_string(
     'Folder for the report, the network and the checkpoints. A run there with the same '
     'settings is resumed; one with other settings is refused.',
 )
+_PROFILE = flags.DEFINE_integer(
+    'profile',
+    0,
+    'Write a profile of the first steps of this epoch, counted from 1, into '
+    'WORKDIR/profile, and print the operations that took most time.',
+    lower_bound=0,
+)
 
 
 def main() -> None:
@@ -23,7 +30,7 @@ def main() -> None:
     values = flags.FLAGS
     if values.distributed or values.coordinator_address is not None:
         join_hosts(values.coordinator_address, values.num_processes, values.process_id)
-    train_and_evaluate(values.config, _WORKDIR.value)
+    train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 
 
 if __name__ == '__main__':

@@ -13,12 +13,14 @@ from flax import traverse_util
 
 from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.common.errors import UserError
+from mnist_flax.common.errors import UserError, require
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
+from mnist_flax.training import sweeps
 from mnist_flax.training.plan import Plan, describe, make_plans
 from mnist_flax.training.results import RunResult
+from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
 from mnist_flax.training.trainer import Trainer
 
@@ -31,7 +33,9 @@ class Result:
     metrics: dict[str, Any]  # the contents of metrics.json
 
 
-def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Result:
+def train_and_evaluate(
+    config: ml_collections.ConfigDict, workdir: str | None = None, profile: int = 0
+) -> Result:
     """Trains and tests the networks of a config and writes the report.
 
     A run with the same settings that was interrupted in the workdir is resumed, and ends
@@ -40,7 +44,9 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     Args:
       config: The settings, such as those of ``configs/default.py``.
       workdir: Folder for the report and the checkpoints; it is made if need be, and the
-        report of an earlier run is replaced when this one has finished.
+        report of an earlier run is replaced when this one has finished. Nothing is written
+        if None.
+      profile: The epoch of which to write a profile into the workdir; 0 for none.
 
     Returns:
       The final networks and numbers.
@@ -51,82 +57,101 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> Resul
     """
     start = time.perf_counter()
     plans = make_plans(config)
+    require(
+        profile <= config.num_epochs,
+        f'--profile: found {profile}; allowed: 1 to {config.num_epochs}, the epochs',
+    )
+    settings = describe(config, plans)
     # Of several hosts one writes; all compute the same numbers.
+    if workdir is None:
+        return _train(plans, settings)
     if jax.process_index() > 0:
-        return _train(config, plans, pathlib.Path(workdir), start)
+        return _train(plans, settings, pathlib.Path(workdir))
     folder = workdirs.prepare(workdir)
     with workdirs.lock(folder):
-        workdirs.start(folder, describe(config, plans), plans[0].checkpoint.resume)
-        return _train(config, plans, folder, start)
+        workdirs.start(folder, settings, plans[0].checkpoint.resume)
+        result = _train(plans, settings, folder, profile)
+        _write(config, plans, result, settings, folder, start)
+    return result
 
 
 def _train(
-    config: ml_collections.ConfigDict,
     plans: Sequence[Plan],
-    folder: pathlib.Path,
-    start: float,
+    settings: dict[str, Any],
+    folder: pathlib.Path | None = None,
+    profile: int = 0,
 ) -> Result:
-    writing = jax.process_index() == 0
     environment = reports.environment(plans[0].mesh)
-    settings = describe(config, plans)
-    if writing:
+    if jax.process_index() == 0:
         _print_summary(environment['device'], plans)
     results: list[RunResult] = []
-    seconds = dict.fromkeys(('compile', 'train', 'restored'), 0.0)
+    seconds = dict.fromkeys(('compile_seconds', 'train_seconds', 'restored_seconds'), 0.0)
+    newest: pathlib.Path | None = None
     for plan in plans:
-        store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
+        store = None
+        if folder is not None:
+            store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
         num_runs = sum(len(plan.runs) for plan in plans)
-        trainer = Trainer(plan, store, folder, num_runs)
-        trained = [result for group in trainer.train() for result in group]
-        if len(plans) == 1 and all(result.diverged for result in trained):
-            raise UserError(_explain_divergence(trained[-1], store.newest))
-        results += trained
-        seconds['compile'] += trainer.compile_seconds
-        seconds['train'] += trainer.train_seconds
-        seconds['restored'] += trainer.restored_seconds
-    numbers = {
-        **reports.measure(plans[0], results),
-        'compile_seconds': seconds['compile'],
-        'train_seconds': seconds['train'],
-        **environment,
-    }
-    if writing:
-        dataset = plans[0].dataset
-        _write_model(folder / workdirs.MODEL, settings, dataset, results)
-        figures = reports.render_figures(dataset, results)
-        # With those of an earlier process, so that training is a part of them.
-        elapsed = time.perf_counter() - start
-        numbers['total_seconds'] = seconds['restored'] + elapsed
-        written = reports.write_report(folder, settings, dataset, results, numbers, figures)
-        print(
-            f'{reports.summary_line(numbers)}; {numbers["total_seconds"]:.0f} s, '
-            f'{numbers["train_seconds"]:.0f} s of them training\n'
-            f'written to {folder}: {", ".join([*written, workdirs.MODEL])}',
-            flush=True,
-        )
+        trainer = Trainer(plan, store, folder, num_runs, profile=profile)
+        results += [result for group in trainer.train() for result in group]
+        newest = store.newest if store else None
+        for name in seconds:
+            seconds[name] += getattr(trainer, name)
+    if all(result.diverged for result in results):
+        raise UserError(_explain_divergence(results[-1], newest))
+    numbers = {**reports.measure(plans[0], results), **seconds, **environment}
     return Result(results, numbers)
+
+
+def _write(
+    config: ml_collections.ConfigDict,
+    plans: Sequence[Plan],
+    result: Result,
+    settings: dict[str, Any],
+    folder: pathlib.Path,
+    start: float,
+) -> None:
+    """Writes the networks and the report, and says so."""
+    dataset, numbers = plans[0].dataset, result.metrics
+    _write_model(folder / workdirs.MODEL, config, dataset, result.runs)
+    figures = reports.render_figures(dataset, result.runs)
+    # With those of an earlier process, so that training is a part of them.
+    elapsed = time.perf_counter() - start
+    numbers['total_seconds'] = numbers.pop('restored_seconds') + elapsed
+    written = reports.write_report(folder, settings, dataset, result.runs, numbers, figures)
+    print(
+        f'{reports.summary_line(numbers)}; {numbers["total_seconds"]:.0f} s, '
+        f'{numbers["train_seconds"]:.0f} s of them training\n'
+        f'written to {folder}: {", ".join([*written, workdirs.MODEL])}',
+        flush=True,
+    )
 
 
 def _write_model(
     path: pathlib.Path,
-    settings: dict[str, Any],
+    config: ml_collections.ConfigDict,
     dataset: Dataset,
     results: Sequence[RunResult],
 ) -> None:
-    """Writes the networks alone, with what is needed to use them."""
-    variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in results])
+    """Writes the networks alone, with what is needed to use them.
+
+    Of a sweep these are the networks of the combination that was chosen.
+    """
+    chosen = reports.choose(results)
+    config = sweeps.override(config, chosen[0].plan.swept, 'config.sweep')
+    config.sweep = ml_collections.ConfigDict()
+    variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in chosen])
     about = {
-        'config': settings,
+        'config': to_tree(config),
         'dataset': dataset.full_name,
         'class_names': dataset.class_names,
         'runs': [
             {
                 'seed': run.plan.seed,
-                **run.plan.swept,
                 'diverged': run.diverged is not None,
                 'changes': run.changes,
             }
-            for run in results
+            for run in chosen
         ],
     }
     checkpoints.write(path, traverse_util.flatten_dict(variables, sep='.'), about)

@@ -14,8 +14,10 @@ from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import tables
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.reporting import figures, reports
-from mnist_flax.training.plan import Plan, make_plan, to_tree
+from mnist_flax.training import sweeps
+from mnist_flax.training.plan import Plan, make_plan
 from mnist_flax.training.results import RunResult, count_parameters
+from mnist_flax.training.settings import to_tree
 from mnist_flax.training.trainer import Trainer
 
 _RESULTS, _CONFIGS = 'results.csv', 'configs.json'
@@ -150,9 +152,7 @@ def make_configs(
         "'holdout', since variants are compared on images that are not the test set",
     )
     require(
-        recipe.get('runs') == 1
-        and recipe.get('seed') == 0
-        and not any(recipe.get('sweep', {}).values()),
+        recipe.get('runs') == 1 and recipe.get('seed') == 0 and not recipe.get('sweep'),
         'config.recipe must have runs = 1, seed = 0 and no sweep, since --seeds says which '
         'runs are trained',
     )
@@ -168,18 +168,9 @@ def make_configs(
             f'config.variants.{name}: found {changes}; allowed: fields of config.recipe '
             'other than dataset, runs, runs_at_once, seed and sweep',
         )
-        configs[name] = recipe.copy_and_resolve_references().lock()
-        try:
-            for field, value in changes.items():
-                if isinstance(value, ml_collections.ConfigDict) and 'constructor' in value:
-                    configs[name][field] = value
-                else:
-                    configs[name].update({field: value})
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f'config.variants.{name}: found {changes.to_dict()} '
-                f'({str(error).splitlines()[0]}); allowed: fields of config.recipe'
-            ) from error
+        configs[name] = sweeps.override(
+            recipe, changes.to_dict(), f'config.variants.{name}'
+        )
     return configs
 
 

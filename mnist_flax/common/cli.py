@@ -17,11 +17,13 @@ import platformdirs
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mnist_flax.common import configs, renamed
+from mnist_flax.common import configs, new_fields, renamed
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.interrupts import Interrupted
 
 _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
+_NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
 flags.disclaim_key_flags()  # so that --help counts --config among the command's own flags
 
@@ -33,6 +35,10 @@ def define_config(default: str) -> None:
     sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
+        if any(argument.lstrip('-').startswith('config.') for argument in sys.argv):
+            config = configs.load_config(_config_path(configs.find(default)))
+            sys.argv, new = new_fields.take(sys.argv, config)
+            _NEW_FIELDS.update(new)
         config_flags.DEFINE_config_file(
             'config',
             configs.find(default),
@@ -157,6 +163,8 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             raise TypeError(
                 f'get_config() returned {type(config).__name__}, not a ConfigDict'
             )
+        if _NEW_FIELDS:
+            new_fields.add(config, _NEW_FIELDS)
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
     if not flags.FLAGS['verbosity'].present:

@@ -6,6 +6,8 @@ import json
 import pathlib
 from typing import Any
 
+import ml_collections
+
 _PACKAGE = pathlib.Path(__file__).parent.parent
 
 # The folder that holds configs/: a wheel brings it along in the package.
@@ -22,12 +24,23 @@ def find(path: str) -> str:
     return str(bundled) if not pathlib.Path(path).exists() and bundled.exists() else path
 
 
-@functools.cache
-def load_default() -> dict[str, Any]:
-    """Loads ``configs/default.py`` as plain values."""
-    spec = importlib.util.spec_from_file_location('_default', ROOT / 'configs/default.py')
+def load_config(path: str) -> ml_collections.ConfigDict:
+    """Calls the ``get_config`` of a file, such as ``configs/fast.py``.
+
+    Args:
+      path: The file; those that come with the project are found in any working directory.
+        With ``file.py:text``, ``get_config`` gets the text.
+    """
+    file, colon, argument = find(path).partition(':')
+    spec = importlib.util.spec_from_file_location('_config', file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    return json.loads(module.get_config().to_json())
+    return module.get_config(argument) if colon else module.get_config()
+
+
+@functools.cache
+def load_default() -> dict[str, Any]:
+    """Loads ``configs/default.py`` as plain values."""
+    return json.loads(load_config(str(ROOT / 'configs/default.py')).to_json())

@@ -74,7 +74,7 @@ def read_arguments(
     }
     known = ', '.join(parameters)
     require(
-        isinstance(settings, ml_collections.ConfigDict),
+        isinstance(settings, (ml_collections.ConfigDict, dict)),
         f'{path}: found {settings!r}; allowed: a ConfigDict'
         + (f' with the fields {known}' if known else ''),
     )
@@ -147,7 +147,7 @@ def construct_named(
 
 def find_constructor(
     settings: Any, path: str, home: str = ''
-) -> tuple[Callable[..., Any], ml_collections.ConfigDict]:
+) -> tuple[Callable[..., Any], dict[str, Any]]:
     """Finds the function that ``settings.constructor`` names.
 
     Args:
@@ -186,7 +186,7 @@ def find_constructor(
         "imported, as 'module.function'"
         + (f', or one of {_list_functions(home)}' if home else ''),
     )
-    return cast(Callable[..., Any], constructor), ml_collections.ConfigDict(fields)
+    return cast(Callable[..., Any], constructor), fields
 
 
 def _list_functions(home: str) -> str:

@@ -38,6 +38,11 @@ class Dataset:
         """Names the images that a run is validated on."""
         return 'test' if self.validation is self.test else 'held-out'
 
+    @property
+    def validation_role(self) -> Literal['test', 'validation']:
+        """Starts the names of what is measured on these images."""
+        return 'test' if self.validation is self.test else 'validation'
+
 
 class Fields(NamedTuple):
     """Names of the config fields or flags that choose a data set, for messages."""

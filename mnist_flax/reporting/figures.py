@@ -40,17 +40,18 @@ def accuracy_plot(
     """
     figure = Figure(figsize=(7, 4.5), layout='constrained')
     axes = figure.subplots()
+    role = 'test' if validation == 'test' else 'validation'
     if len(histories) > 1:
         for i, (name, runs) in enumerate(histories.items()):
-            _draw_runs(axes, runs, 'validation', f'C{i % 10}', None, name)
+            _draw_runs(axes, runs, role, f'C{i % 10}', None, name)
     else:
         (runs,) = histories.values()
-        last = np.mean([history[-1]['validation_accuracy'] for history in runs])
+        last = np.mean([history[-1][f'{role}_accuracy'] for history in runs])
         means = f'; mean ± sd of {len(runs)} runs' if len(runs) > 1 else ''
         label = f'training (over the epoch, as it learns){means}'
         _draw_runs(axes, runs, 'train', '#7f8c8d', 'o', label)
         label = f'{validation} (after the epoch): {last:.2%} at the end{means}'
-        _draw_runs(axes, runs, 'validation', RIGHT, 's', label)
+        _draw_runs(axes, runs, role, RIGHT, 's', label)
     # The start of a long training may leave the axes: it would hide the rest.
     lines = [np.asarray(line.get_ydata()) for line in axes.lines]
     shown = np.concatenate([line[len(line) // 20 :] for line in lines])

@@ -15,7 +15,7 @@ import mnist_flax
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
 from mnist_flax.data.datasets import Dataset
-from mnist_flax.reporting import selection
+from mnist_flax.reporting import metrics_text, selection
 from mnist_flax.reporting.selection import Point, Ranked
 from mnist_flax.training import metrics
 from mnist_flax.training.devices import count_cores
@@ -59,7 +59,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
     settings, labels = plan.settings, plan.dataset.test.labels
     numbers: dict[str, Any]
     if len(results) == 1:
-        numbers = _drop_repeats(results[0].numbers(labels), plan.dataset)
+        numbers = results[0].numbers(labels)
         correct = round(numbers['test_accuracy'] * len(labels))
         interval = intervals.wilson_interval(correct, len(labels))
         numbers = {
@@ -75,7 +75,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
             'points': selection.to_json(ranked),
         }
     else:
-        numbers = _drop_repeats(summarize_seeds(results, labels), plan.dataset)
+        numbers = summarize_seeds(results, labels)
     if len(results) > 1:
         numbers['seeds'] = sorted({result.plan.seed for result in results})
     changes = list(dict.fromkeys(change for run in results for change in run.changes))
@@ -98,28 +98,22 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
 
 def rank(results: Sequence[RunResult]) -> list[Ranked]:
     """Ranks the combinations of a sweep by held-out accuracy; none without a sweep."""
-    points: dict[str, Point] = {}
+    values: dict[str, dict[str, Any]] = {}
+    accuracies: dict[str, dict[int, float]] = {}
     for result in results:
-        if result.plan.swept:
-            key = repr(result.plan.swept)
-            point = points.setdefault(key, Point(result.plan.swept, {}))
-            accuracy = result.history[-1]['validation_accuracy']
-            finite = result.diverged is None
-            point.accuracies[result.plan.seed] = accuracy if finite else math.nan
-    return selection.rank(points.values()) if points else []
+        key, finite = repr(result.plan.swept), result.diverged is None
+        accuracy = result.rows[-1].get('validation_accuracy', math.nan)
+        values[key] = result.plan.swept
+        accuracies.setdefault(key, {})[result.plan.seed] = accuracy if finite else math.nan
+    if not results[0].plan.swept:
+        return []
+    return selection.rank(Point(values[key], of) for key, of in accuracies.items())
 
 
 def choose(results: Sequence[RunResult]) -> list[RunResult]:
     """Picks the runs of the combination that is best on held-out images; all without."""
     ranked = rank(results)
     return [of for of in results if not ranked or of.plan.swept == ranked[0].values]
-
-
-def _drop_repeats(numbers: dict[str, Any], dataset: Dataset) -> dict[str, Any]:
-    """Leaves out what is called validation where a run is validated on the test set."""
-    if dataset.validation_name != 'test':
-        return numbers
-    return {name: of for name, of in numbers.items() if not name.startswith('validation')}
 
 
 def summary_line(numbers: dict[str, Any]) -> str:
@@ -200,12 +194,12 @@ def _name_histories(
 ) -> dict[str, list[list[metrics.Row]]]:
     """Lists histories by combination: of a sweep the ten best, each with its name."""
     if not ranked:
-        return {'': [result.history for result in results if result.diverged is None]}
+        return {'': [result.rows for result in results if result.diverged is None]}
     best = ranked[:10]
     names = selection.name_points([of.values for of in best])
     named = {
         name: [
-            result.history
+            result.rows
             for result in results
             if result.plan.swept == of.values and result.diverged is None
         ]
@@ -239,10 +233,10 @@ def write_report(
       UserError: A file cannot be written.
     """
     files = {
-        'history.csv': _history_csv(results, dataset.validation_name),
+        'history.csv': _history_csv(results),
         'config.json': tables.to_json(settings),
         'metrics.json': tables.to_json(numbers),
-        'metrics.txt': tables.to_text(numbers),
+        'metrics.txt': metrics_text.to_text(numbers),
     }
     if len(results) > 1:
         chosen = {result.plan.position for result in choose(results)}
@@ -316,27 +310,24 @@ def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
     return f'{tables.to_markdown(lines)}\n{where}'
 
 
-def _history_csv(results: Sequence[RunResult], validation: str) -> str:
-    rows = [row for result in results for row in result.history]
+def _history_csv(results: Sequence[RunResult]) -> str:
+    rows = [row for result in results for row in result.rows]
     columns = list(dict.fromkeys(name for row in rows for name in row))
-    shown = columns
-    if validation == 'test':
-        shown = [name.replace('validation_', 'test_') for name in columns]
     if len(results) == 1:
-        return tables.to_csv(shown, [[row.get(name) for name in columns] for row in rows])
+        return tables.to_csv(columns, [[row.get(name) for name in columns] for row in rows])
     swept = list(results[0].plan.swept)
     return tables.to_csv(
-        [*swept, 'seed', *shown],
+        [*swept, 'seed', *columns],
         [
             [*result.plan.swept.values(), result.plan.seed, *map(row.get, columns)]
             for result in results
-            for row in result.history
+            for row in result.rows
         ],
     )
 
 
 def _run_row(result: RunResult, dataset: Dataset, is_chosen: bool) -> dict[str, Any]:
-    numbers = _drop_repeats(result.numbers(dataset.test.labels), dataset)
+    numbers = result.numbers(dataset.test.labels)
     return {
         **result.plan.swept,
         'seed': result.plan.seed,

@@ -127,9 +127,9 @@ def check_loss(
     if recipe.loss.takes_aux:  # which only a model can give
         return
     num_classes = len(dataset.class_names)
-    logits = np.random.default_rng(0).normal(size=(8, num_classes)).astype(np.float32)
+    logits = jax.random.normal(jax.random.key(0), (8, num_classes))
     outputs = calls.Outputs(logits)
-    labels = np.arange(8, dtype=np.int32) % num_classes
+    labels = jnp.arange(8) % num_classes
     if recipe.loss.function.__module__ == objective.LOSSES:
         _try(lambda: recipe.loss(hyperparams, outputs, labels), 'config.loss')
         return
@@ -168,7 +168,8 @@ def can_trace(recipe: run.Recipe, path: str) -> bool:
     hyperparams = {'optimizer.learning_rate': number, path: number}
     try:
         if path.startswith('loss.'):
-            outputs = calls.Outputs(jax.ShapeDtypeStruct((2, 10), 'float32'))
+            logits: Any = jax.ShapeDtypeStruct((2, 10), 'float32')
+            outputs = calls.Outputs(logits)
             jax.eval_shape(recipe.loss, hyperparams, outputs, _LABELS)
         else:
             params = {'kernel': jax.ShapeDtypeStruct((2, 2), 'float32')}

@@ -36,20 +36,22 @@ def note_epoch(
     measured = evaluators.measure(due, plan, group, snapshot.state, snapshot.step)
     trained = snapshot.totals.by_run()
     snapshot.totals = population.no_totals(group.mesh, plan.recipe, snapshot.state)
-    epoch = snapshot.step // plan.steps_per_epoch
+    epoch, role = snapshot.step // plan.steps_per_epoch, plan.dataset.validation_role
     # Runs that fill the group up have no history.
     for i in range(len(group.runs)):
+        train, validation = trained[i].means(), validated[i].means()
         row = {
             'epoch': epoch,
-            **{f'train_{name}': of for name, of in trained[i].means().items()},
-            **{f'validation_{name}': of for name, of in validated[i].means().items()},
+            'train_loss': train.pop('loss'),
+            'train_accuracy': train.pop('accuracy'),
+            **{f'{role}_{name}': of for name, of in validation.items()},
+            **{f'train_{name}': of for name, of in train.items()},
             **measured[i].numbers,
         }
         snapshot.histories[i].append(row)
         # A step too far shows in the validation loss, if it was the epoch's last.
-        is_finite = math.isfinite(row['train_loss']) and math.isfinite(
-            row['validation_loss']
-        )
+        losses = row['train_loss'], validation['loss']
+        is_finite = all(map(math.isfinite, losses))
         if not is_finite and snapshot.diverged[i] is None:
             # After the first loss that is not finite, none is.
             finite_steps = int(trained[i].finite) // plan.settings.batch_size

@@ -112,9 +112,8 @@ def measure(
         for array, logits in known:
             if array is images:
                 return logits
-        found = population.predict_logits(
-            group.mesh, plan.recipe, state, _check_images(images, plan)
-        )
+        checked: Any = _check_images(images, plan)
+        found = population.predict_logits(group.mesh, plan.recipe, state, checked)
         known.append((images, np.asarray(found)))
         return known[-1][1]
 

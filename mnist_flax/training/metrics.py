@@ -1,7 +1,7 @@
 """Logits and labels to numbers."""
 
 from collections.abc import Iterable
-from typing import NamedTuple, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -10,14 +10,23 @@ from jaxtyping import Array, Bool, Float, Int
 
 from mnist_flax.training.losses import cross_entropy
 
-# What is known of a run after an epoch, by the columns of history.csv: `epoch` (from 1),
-# then train_loss, train_accuracy (of the predictions made while learning), validation_loss,
-# validation_accuracy, and what `config.metrics` and `config.evaluators` measure. Losses are
-# cross-entropies in nats an example, accuracies fractions.
+# What is known of a run after an epoch, by the columns of history.csv: those of
+# `row_columns`, and what `config.metrics` and `config.evaluators` measure.
 Row: TypeAlias = dict[str, float]
-EVERY_ROW = (
-    'epoch', 'train_loss', 'train_accuracy', 'validation_loss', 'validation_accuracy'
-)  # fmt: skip
+
+
+def row_columns(role: Literal['test', 'validation']) -> tuple[str, ...]:
+    """Lists what is known of every epoch.
+
+    Its number, from 1; cross-entropies in nats an example; accuracies as fractions. Those
+    of training are of the predictions made while learning.
+
+    Args:
+      role: Of the images that a run is validated on, see `Dataset.validation_role`.
+    """
+    return (
+        'epoch', 'train_loss', 'train_accuracy', f'{role}_loss', f'{role}_accuracy'
+    )  # fmt: skip
 
 
 class Totals(NamedTuple):
@@ -48,8 +57,8 @@ class Totals(NamedTuple):
 
 def no_totals(others: Iterable[str] = ()) -> Totals:
     """Starts a sum, with other numbers of these names."""
-    zeros = [jnp.zeros((), jnp.int32)] * 3
-    return Totals(jnp.zeros(()), *zeros, {name: jnp.zeros(()) for name in others})
+    none, count = jnp.zeros(()), jnp.zeros((), jnp.int32)
+    return Totals(none, count, count, count, dict.fromkeys(others, none))
 
 
 def totals(

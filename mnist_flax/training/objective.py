@@ -35,7 +35,7 @@ class Loss:
 
     def __call__(
         self,
-        hyperparams: Mapping[str, Float[Array, '']],
+        hyperparams: Mapping[str, Any],
         outputs: Outputs,
         labels: Int[Array, 'batch'],
     ) -> Float[Array, 'batch']:

@@ -1,5 +1,6 @@
 """What is measured of a group of runs while they train, beside the epochs' ends."""
 
+import contextlib
 import pathlib
 import time
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ class Observer:
         snapshot: Snapshot,
         named: Sequence[Evaluator],
         workdir: pathlib.Path | None,
+        profile: int = 0,
     ):
         self._plan = plan
         self._group = group
@@ -38,6 +40,10 @@ class Observer:
             runs = [plan.runs[position] for position in group.runs]
             self._records = Records(workdir, runs, plan.settings.writers)
         self._every = plan.settings.log_every_steps
+        self._workdir = workdir
+        self._profile = profile  # the epoch to profile, from 1; 0 for none
+        self._trace = contextlib.ExitStack()
+        self._end_of_trace = 0  # the step after which it ends
         self._seconds = 0.0  # of training since the last line
         self._clock = 0.0
 
@@ -50,6 +56,7 @@ class Observer:
         return self
 
     def __exit__(self, *exception: Any) -> None:
+        self._trace.close()
         if self._records:
             self._records.__exit__(*exception)
 
@@ -59,15 +66,36 @@ class Observer:
         length = self._plan.steps_per_epoch
         first = self._snapshot.step // length * length
         every = {self._every, *(of.every_steps for of in self._evaluators)} - {0}
-        return sorted(
+        stops = {
             step - first
             for number in every
             for step in range(first + number - first % number, first + length, number)
+        }
+        if self._records and first // length + 1 == self._profile:
+            self._start_trace(first + length)
+            stops.add(self._end_of_trace - first)
+        return sorted(stops)
+
+    def _start_trace(self, end_of_epoch: int) -> None:
+        from mnist_flax.profiling import profile  # which others need not wait for
+
+        assert self._workdir is not None
+        folder = self._workdir / 'profile'
+        self._trace.callback(
+            lambda: print(
+                f'profile in {folder}:\n'
+                + profile.to_text(profile.dearest_operations(folder)),
+                flush=True,
+            )
         )
+        self._trace.enter_context(profile.trace(folder))
+        self._end_of_trace = min(self._snapshot.step + profile.NUM_STEPS, end_of_epoch)
 
     def after_steps(self, step: int, state: TrainState, totals: Totals) -> None:
         """Measures and records what is due after a step within an epoch."""
         self._seconds += time.perf_counter() - self._clock
+        if step >= self._end_of_trace:
+            self._trace.close()
         if step % self._plan.steps_per_epoch:
             due = [of for of in self._evaluators if of.every_steps]
             due = [of for of in due if step % of.every_steps == 0]
@@ -92,15 +120,7 @@ class Observer:
         is_last = snapshot.step == plan.num_steps
         due = [of for of in self._evaluators if of.is_due(snapshot.step, epoch, is_last)]
         measured = note_epoch(plan, self._group, snapshot, due)
-        role = plan.dataset.validation_name.replace('held-out', 'validation')
-        rows = [
-            {
-                name.replace('validation', role): of
-                for name, of in history[-1].items()
-                if name != 'epoch'
-            }
-            for history in snapshot.histories
-        ]
+        rows = [history[-1] for history in snapshot.histories]
         self._write('epoch', snapshot.step, rows, measured)
         if self._records:
             self._records.sync()

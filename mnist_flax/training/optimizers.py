@@ -94,13 +94,12 @@ def create_optimizer(
       UserError: A field is unknown or makes no sense, or there is no weight decay.
     """
     path = 'config.optimizer'
-    constructor, subtree = find_constructor(settings, path, home='optax')
+    constructor, fields = find_constructor(settings, path, home='optax')
     parameters = inspect.signature(constructor).parameters
     require(
         'learning_rate' in parameters,
         f'{path}.constructor: {locate(constructor)} has no argument learning_rate',
     )
-    fields = dict(subtree.items())
     learning_rate = fields.pop('learning_rate', None)
     require(
         _is_number(learning_rate) and learning_rate > 0,
@@ -118,9 +117,7 @@ def create_optimizer(
             f'{path}.weight_decay: {settings.constructor!r} has no weight decay; use 0, or '
             "an optimizer with it, such as 'adamw'",
         )
-    arguments = read_arguments(
-        constructor, ml_collections.ConfigDict(fields), path, ('learning_rate',)
-    )
+    arguments = read_arguments(constructor, fields, path, ('learning_rate',))
     if {'weight_decay', 'mask'} <= parameters.keys():
         arguments.setdefault('mask', kernels)
     schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)

@@ -98,7 +98,7 @@ def make_plans(
     _make_mesh(settings, num_runs)
     traced = {path for path in points[0] if recipes.can_be_traced(config, points, path)}
     plans: list[Plan] = []
-    loaded = {}
+    loaded: dict[str, datasets.Dataset] = {}
     for base, members in sweeps.group(config, points, traced):
         key = json.dumps(to_tree(base)['dataset'], sort_keys=True)
         loaded[key] = dataset or loaded.get(key) or _load(base)

@@ -175,8 +175,8 @@ def _program(mesh, recipe, batch_size):
 def _slices(mesh, first_step, num_steps, stops):
     count = min(SLICES_PER_EPOCH, num_steps) if devices.is_cpu(mesh) else 1
     ends = {num_steps * i // count for i in range(count + 1)} | {*stops}
-    ends = sorted(end for end in ends if end > first_step)
-    return itertools.pairwise([first_step, *ends])
+    later = sorted(end for end in ends if end > first_step)
+    return itertools.pairwise([first_step, *later])
 
 
 def _bounds(mesh, first, last, num_steps):

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from tqdm import tqdm
 
-from mnist_flax.training.metrics import EVERY_ROW, Row, Totals
+from mnist_flax.training.metrics import Row, Totals
 from mnist_flax.training.plan import RunPlan
 from mnist_flax.training.results import Divergence
 
@@ -104,13 +104,13 @@ class Progress:
             line += f'  mean of {len(rows)}'
         if rows:
             mean = {name: np.mean([row[name] for row in rows]) for name in rows[0]}
+            _, train_loss, train_accuracy, loss, accuracy, *others = mean.values()
             line += (
-                '  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
-                f'  {self._validation} loss {{validation_loss:.4f}}'
-                ' accuracy {validation_accuracy:.4f}'
-            ).format(**mean)
-            named = [name for name in mean if name not in EVERY_ROW]
-            line += ''.join(f'  {name} {mean[name]:.4g}' for name in named)
+                f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
+                f'  {self._validation} loss {loss:.4f} accuracy {accuracy:.4f}'
+            )
+            for name, value in zip([*mean][5:], others, strict=True):
+                line += f'  {name} {value:.4g}'
         if len(rows) < len(histories):
             line += f'  {len(histories) - len(rows)} diverged'
         self._print(f'{line}  ({seconds:.1f} s)')

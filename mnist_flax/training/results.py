@@ -5,12 +5,15 @@ import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import flax.linen as nn
 import jax
 import numpy as np
 import scipy.special
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, UInt8
 
 from mnist_flax.common import intervals
+from mnist_flax.data.datasets import normalize
+from mnist_flax.models import calls
 from mnist_flax.training import metrics
 from mnist_flax.training.metrics import Row
 from mnist_flax.training.plan import RunPlan
@@ -35,24 +38,50 @@ class RunResult:
     """One run after its last epoch, on the host."""
 
     plan: RunPlan
-    history: list[Row]  # the rows of history.csv
+    model: nn.Module
+    rows: list[Row]  # those of history.csv, with the columns of `metrics.Row`
     logits: Float[np.ndarray, 'examples classes']  # of the test images
     variables: dict[str, Any]  # what these were computed with: parameters, batch statistics
     train_seconds: float  # of the runs side by side, divided by how many they can be
     diverged: Divergence | None  # None if it has not
     changes: tuple[str, ...] = ()  # of settings while it was trained
 
+    @property
+    def params(self) -> Any:
+        """The parameters: with an EMA, their average."""
+        return self.variables['params']
+
+    @property
+    def history(self) -> dict[str, Float[np.ndarray, 'epochs']]:
+        """What was measured after each epoch, by column; nan where something was not."""
+        names = dict.fromkeys(name for row in self.rows for name in row)
+        return {
+            name: np.array([row.get(name, np.nan) for row in self.rows]) for name in names
+        }
+
+    def apply(
+        self, images: UInt8[np.ndarray, 'images height width channels']
+    ) -> Float[np.ndarray, 'images classes']:
+        """Computes the logits of images, in MNIST's format."""
+
+        def predict(batch: Any) -> Any:
+            arguments = calls.eval_arguments(self.model)
+            returned = self.model.apply(self.variables, normalize(batch), **arguments)
+            return calls.read_outputs(returned).logits
+
+        return np.asarray(jax.jit(predict)(images))
+
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
         """Measures the run; accuracies and calibration as fractions, losses in nats.
 
         All are not a number if it has diverged.
         """
-        last = {name: of for name, of in self.history[-1].items() if name != 'epoch'}
-        names = dict.fromkeys([*NUMBERS, *last])
-        if self.diverged is not None:
-            return dict.fromkeys(names, math.nan)
+        last = {name: of for name, of in self.rows[-1].items() if name != 'epoch'}
         last |= test(_softmax(self.logits), labels)
-        return {name: last[name] for name in names}
+        ordered = dict.fromkeys([*(of for of in NUMBERS if of in last), *last])
+        if self.diverged is not None:
+            return dict.fromkeys(ordered, math.nan)
+        return {name: last[name] for name in ordered}
 
 
 def count_parameters(result: RunResult) -> int:

@@ -7,7 +7,7 @@ import pathlib
 import re
 import sys
 from collections.abc import Sequence
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.training import devices
-from mnist_flax.training.metrics import EVERY_ROW, Row, Totals
+from mnist_flax.training.metrics import Row, Totals, row_columns
 from mnist_flax.training.plan import Plan, explain_fixed_length
 from mnist_flax.training.results import Divergence
 from mnist_flax.training.run import TrainState
@@ -166,8 +166,11 @@ class SnapshotStore:
     def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
         """Checks that a group can be resumed, and returns what is known about it."""
         path = checkpoint.path
-        without = [{} for _ in group]
-        about = {'columns': EVERY_ROW, 'logged': without, **checkpoint.about}
+        # Earlier versions did not name the columns, nor those of the test set so.
+        first: dict[str, Any] = {
+            'columns': row_columns('validation'), 'logged': [{} for _ in group]
+        }  # fmt: skip
+        about = first | checkpoint.about
         about = {name: about[name] for name in _About.__annotations__ if name in about}
         try:
             typeguard.check_type(about, _About, collection_check_strategy=_ALL)
@@ -202,7 +205,7 @@ class SnapshotStore:
         listed = [f'{change} after step {step}' for change in changes]
         return {
             **about,
-            'histories': _read_histories(about, path),
+            'histories': _read_histories(about, path, self._plan.dataset.validation_role),
             'changes': about['changes'] + listed,
         }
 
@@ -227,9 +230,12 @@ def _list_columns(histories: Sequence[Sequence[Row]]) -> list[str]:
     return list(dict.fromkeys(name for rows in histories for row in rows for name in row))
 
 
-def _read_histories(about: dict[str, Any], path: pathlib.Path) -> list[list[Row]]:
+def _read_histories(
+    about: dict[str, Any], path: pathlib.Path, role: Literal['test', 'validation']
+) -> list[list[Row]]:
     """Reads the rows of histories by column; another version may have had others."""
-    columns = about['columns']
+    columns = [name.replace('validation_', f'{role}_') for name in about['columns']]
+    every = row_columns(role)
     try:
         named = [
             [dict(zip(columns, row, strict=True)) for row in history]
@@ -239,10 +245,10 @@ def _read_histories(about: dict[str, Any], path: pathlib.Path) -> list[list[Row]
         raise UserError(
             f'--workdir: {path} has histories without the columns {", ".join(columns)}'
         ) from error
-    if missing := [name for name in EVERY_ROW if name not in columns]:
+    if missing := [name for name in every if name not in columns]:
         line = f'warning: {path} was saved by another version: it has no '
         print(line + ', '.join(missing), file=sys.stderr, flush=True)
-    absent = dict.fromkeys(EVERY_ROW, math.nan)
+    absent = dict.fromkeys(every, math.nan)
     return [
         [absent | {name: of for name, of in row.items() if of is not None} for row in rows]
         for rows in named

@@ -129,7 +129,7 @@ def override(
     config = config.copy_and_resolve_references()
     for path, value in overrides.items():
         parent, field = _find_parent(config, path, f'{where}.{path}')
-        if isinstance(value, (ml_collections.ConfigDict, dict)):
+        if isinstance(value, dict):
             value = ml_collections.ConfigDict(value)
             if 'constructor' not in value and field in parent:
                 below = {f'{path}.{name}': new for name, new in value.items()}

@@ -31,6 +31,7 @@ class Trainer:
         workdir: pathlib.Path | None = None,
         num_runs: int = 0,
         show: bool = True,
+        profile: int = 0,
     ):
         self.train_seconds = 0.0
         self.restored_seconds = 0.0  # those that an earlier process had trained for
@@ -39,6 +40,7 @@ class Trainer:
         self._workdir = workdir  # for records while training; None for none
         self._num_runs = num_runs or len(plan.runs)  # with those of other programs
         self._show = show
+        self._profile = profile  # the epoch to profile, from 1
         self._groups = Groups(plan)
         self._evaluators = create_evaluators(plan.settings.evaluators, plan.dataset)
 
@@ -81,7 +83,9 @@ class Trainer:
         self.restored_seconds += snapshot.seconds
         # Several hosts could not agree on a step after which to save.
         deferred = self._store and jax.process_count() == 1
-        observer = Observer(self._plan, group, snapshot, self._evaluators, self._workdir)
+        observer = Observer(
+            self._plan, group, snapshot, self._evaluators, self._workdir, self._profile
+        )
         with (
             observer,
             defer_signals() if deferred else nullcontext(PendingSignal()) as pending,
@@ -101,7 +105,8 @@ class Trainer:
         return [
             RunResult(
                 plan=self._plan.runs[position],
-                history=snapshot.histories[i],
+                model=self._plan.recipe.model,
+                rows=snapshot.histories[i],
                 logits=np.asarray(logits[i]),
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),
                 train_seconds=snapshot.seconds / group.size,
