@@ -10,10 +10,10 @@ import jax
 
 from mnist_flax.profiling.hlo_names import Instruction, read_programs
 
-# Of an epoch so many steps, or a few more, are traced. On a CPU a step has 1,150 events on
-# each device: to write 469 of them takes as long as the epoch, and above a million events
-# the shortest are missing in the file for Perfetto.
-MOST_STEPS = 50
+# Of an epoch so many steps, or a few more, are traced. On a CPU a step has 1,160 events on
+# each device: to write those of 469 steps takes as long as the epoch, and Perfetto would
+# have to load 130 MB.
+NUM_STEPS = 40
 
 # These last as long as what they call, which is counted by itself.
 _CONTAINERS = ('while', 'call', 'conditional')
