@@ -3,12 +3,15 @@
 from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
+# Parts of JAX's names that nearly every instruction of an epoch's program has.
+_SAID_OF_ALL = ('while', 'body', 'closed_call', 'shard_map')
+
 
 class Instruction(NamedTuple):
     """An instruction of a compiled program."""
 
     opcode: str  # such as 'fusion'
-    name: str  # JAX's, such as 'jvp(CNN)/Dense_0/dot_general'; the opcode if it has none
+    name: str  # JAX's, such as 'jvp(CNN)/Dense_0/dot_general'; its own if it has none
 
 
 def read_programs(
@@ -26,26 +29,23 @@ def read_programs(
     Yields:
       The name of a program, and its instructions by name.
     """
-    # Planes, what is said of their events by number, and what that is.
-    for event in _walk(serialized, (1, 4, 2)):
-        for stat in _walk(event, (5,)):
-            for module in _walk(stat, (6, 1)):
-                name = _text(module, 1)
-                if name in modules:
-                    instructions = _walk(module, (3, 2))  # of all computations
-                    yield name, dict(map(_read_instruction, instructions))
+    for plane in _walk(serialized, (1,)):
+        if _text(plane, 2) != '/host:metadata':
+            continue
+        # Of each description of an event, the statistic that is a program.
+        for module in _walk(plane, (4, 2, 5, 6, 1)):
+            name = _text(module, 1)
+            if name in modules:
+                instructions = _walk(module, (3, 2))  # of all computations
+                yield name, dict(map(_read_instruction, instructions))
 
 
 def _read_instruction(message: memoryview) -> tuple[str, Instruction]:
-    opcode = _text(message, 2)
+    own_name, opcode = _text(message, 1), _text(message, 2)
     name = next((_text(metadata, 2) for metadata in _fields(message, 7)), '')
-    # What is said of every line of an epoch's program is left out.
     parts = [part for part in name.split('/') if part not in _SAID_OF_ALL]
     parts = parts[1:] if parts and parts[0].startswith('jit(') else parts
-    return _text(message, 1), Instruction(opcode, '/'.join(parts) or opcode)
-
-
-_SAID_OF_ALL = ('while', 'body', 'closed_call', 'shard_map')
+    return own_name, Instruction(opcode, '/'.join(parts) or own_name.split('.')[0])
 
 
 def _walk(message: bytes | memoryview, path: tuple[int, ...]) -> Iterator[memoryview]:

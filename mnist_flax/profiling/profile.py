@@ -129,8 +129,8 @@ def _read_executed(serialized: bytes) -> _Executed:
 
 def _guess(instruction: str) -> Instruction:
     """Takes an instruction, whose program is not in the trace, for what its name says."""
-    opcode = instruction.split('.')[0]
-    return Instruction(opcode, opcode)
+    name = instruction.split('.')[0]
+    return Instruction(name, name)
 
 
 def _describe(seconds: dict[str, float]) -> str:
