@@ -11,7 +11,7 @@ import numpy as np
 from mnist_flax.common.constructors import construct, find_constructor, select
 from mnist_flax.common.errors import UserError, explain, locate, require
 from mnist_flax.data.datasets import Dataset
-from mnist_flax.training import population
+from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Group
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.run import TrainState
@@ -112,8 +112,8 @@ def measure(
         for array, logits in known:
             if array is images:
                 return logits
-        checked: Any = _check_images(images, plan)
-        found = population.predict_logits(group.mesh, plan.recipe, state, checked)
+        placed = devices.replicate(group.mesh, _check_images(images, plan))
+        found = population.predict_logits(group.mesh, plan.recipe, state, placed)
         known.append((images, np.asarray(found)))
         return known[-1][1]
 

@@ -12,7 +12,7 @@ from mnist_flax.training.losses import cross_entropy
 
 # What is known of a run after an epoch, by the columns of history.csv: those of
 # `row_columns`, and what `config.metrics` and `config.evaluators` measure.
-Row: TypeAlias = dict[str, float]
+Row: TypeAlias = dict[str, float | int]
 
 
 def row_columns(role: Literal['test', 'validation']) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ LOGGED = ('gradient_norm', 'update_ratio')
 class Loss:
     """A function of logits and labels, with its other arguments from the config."""
 
-    function: Callable[..., Float[Array, 'batch']] = losses.cross_entropy
+    function: Callable[..., Any] = losses.cross_entropy
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
     def __call__(
@@ -38,8 +38,8 @@ class Loss:
         hyperparams: Mapping[str, Any],
         outputs: Outputs,
         labels: Int[Array, 'batch'],
-    ) -> Float[Array, 'batch']:
-        """Computes the loss of each example.
+    ) -> Any:
+        """Computes the loss of each example, of shape (batch,) if the function is right.
 
         Args:
           hyperparams: Has the arguments that are traced, such as ``'loss.gamma'``.
@@ -88,7 +88,7 @@ class StepMetric:
     function: Callable[..., Any]
     arguments: dict[str, Any] = dataclasses.field(default_factory=dict, compare=False)
 
-    def __call__(self, offered: Mapping[str, Any]) -> Float[Array, '']:
+    def __call__(self, offered: Mapping[str, Any]) -> Any:
         """Measures a step, of which ``offered`` are the arrays by name."""
         return self.function(**(select(self.function, offered) | self.arguments))
 

@@ -28,7 +28,7 @@ _SCHEDULES = 'mnist_flax.training.schedules'
 class Optimizer:
     """What all runs of a program share of their optimizer."""
 
-    constructor: Callable[..., optax.GradientTransformation]  # of Optax, or of your own
+    constructor: Callable[..., Any]  # of Optax, or of your own
     arguments: dict[str, Any] = dataclasses.field(compare=False)  # as the config has them
     clip_norm: float  # largest norm of a gradient, over all parameters; 0 = any
     schedule_of: Callable[[int], optax.Schedule] = dataclasses.field(compare=False)
@@ -36,7 +36,7 @@ class Optimizer:
 
     def transformation(
         self, hyperparams: Mapping[str, Float[Array, ''] | float]
-    ) -> optax.GradientTransformation:
+    ) -> Any:  # Optax's transformation, if the constructor is right
         """Makes Optax's transformation for the numbers of one run.
 
         Args:
@@ -121,7 +121,9 @@ def create_optimizer(
     if {'weight_decay', 'mask'} <= parameters.keys():
         arguments.setdefault('mask', kernels)
     schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)
-    return Optimizer(constructor, arguments, float(clip_norm), schedule_of, num_steps)
+    optimizer = Optimizer(constructor, arguments, float(clip_norm), schedule_of, num_steps)
+    optimizer.schedule(0)  # rather now than within a program a mistake in it is told
+    return optimizer
 
 
 def _is_number(value: Any) -> bool:

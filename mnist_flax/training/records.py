@@ -8,10 +8,13 @@ import pathlib
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
+import ml_collections
+
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, explain
 from mnist_flax.common.files import write_atomically
 from mnist_flax.training.evaluators import Measured
+from mnist_flax.training.metrics import Row
 from mnist_flax.training.plan import RunPlan
 
 FILE, FIGURES = 'metrics.jsonl', 'figures'
@@ -28,7 +31,10 @@ class Records:
     """
 
     def __init__(
-        self, folder: pathlib.Path, runs: Sequence[RunPlan], writers: Mapping[str, Any]
+        self,
+        folder: pathlib.Path,
+        runs: Sequence[RunPlan],
+        writers: ml_collections.ConfigDict,
     ):
         self._path = folder / FILE
         self._folder = folder
@@ -67,7 +73,7 @@ class Records:
         event: str,
         step: int,
         epoch: int,
-        rows: Sequence[Mapping[str, float]],
+        rows: Sequence[Row],
         measured: Sequence[Measured],
     ) -> None:
         """Writes a record of each run.
@@ -114,7 +120,7 @@ class Records:
     def _call(self, name: str, method: Any, *arguments: Any) -> None:
         try:
             method(*arguments)
-        except (UserError, OSError):
+        except UserError:
             raise
         except Exception as error:  # the code can be a user's
             raise UserError(

@@ -56,7 +56,8 @@ class RunResult:
         """What was measured after each epoch, by column; nan where something was not."""
         names = dict.fromkeys(name for row in self.rows for name in row)
         return {
-            name: np.array([row.get(name, np.nan) for row in self.rows]) for name in names
+            name: np.array([row.get(name, np.nan) for row in self.rows], float)
+            for name in names
         }
 
     def apply(

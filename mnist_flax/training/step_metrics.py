@@ -15,9 +15,9 @@ from jaxtyping import Array, Float
 
 def gradient_norm(grads: Any) -> Float[Array, '']:
     """Euclidean norm of the gradient, over all parameters, before any clipping."""
-    return optax.global_norm(grads)
+    return optax.tree.norm(grads)
 
 
 def update_ratio(updates: Any, params: Any) -> Float[Array, '']:
     """Norm of a step's change of the parameters, as a fraction of their norm."""
-    return optax.global_norm(updates) / optax.global_norm(params)
+    return optax.tree.norm(updates) / optax.tree.norm(params)
