@@ -2,16 +2,22 @@
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from mnist_flax.data import augment
 from mnist_flax.models import cnn
-from mnist_flax.training import devices, metrics, optimizers, population, run
+from mnist_flax.training import devices, objective, optimizers, population, run
 from mnist_flax.training.devices import on_mesh
 from mnist_flax.training.run import Recipe
 
-ADAM = optimizers.create_optimizer(
-    'adam', 1e-3, 0.0, 'constant', warmup=0.0, clip_norm=0.0, num_steps=1
-)
+
+def create_optimizer(num_steps=1, steps_per_epoch=1, schedule=None, **settings):
+    schedule = ConfigDict(schedule or {'constructor': 'constant'})
+    settings = ConfigDict({'constructor': 'adam', 'learning_rate': 1e-3, **settings})
+    return optimizers.create_optimizer(settings, schedule, num_steps, steps_per_epoch)
+
+
+ADAM = create_optimizer()
 
 
 def create_recipe(features, hidden_size, conv='xla', dtype='float32'):
@@ -21,7 +27,8 @@ def create_recipe(features, hidden_size, conv='xla', dtype='float32'):
 
 def create_state(mesh, recipe, *seeds):
     seeds = seeds or (0,)
-    return population.init(mesh, recipe, seeds, {'learning_rate': [1e-3] * len(seeds)})
+    rates = {'optimizer.learning_rate': [1e-3] * len(seeds)}
+    return population.init(mesh, recipe, seeds, rates)
 
 
 def means(totals):
@@ -48,7 +55,7 @@ def follow(mesh, recipe, arrays, num_steps, batch_size):
     sizes = {'num_examples': len(labels), 'batch_size': batch_size}
     order = on_mesh(run.epoch_order, mesh, 1, **sizes)(state)
     steps = on_mesh(run.train_steps, mesh, 3, recipe=recipe, batch_size=batch_size)
-    totals = jax.tree.map(lambda leaf: leaf[None], metrics.no_totals())
+    totals = population.no_totals(mesh, recipe, state)
     rows = []
     for i in range(num_steps):
         bounds = np.array([i, i + 1])
@@ -58,26 +65,28 @@ def follow(mesh, recipe, arrays, num_steps, batch_size):
 
 
 INGREDIENTS = {
-    'learning_rate': 3e-3,
-    'weight_decay': 5.0,
-    'label_smoothing': 0.1,
-    'dropout_rate': 0.4,
-    'augment_strength': 1.0,
+    'optimizer.learning_rate': 3e-3,
+    'optimizer.weight_decay': 5.0,
+    'loss.label_smoothing': 0.1,
+    'model.dropout_rate': 0.4,
+    'augment.strength': 1.0,
 }
 
 
-def create_rich_recipe(**changes):
+def create_rich_recipe(weight_decay=5.0, label_smoothing=0.1):
     """A recipe with everything that the default has not."""
-    optimizer = optimizers.create_optimizer(
-        'adamw', 3e-3, 5.0, 'onecycle', warmup=0.3, clip_norm=1.0, num_steps=20
+    optimizer = create_optimizer(
+        constructor='adamw', weight_decay=weight_decay, clip_norm=1.0, num_steps=20,
+        schedule={'constructor': 'onecycle', 'warmup': 0.3},
+    )  # fmt: skip
+    loss = {'constructor': 'cross_entropy', 'label_smoothing': label_smoothing}
+    return Recipe(
+        model=cnn.create_model((4, 8), 16, 10, 'xla', 'float32', 0.4, True),
+        optimizer=optimizer,
+        augment=augment.create_augment(10.0, 0.1, 0.1, 2.0, 0.5, 0.3),
+        ema_decay=0.9,
+        loss=objective.create_loss(ConfigDict(loss)),
     )
-    fields = {
-        'model': cnn.create_model((4, 8), 16, 10, 'xla', 'float32', 0.4, True),
-        'optimizer': optimizer,
-        'augment': augment.create_augment(10.0, 0.1, 0.1, 2.0, 0.5, 0.3),
-        'ema_decay': 0.9,
-    }
-    return Recipe(**{**fields, **changes})
 
 
 def train_rich(mesh, arrays, recipe, numbers, seeds=(0,), num_epochs=2, batch_size=24):

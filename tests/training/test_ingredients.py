@@ -41,14 +41,22 @@ def test_each_number_changes_the_training(mesh, examples, name):
     assert np.abs(other[1] - usual[1]).max() > 1e-3
 
 
-def test_numbers_of_0_are_the_same_as_none(mesh, examples):
+@pytest.mark.parametrize('scale', [0, 1])
+def test_numbers_that_are_traced_do_what_those_do_that_are_compiled_in(
+    mesh, examples, scale
+):
+    """And those of 0 what none do, which are left out of the program."""
     arrays = tuple(np.asarray(array) for array in examples)
-    recipe = create_rich_recipe()
-    names = ('weight_decay', 'label_smoothing', 'augment_strength')
-    zero = train_rich(mesh, arrays, recipe, {**INGREDIENTS, **dict.fromkeys(names, 0.0)})
+    names = ('optimizer.weight_decay', 'loss.label_smoothing')
+    if not scale:
+        names = (*names, 'augment.strength')
+    traced = INGREDIENTS | {name: scale * INGREDIENTS[name] for name in names}
+    recipe = create_rich_recipe(weight_decay=9.0, label_smoothing=0.9)
+    expected = train_rich(mesh, arrays, recipe, traced)
     others = {name: value for name, value in INGREDIENTS.items() if name not in names}
-    none = train_rich(mesh, arrays, recipe, others)
-    np.testing.assert_allclose(zero[1], none[1], rtol=1e-3, atol=1e-3)
+    recipe = create_rich_recipe(5.0 * scale, 0.1 * scale)
+    compiled_in = train_rich(mesh, arrays, recipe, others)
+    np.testing.assert_allclose(compiled_in[1], expected[1], rtol=1e-3, atol=1e-3)
 
 
 def test_the_moving_average_by_hand(mesh, recipe, examples):
@@ -58,7 +66,7 @@ def test_the_moving_average_by_hand(mesh, recipe, examples):
     # Weights 0.81 * 0.1, 0.9 * 0.1 and 0.1, divided by their sum.
     expected = np.average(kernels, axis=0, weights=[0.81, 0.9, 1.0])
     averaging = dataclasses.replace(recipe, ema_decay=0.9)
-    numbers = {'learning_rate': 1e-3}
+    numbers = {'optimizer.learning_rate': 1e-3}
     tested, *_ = train_rich(mesh, arrays, averaging, numbers, num_epochs=1, batch_size=40)
     actual = tested['params']['Dense_1']['kernel']
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-6)

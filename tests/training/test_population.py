@@ -23,7 +23,7 @@ def alone(arrays):
     mesh = devices.make_mesh(1, 24)
     recipe = create_rich_recipe()
     return [
-        train_rich(mesh, arrays, recipe, {**INGREDIENTS, 'learning_rate': rate}, [seed])
+        train_rich(mesh, arrays, recipe, {**INGREDIENTS, 'optimizer.learning_rate': rate}, [seed])
         for seed, rate in zip(SEEDS, RATES, strict=True)
     ]
 
@@ -46,7 +46,7 @@ def test_a_run_of_a_population_equals_a_single_one(arrays, alone, num_devices, s
     """
     mesh = devices.make_mesh(num_devices, 24, num_runs=2)
     assert dict(mesh.shape) == shape
-    numbers = {**INGREDIENTS, 'learning_rate': RATES}
+    numbers = {**INGREDIENTS, 'optimizer.learning_rate': RATES}
     together = train_rich(mesh, arrays, create_rich_recipe(), numbers, SEEDS)
     for i, single in enumerate(alone):
         for actual, expected in zip(*map(jax.tree.leaves, (together, single)), strict=True):
@@ -54,7 +54,7 @@ def test_a_run_of_a_population_equals_a_single_one(arrays, alone, num_devices, s
 
 
 def test_a_run_that_diverges_leaves_its_siblings_alone(mesh, arrays, alone):
-    numbers = {**INGREDIENTS, 'learning_rate': (RATES[0], np.nan)}
+    numbers = {**INGREDIENTS, 'optimizer.learning_rate': (RATES[0], np.nan)}
     _, logits, totals = train_rich(mesh, arrays, create_rich_recipe(), numbers, SEEDS)
     assert np.isfinite(totals.loss).tolist() == [True, False]
     np.testing.assert_allclose(logits[0], alone[0][1][0], rtol=2e-3, atol=5e-4)
@@ -68,7 +68,7 @@ def test_the_slices_of_an_epoch_do_not_change_its_result(
         monkeypatch.setattr(population, 'SLICES_PER_EPOCH', slices)
         steps, seen = [], []
 
-        def on_progress(num_steps, totals, steps=steps, seen=seen):
+        def on_progress(num_steps, state, totals, steps=steps, seen=seen):
             steps.append(num_steps)
             seen.append(means(totals))  # of one example at least
             return True
@@ -98,7 +98,7 @@ def test_an_epoch_for_accelerators_is_one_program_with_the_same_result(
     calls = []
     monkeypatch.setattr(devices, 'is_cpu', lambda mesh: False)
     on_accelerator, _ = train(lambda *call: calls.append(call) or True)
-    assert [num_steps for num_steps, _ in calls] == [13]
+    assert [num_steps for num_steps, *_ in calls] == [13]
     assert_close_params(on_accelerator.params, on_cpu.params)
 
 
