@@ -15,9 +15,7 @@ def get_config() -> ConfigDict:
     config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
 
     config.ema_decay = 0.0  # of the parameters' moving average, which is tested; 0 = none
-    config.log_every_steps = (
-        0  # steps between lines of metrics.jsonl; 0 = epochs' ends only
-    )
+    config.log_every_steps = 0  # of an epoch, between lines of metrics.jsonl; 0 = none
 
     config.dataset = ConfigDict()
     config.dataset.name = 'mnist'  # TFDS data set of 28x28x1 images, such as 'kmnist'

@@ -93,6 +93,7 @@ def _train(
             store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
         num_runs = sum(len(plan.runs) for plan in plans)
         trainer = Trainer(plan, store, folder, num_runs, profile=profile)
+        profile = 0  # one is enough
         results += [result for group in trainer.train() for result in group]
         newest = store.newest if store else None
         for name in seconds:

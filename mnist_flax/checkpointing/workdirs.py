@@ -19,12 +19,14 @@ CHECKPOINTS, MODEL = 'checkpoints', 'model'
 _FILES = (
     CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
     'figures', 'history.csv', 'metrics.json', 'metrics.jsonl', 'metrics.txt', 'runs.csv',
-    'runs.md', 'sample_predictions.png', 'sweep.png', 'tensorboard',
+    'profile', 'runs.md', 'sample_predictions.png', 'sweep.png', 'tensorboard',
 )  # fmt: skip
 
-# Fields that say where a run is computed and how it is saved, and not what it computes.
+# Fields that say where a run is computed, how it is saved and watched, and not what it
+# computes.
 _MAY_DIFFER = (
-    'num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint', 'writers'
+    'num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint', 'log_every_steps',
+    'metrics', 'evaluators', 'writers',
 )  # fmt: skip
 
 # Fields that say which runs there are and how their steps are counted.

@@ -36,7 +36,8 @@ class Totals(NamedTuple):
     correct: Int[Array, '...']
     finite: Int[Array, '...']  # examples whose loss is neither infinite nor not a number
     examples: Int[Array, '...']
-    others: dict[str, Float[Array, '...']] = {}  # noqa: RUF012  # of more numbers, by name
+    others: dict[str, Float[Array, '...']] = {}  # noqa: RUF012  # of `config.metrics`
+    logged: dict[str, Float[Array, '...']] = {}  # noqa: RUF012  # sums over logged steps
 
     def means(self) -> dict[str, float]:
         """Returns the loss (nats an example), the accuracy (a fraction) and the others."""
@@ -55,10 +56,11 @@ class Totals(NamedTuple):
         ]
 
 
-def no_totals(others: Iterable[str] = ()) -> Totals:
-    """Starts a sum, with other numbers of these names."""
+def no_totals(others: Iterable[str] = (), logged: Iterable[str] = ()) -> Totals:
+    """Starts a sum, with numbers of these names."""
     none, count = jnp.zeros(()), jnp.zeros((), jnp.int32)
-    return Totals(none, count, count, count, dict.fromkeys(others, none))
+    named = [dict.fromkeys(names, none) for names in (others, logged)]
+    return Totals(none, count, count, count, *named)
 
 
 def totals(

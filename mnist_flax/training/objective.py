@@ -12,7 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from mnist_flax.common.constructors import find_constructor, read_arguments, select
 from mnist_flax.models.calls import Outputs
-from mnist_flax.training import losses
+from mnist_flax.training import losses, step_metrics
 
 LOSSES = 'mnist_flax.training.losses'
 STEP_METRICS = 'mnist_flax.training.step_metrics'
@@ -21,9 +21,6 @@ STEP_METRICS = 'mnist_flax.training.step_metrics'
 _OF_METRIC = (
     'logits', 'aux', 'labels', 'mask', 'losses', 'grads', 'updates', 'params'
 )  # fmt: skip
-
-# Logged with `config.log_every_steps`.
-LOGGED = ('gradient_norm', 'update_ratio')
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,15 +90,21 @@ class StepMetric:
         return self.function(**(select(self.function, offered) | self.arguments))
 
 
+# Of the steps that `config.log_every_steps` selects.
+LOGGED = (
+    StepMetric('gradient_norm', step_metrics.gradient_norm),
+    StepMetric('update_ratio', step_metrics.update_ratio),
+)
+
+
 def create_step_metrics(
-    settings: ml_collections.ConfigDict, loss: Loss, logged: bool
+    settings: ml_collections.ConfigDict, loss: Loss
 ) -> tuple[StepMetric, ...]:
     """Makes the metrics of ``config.metrics``.
 
     Args:
       settings: For each name a ``constructor``, as in `step_metrics`, and its arguments.
       loss: If it is another than the cross-entropy, its value is measured too.
-      logged: Whether to add those of `LOGGED`.
 
     Raises:
       UserError: As in `create_loss`.
@@ -109,8 +112,7 @@ def create_step_metrics(
     found: dict[str, StepMetric] = {}
     if not loss.is_cross_entropy:
         found['objective'] = StepMetric('objective', _mean_loss)
-    named = {name: ml_collections.ConfigDict({'constructor': name}) for name in LOGGED}
-    for name, subtree in {**(named if logged else {}), **settings}.items():
+    for name, subtree in settings.items():
         path = f'config.metrics.{name}'
         function, fields = find_constructor(subtree, path, home=STEP_METRICS)
         arguments = read_arguments(function, fields, path, _OF_METRIC)
@@ -119,15 +121,21 @@ def create_step_metrics(
 
 
 def measure_step(
-    step_metrics: Sequence[StepMetric], num_examples: Int[Array, ''], **offered: Any
+    measured: Sequence[StepMetric], of_step: Mapping[str, Any], weight: Array
 ) -> dict[str, Float[Array, '']]:
-    """Computes the metrics of a step, each times the number of the device's examples."""
-    measured = {}
-    for metric in step_metrics:
-        value = jnp.asarray(metric(offered), jnp.float32)
-        # Of no example on this device, a mean is not a number.
-        measured[metric.name] = jnp.where(num_examples > 0, value * num_examples, 0.0)
-    return measured
+    """Computes metrics of a step, each times the weight of the device's part of the batch.
+
+    Args:
+      measured: The metrics.
+      of_step: The arrays of the step by name.
+      weight: 0 if the device has no example of the batch.
+    """
+    numbers = {}
+    for metric in measured:
+        value = jnp.asarray(metric(of_step), jnp.float32)
+        # Of no example, a mean is not a number.
+        numbers[metric.name] = jnp.where(weight > 0, value * weight, 0.0)
+    return numbers
 
 
 def _mean_loss(losses: Float[Array, 'batch'], mask: jax.Array) -> Float[Array, '']:

@@ -65,12 +65,9 @@ class Observer:
         self._clock = time.perf_counter()
         length = self._plan.steps_per_epoch
         first = self._snapshot.step // length * length
-        every = {self._every, *(of.every_steps for of in self._evaluators)} - {0}
-        stops = {
-            step - first
-            for number in every
-            for step in range(first + number - first % number, first + length, number)
-        }
+        stops = {*range(self._every, length, self._every)} if self._every else set()
+        for every in {of.every_steps for of in self._evaluators} - {0}:
+            stops |= {*range(every - first % every, length, every)}
         if self._records and first // length + 1 == self._profile:
             self._start_trace(first + length)
             stops.add(self._end_of_trace - first)
@@ -96,32 +93,27 @@ class Observer:
         self._seconds += time.perf_counter() - self._clock
         if step >= self._end_of_trace:
             self._trace.close()
-        if step % self._plan.steps_per_epoch:
+        step_of_epoch = step % self._plan.steps_per_epoch
+        if step_of_epoch:  # its last one belongs to `after_epoch`
             due = [of for of in self._evaluators if of.every_steps]
             due = [of for of in due if step % of.every_steps == 0]
-            is_logged = bool(self._every) and step % self._every == 0
+            is_logged = bool(self._every) and step_of_epoch % self._every == 0
             if due or is_logged:
                 measured = self._measure(due, state, step)
                 rows = self._read(step, totals) if is_logged else [{}] * len(measured)
                 self._write('step', step, rows, measured)
         self._clock = time.perf_counter()
 
-    def after_epoch(self, totals: Totals) -> None:
+    def after_epoch(self) -> None:
         """Validates the runs, and measures and records what is due."""
         snapshot, plan = self._snapshot, self._plan
-        if self._every:
-            if snapshot.step % self._every == 0:
-                empty = [Measured({}, {})] * len(self._group.runs)
-                self._write('step', snapshot.step, self._read(snapshot.step, totals), empty)
-            for since, new in zip(snapshot.logged, _to_sums(totals), strict=False):
-                # The totals start again from 0.
-                since.update({name: since.get(name, 0.0) - of for name, of in new.items()})
         epoch = snapshot.step // plan.steps_per_epoch
         is_last = snapshot.step == plan.num_steps
         due = [of for of in self._evaluators if of.is_due(snapshot.step, epoch, is_last)]
         measured = note_epoch(plan, self._group, snapshot, due)
         rows = [history[-1] for history in snapshot.histories]
         self._write('epoch', snapshot.step, rows, measured)
+        snapshot.logged, self._seconds = [{} for _ in self._group.runs], 0.0
         if self._records:
             self._records.sync()
 
@@ -139,7 +131,9 @@ class Observer:
         ):
             row = {name: of - since.get(name, 0.0) for name, of in new.items()}
             num_examples = row.pop('examples')
+            logged = {name: row.pop(name) for name in self._plan.recipe.logged_names}
             row = {f'train_{name}': of / num_examples for name, of in row.items()}
+            row |= logged
             row['learning_rate'] = rate
             row['images_per_second'] = num_examples / max(self._seconds, 1e-9)
             rows.append(row)
@@ -159,6 +153,6 @@ def _to_sums(totals: Totals) -> list[dict[str, float]]:
     host = jax.device_get(totals)
     sums = {'loss': host.loss, 'accuracy': host.correct, 'examples': host.examples}
     return [
-        {name: float(of[i]) for name, of in (sums | host.others).items()}
+        {name: float(of[i]) for name, of in (sums | host.others | host.logged).items()}
         for i in range(len(host.examples))
     ]

@@ -150,7 +150,13 @@ def _plan(
         f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
         'the number of training examples',
     )
-    most_epochs = _MOST_STEPS // run.steps_per_epoch(num_examples, settings.batch_size)
+    most = run.steps_per_epoch(num_examples, settings.batch_size)
+    require(
+        settings.log_every_steps <= most,
+        f'config.log_every_steps: found {settings.log_every_steps}; allowed: 0 to {most}, '
+        'the steps of an epoch',
+    )
+    most_epochs = _MOST_STEPS // most
     require(
         settings.num_epochs <= most_epochs,
         f'config.num_epochs: found {settings.num_epochs}; allowed: 1 to {most_epochs}, so '

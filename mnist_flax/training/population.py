@@ -98,7 +98,7 @@ def train_epoch(
 def no_totals(mesh: Mesh, recipe: Recipe, state: TrainState) -> Totals:
     """Starts the sums of an epoch."""
     num_runs = len(state.step)
-    totals = metrics.no_totals(metric.name for metric in recipe.metrics)
+    totals = metrics.no_totals(recipe.metric_names, recipe.logged_names)
     return devices.split_runs(
         mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), totals)
     )

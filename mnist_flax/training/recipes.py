@@ -52,9 +52,8 @@ def create_recipe(
         augment=_create_augment(settings.augment),
         ema_decay=settings.ema_decay,
         loss=loss,
-        metrics=objective.create_step_metrics(
-            settings.metrics, loss, logged=settings.log_every_steps > 0
-        ),
+        metrics=objective.create_step_metrics(settings.metrics, loss),
+        log_every=settings.log_every_steps,
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
     )
 

@@ -89,7 +89,8 @@ class SnapshotStore:
                 if checkpoint := checkpoints.restore(self._path(group)):
                     found['path'] = str(checkpoint.path)
                     found |= self._check(group, checkpoint)
-                    rows = _read_rows(parts, len(group), checkpoint)
+                    is_whole = found['step'] % self._plan.steps_per_epoch == 0
+                    rows = _read_rows(parts, len(group), checkpoint, is_whole)
             except UserError as error:
                 found['error'] = str(error)
         found = json.loads(devices.broadcast_text(json.dumps(found)))
@@ -274,11 +275,19 @@ def _name_leaves(tree: Any) -> dict[str, Any]:
     }
 
 
-def _read_rows(parts: Any, num_runs: int, checkpoint: Checkpoint) -> list[np.ndarray]:
+def _read_rows(
+    parts: Any, num_runs: int, checkpoint: Checkpoint, is_whole: bool
+) -> list[np.ndarray]:
+    """Reads the arrays of a snapshot, for the leaves of ``parts``.
+
+    After a whole epoch, what is summed up in the next one may be new in the config.
+    """
     arrays = renamed.upgrade_arrays(checkpoint.arrays)
     rows = []
     for name, leaf in _name_leaves(parts).items():
         array = arrays.get(name)
+        if array is None and is_whole and name.startswith('totals.'):
+            array = np.zeros((num_runs, *leaf.shape[1:]), leaf.dtype)
         found = _describe(array) if isinstance(array, np.ndarray) else 'nothing'
         wanted = _describe(np.empty((num_runs, *leaf.shape[1:]), leaf.dtype))
         require(

@@ -91,6 +91,7 @@ class Trainer:
             defer_signals() if deferred else nullcontext(PendingSignal()) as pending,
         ):
             self._train_epochs(group, snapshot, observer, progress, pending)
+            self._profile = 0  # one is enough
             if self._store:
                 self._store.finish()
                 pending.message = self._explain_interrupt(self._store)
@@ -166,7 +167,7 @@ class Trainer:
             epoch, steps_of_next = divmod(snapshot.step, plan.steps_per_epoch)
             is_due = False
             if not steps_of_next:
-                observer.after_epoch(snapshot.totals)
+                observer.after_epoch()
                 progress.report(epoch, snapshot.histories, snapshot.diverged, seconds)
                 is_last = snapshot.step == plan.num_steps
                 is_due = is_last or bool(every and epoch % every == 0)
