@@ -98,6 +98,7 @@ class Progress:
           diverged: Of each run, where it has diverged; those that have are only counted.
           seconds: The training time of the epoch.
         """
+        more = ''
         line = f'epoch {epoch:{len(str(self._num_epochs))}}/{self._num_epochs}'
         rows = [of[-1] for of, at in zip(histories, diverged, strict=True) if at is None]
         if len(rows) > 1:
@@ -109,11 +110,11 @@ class Progress:
                 f'  train loss {train_loss:.4f} accuracy {train_accuracy:.4f}'
                 f'  {self._validation} loss {loss:.4f} accuracy {accuracy:.4f}'
             )
-            for name, value in zip([*mean][5:], others, strict=True):
-                line += f'  {name} {value:.4g}'
+            named = zip([*mean][5:], others, strict=True)
+            more = ''.join(f'  {name} {value:.4g}' for name, value in named)
         if len(rows) < len(histories):
             line += f'  {len(histories) - len(rows)} diverged'
-        self._print(f'{line}  ({seconds:.1f} s)')
+        self._print(f'{line}  ({seconds:.1f} s)' + (f'\n  {more}' if more else ''))
         following = epoch % self._num_epochs + 1
         self._bar.set_description(f'epoch {following}/{self._num_epochs}')
 

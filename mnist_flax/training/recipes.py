@@ -99,8 +99,14 @@ def can_be_traced(
     values = [point.get(path) for point in points]
     if not all(type(value) is float for value in values):
         return False
+    if path == 'augment.strength':
+        require(
+            _create_augment(config.augment) is not None,
+            f'config.sweep.{path}: there is no augmentation to sweep over; set an amount '
+            'of config.augment, such as config.augment.shift=2',
+        )
     if path in ('optimizer.learning_rate', 'augment.strength'):
-        return path != 'augment.strength' or _create_augment(config.augment) is not None
+        return True
     part, _, rest = path.partition('.')
     if path == 'model.dropout_rate':
         configs = [sweeps.override(config, {path: of}, 'config.sweep') for of in values]

@@ -62,14 +62,21 @@ def read(config: ml_collections.ConfigDict) -> list[Overrides]:
             dict(zip(varied, values, strict=True))
             for values in itertools.product(*varied.values())
         ]
-    for path in dict.fromkeys(path for point in points for path in point):
+    paths = dict.fromkeys(path for point in points for path in point)
+    for path in paths:
         fixed = [name for name in _FIXED if path == name or path.startswith(f'{name}.')]
         require(
             not fixed,
             f'config.sweep.{path}: this field must be the same for all runs of a sweep',
         )
-        _find_parent(config, path, f'config.sweep.{path}')
-    return points
+        parent, field = _find_parent(config, path, f'config.sweep.{path}')
+        for point in points:
+            require(
+                path in point or field in parent,
+                f'config.sweep.{path}: {point} does not have it, nor does the config',
+            )
+            point.setdefault(path, parent.get(field))
+    return [{path: point[path] for path in paths} for point in points]
 
 
 def _flatten(tree: ml_collections.ConfigDict, prefix: str) -> Iterator[tuple[str, tuple]]:
