@@ -86,6 +86,7 @@ def create_rich_recipe(weight_decay=5.0, label_smoothing=0.1):
         augment=augment.create_augment(10.0, 0.1, 0.1, 2.0, 0.5, 0.3),
         ema_decay=0.9,
         loss=objective.create_loss(ConfigDict(loss)),
+        configured=f'{weight_decay} {label_smoothing}',
     )
 
 

@@ -91,7 +91,9 @@ def test_schedules_by_hand(schedule, num_steps, expected):
 
 
 def test_every_schedule_is_tried():
-    names = {name for name, of in vars(schedules).items() if name[0] != '_' and callable(of)}
+    names = {
+        name for name, of in vars(schedules).items() if name[0] != '_' and callable(of)
+    }
     assert names - {'require'} == {of['constructor'] for of, *_ in FACTORS[:-1]}
 
 

@@ -1,15 +1,16 @@
 import dataclasses
+import itertools
 from collections.abc import Callable
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import pytest
+from ml_collections import ConfigDict
 
 from configs import accurate, default
 from mnist_flax.common.errors import UserError
-from mnist_flax.training.plan import make_plan
-from mnist_flax.training.sweeps import SWEPT
+from mnist_flax.training.plan import describe, make_plan, make_plans
 
 
 def short(config=None):
@@ -26,7 +27,7 @@ def dataset():
 def test_the_default_is_one_run_with_nothing_but_a_learning_rate(dataset):
     plan = make_plan(short(), dataset)
     (only,) = plan.runs
-    assert only == (0, {}, {'learning_rate': 1e-3})
+    assert only == (0, 0, {}, {'optimizer.learning_rate': 1e-3})
     assert plan.recipe.augment is None
     assert plan.recipe.optimizer.num_steps == 10 * 3
 
@@ -43,7 +44,7 @@ def test_a_population_has_consecutive_seeds(dataset):
     [
         ({'runs': 10_001}, 'config.runs: found 10001; allowed: 1 to 10000'),
         (
-            {'runs': 200, 'sweep.learning_rate': tuple(range(1, 52))},
+            {'runs': 200, 'sweep.optimizer.learning_rate': tuple(range(1, 52))},
             'config.sweep: found 10200 runs, 51 combinations with 200 seeds; allowed: up',
         ),
         (
@@ -54,50 +55,121 @@ def test_a_population_has_consecutive_seeds(dataset):
 )
 def test_what_no_memory_holds_is_refused_before_it_is_tried(dataset, changes, message):
     config = short()
-    config.update_from_flattened_dict(changes)
+    for path, value in changes.items():
+        change(config, path, value)
     with pytest.raises(UserError) as info:
         make_plan(config, dataset)
     assert str(info.value).startswith(message)
 
 
 def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
-    config = short(accurate.get_config())
+    config = swept(
+        accurate.get_config(),
+        {'model.dropout_rate': (0.0, 0.5), 'loss.label_smoothing': (0.0, 0.1, 0.2)},
+    )
     config.runs = 2
-    config.sweep.update({'dropout_rate': (0.0, 0.5), 'label_smoothing': (0.0, 0.1, 0.2)})
     plan = make_plan(config, dataset)
-    found = [
-        (run.swept['dropout_rate'], run.swept['label_smoothing'], run.seed)
-        for run in plan.runs
-    ]
-    assert found == [(d, s, i) for s in (0.0, 0.1, 0.2) for d in (0.0, 0.5) for i in (0, 1)]
+    found = [(*run.swept.values(), run.seed) for run in plan.runs]
+    assert found == [(s, d, i) for s in (0.0, 0.1, 0.2) for d in (0.0, 0.5) for i in (0, 1)]
+    assert [run.position for run in plan.runs] == list(range(12))
     for run in plan.runs:
-        assert set(run.hyperparams) == {
-            'learning_rate',
-            'label_smoothing',
-            'dropout_rate',
-            'augment_strength',
-        }
         assert run.hyperparams | run.swept == run.hyperparams
+        assert set(run.hyperparams) == {
+            'optimizer.learning_rate', 'augment.strength', *run.swept
+        }  # fmt: skip
     # The values are no part of the program.
-    assert plan.recipe == make_plan(short(accurate.get_config()), dataset).recipe
+    other = swept(
+        accurate.get_config(),
+        {'model.dropout_rate': (0.1, 0.2), 'loss.label_smoothing': (0.3, 0.4)},
+    )
+    assert plan.recipe == make_plan(other, dataset).recipe
 
 
-def test_every_swept_name_is_a_number_of_the_config():
-    config = default.get_config()
-    for path in SWEPT.values():
-        value = config
-        for name in path:
-            value = value[name]
-        assert isinstance(value, float)
-    assert set(config.sweep) == set(SWEPT)
+def swept(config, values, **fields):
+    """Returns a short config with a sweep."""
+    config = short(config)
+    config.dataset.update(validation='holdout', holdout_size=20)
+    sweep = config.sweep
+    for path, of in values.items():
+        change(sweep, path, of)
+    config.update(fields)
+    return config
 
 
 def change(config, path, value):
     *parents, field = path.split('.')
     for parent in parents:
+        if parent not in config:
+            with config.unlocked():
+                config[parent] = ConfigDict()
         config = config[parent]
     with config.unlocked(), config.ignore_type():
         config[field] = value
+
+
+@pytest.mark.parametrize(
+    ('values', 'num_programs'),
+    [
+        # Numbers of floating point that a part of the recipe takes as traced ones.
+        ({'optimizer.learning_rate': (1e-3, 3e-3)}, 1),
+        ({'optimizer.b1': (0.9, 0.95), 'loss.label_smoothing': (0.0, 0.1)}, 1),
+        ({'optimizer.learning_rate': (1, 1e-3)}, 1),
+        # All else is compiled in.
+        ({'optimizer.nesterov': (False, True)}, 2),
+        ({'optimizer.clip_norm': (0.0, 1.0)}, 2),
+        ({'model.features': ((4, 8), (8, 16), (16,))}, 3),
+        ({'batch_size': (50, 100), 'optimizer.learning_rate': (1e-3, 3e-3)}, 2),
+        ({'schedule.constructor': ('cosine', 'constant')}, 2),
+        ({'augment.shift': (0.0, 2.0)}, 2),
+        ({'dataset.train_split': ('train[100:300]', 'train[:300]')}, 2),
+    ],
+)
+def test_what_can_be_traced_shares_a_program(values, num_programs):
+    config = swept(default.get_config(), values, runs=2)
+    plans = make_plans(config)
+    assert len(plans) == num_programs
+    runs = [run for plan in plans for run in plan.runs]
+    assert [run.position for run in runs] == list(range(len(runs)))
+    found = [tuple(run.swept[path] for path in values) for run in runs]
+    wanted = list(itertools.product(*values.values()))
+    assert sorted(found) == sorted(wanted * 2)
+    # The seeds of a combination are side by side, and each plan is as its runs say.
+    assert [run.seed for run in runs] == [0, 1] * len(wanted)
+    for plan in plans:
+        for run in plan.runs:
+            for path, value in run.swept.items():
+                if path in run.hyperparams:
+                    assert run.hyperparams[path] == value
+                elif not path.startswith('optimizer.'):
+                    of = plan.settings
+                    for name in path.split('.'):
+                        of = getattr(of, name)
+                    assert of == value
+
+
+def get_sweep(lowest: float = 1e-4):
+    """As in a file of a user's own."""
+    for rate in (lowest, 10 * lowest):
+        yield {'optimizer.learning_rate': rate, 'model': {'hidden_size': 8}}
+
+
+def get_nothing():
+    return [{}]
+
+
+def test_a_sweep_can_come_from_a_function(dataset):
+    own = {'constructor': 'test_plan.get_sweep', 'lowest': 1e-2}
+    config = swept(default.get_config(), own)
+    plans = make_plans(config, dataset)
+    ((first, second),) = [plan.runs for plan in plans]
+    assert [first.hyperparams, second.hyperparams] == [
+        {'optimizer.learning_rate': rate} for rate in (1e-2, 1e-1)
+    ]
+    assert plans[0].recipe.model.hidden_size == 8
+    assert plans[0].recipe.model.features == (32, 64)
+    # What it has returned is compared when the runs are resumed.
+    listed = describe(config, plans)['sweep']['points']
+    assert listed == [first.swept, second.swept]
 
 
 @pytest.mark.parametrize(
@@ -106,7 +178,9 @@ def change(config, path, value):
         ('runs', 0, 'config.runs: found 0; allowed: 1 to 10000'),
         ('runs_at_once', -1, 'config.runs_at_once: found -1; allowed: 0 or more'),
         ('seed', 2**32 - 1, None),
-        ('label_smoothing', 1.0, 'config.label_smoothing: found 1.0; allowed: 0 to less'),
+        ('loss.label_smoothing', 1.0, 'config.loss.label_smoothing: found 1.0; allowed: 0'),
+        ('label_smoothing', 0.1, 'label_smoothing was replaced; use config.loss.label_sm'),
+        ('loss.smoothing', 0.1, "config.loss has no field 'smoothing'; its fields are lab"),
         ('ema_decay', -0.5, 'config.ema_decay: found -0.5; allowed: 0 to less than 1'),
         ('ema_decay', float('nan'), 'config.ema_decay: found nan; allowed: 0 to less'),
         ('num_epochs', 0, 'config.num_epochs: found 0; allowed: 1 or more'),
@@ -114,11 +188,10 @@ def change(config, path, value):
         ('matmul_precision', 'low', "allowed: 'float32', 'tensorfloat32'"),
         ('model.features', (3, 'a'), 'allowed: tuple[int, ...]'),
         ('model.dtype', 'float16', "allowed: 'float32', 'bfloat16'"),
-        ('optimizer.name', 'adm', "optimizer.name: found 'adm'; allowed: "),
-        ('sweep.momentum', (0.9,), "config.sweep has no field 'momentum'; its fields are"),
-        ('sweep.dropout_rate', (0.1, 0.1), 'dropout_rate: (0.1, 0.1) has a value twice'),
-        ('sweep.dropout_rate', (0.1, 1.0), 'config.model.dropout_rate: found 1.0; allowed'),
-        ('sweep.learning_rate', 0.1, 'config.sweep.learning_rate: found 0.1; allowed'),
+        ('optimizer.constructor', 'adm', "optimizer.constructor: found 'adm' (Attribute"),
+        ('optimizer.name', 'adam', 'optimizer.name was replaced; use config.optimizer.con'),
+        ('optimizer.rate', 0.1, "config.optimizer has no field 'rate'; its fields are b1,"),
+        ('metrics.norm', 3, 'config.metrics.norm: found 3; allowed: a ConfigDict with a c'),
         ('augment.strength', -1.0, 'config.augment.strength: found -1.0; allowed: 0 or'),
         ('augment.rotate', 1.0, "config.augment has no field 'rotate'; its fields are rot"),
         ('augment.constructor', 'nowhere', "config.augment.constructor: found 'nowhere'"),
@@ -137,6 +210,45 @@ def test_bad_fields_are_named(dataset, path, value, message):
     with pytest.raises(UserError) as caught:
         make_plan(config, dataset)
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ('values', 'message'),
+    [
+        ({'momentum': (0.9,)}, '.momentum: this config has no field config.momentum'),
+        ({'augment.own.x': (1,)}, '.augment.own.x: this config has no field config.augm'),
+        ({'model.dropout_rate': (0.1, 0.1)}, '.model.dropout_rate: (0.1, 0.1) has a valu'),
+        ({'model.dropout_rate': ()}, '.model.dropout_rate: found (); allowed: a tuple'),
+        ({'optimizer.learning_rate': 0.1}, '.optimizer.learning_rate: found 0.1; allowed'),
+        ({'learning_rate': (0.1,)}, '.learning_rate was replaced; use config.sweep.optim'),
+        ({'seed': (1, 2)}, '.seed: this field must be the same for all runs of a sweep'),
+        ({'dataset.holdout_size': (1, 2)}, '.dataset.holdout_size: this field must be'),
+        ({'checkpoint.every': (1, 2)}, '.checkpoint.every: this field must be the same'),
+        ({'constructor': 'test_plan.nothing'}, ".constructor: found 'test_plan.nothing'"),
+        ({'constructor': 'test_plan.get_nothing'}, '.constructor: test_plan.get_nothing m'),
+        (
+            {'dataset.train_split': ('train[:300]', 'train[:200]')},
+            ': it changes which images are held out; take train_split and holdout_size so',
+        ),
+    ],
+)
+def test_bad_sweeps_are_named(values, message):
+    with pytest.raises(UserError) as caught:
+        make_plans(swept(default.get_config(), values))
+    assert str(caught.value).startswith(f'config.sweep{message}')
+
+
+def test_the_swept_values_are_checked_as_those_of_the_config(dataset):
+    config = swept(default.get_config(), {'model.dropout_rate': (0.1, 1.0)})
+    with pytest.raises(UserError, match=r'config.model.dropout_rate: found 1.0; allowed'):
+        make_plans(config, dataset)
+
+
+def test_a_sweep_is_not_compared_on_the_test_set(dataset):
+    config = short()
+    config.sweep.optimizer = ConfigDict({'learning_rate': (1e-3, 3e-3)})
+    with pytest.raises(UserError, match='config.sweep: .* --config.dataset.validation=hol'):
+        make_plans(config, dataset)
 
 
 def test_seeds_beyond_32_bits_are_refused(dataset):
@@ -260,7 +372,7 @@ def create_without_strength():
         ('model', 'Own', None),
         ('model', 'WithoutArguments', None),
         ('model', 'NeedsLabels', 'config.model: calling it fails (TypeError: '),
-        ('model', 'FailsInTraining', 'config.model, in training: calling it fails (Value'),
+        ('model', 'FailsInTraining', 'config.model, in training: calling it fails (tests'),
         ('model', 'Grows', 'config.model: training turns its collections {memory: '),
         ('model', 'create_nothing', 'config.model.constructor: it returns None; it must'),
         ('augment', 'create_nothing', None),
@@ -282,28 +394,26 @@ def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, mess
 
 
 @pytest.mark.parametrize('name', ['KeepsItsRate', 'WithDropout'])
-def test_a_model_that_keeps_its_dropout_rate_cannot_be_swept(dataset, name):
-    config = short()
+def test_a_model_that_keeps_its_dropout_rate_is_a_program_for_each(dataset, name):
+    config = swept(default.get_config(), {'model.dropout_rate': (0.1, 0.5)})
     config.model = {'constructor': f'test_plan.{name}', 'dropout_rate': 0.0}
-    config.sweep.dropout_rate = (0.1, 0.5)
-    with pytest.raises(UserError, match='config.sweep.dropout_rate: the model keeps its'):
-        make_plan(config, dataset)
+    plans = make_plans(config, dataset)
+    assert [plan.recipe.model.dropout_rate for plan in plans] == [0.1, 0.5]
+    assert plans[0].recipe != plans[1].recipe
 
 
 def test_a_model_that_takes_its_dropout_rate_is_swept_even_if_no_two_are_equal(dataset):
     """Lambdas are never equal; what counts is the program."""
-    config = short()
+    config = swept(default.get_config(), {'model.dropout_rate': (0.1, 0.5)})
     config.model = {'constructor': 'test_plan.create_with_lambda', 'dropout_rate': 0.0}
-    config.sweep.dropout_rate = (0.1, 0.5)
     assert len(make_plan(config, dataset).runs) == 2
 
 
 def test_an_augmentation_that_is_a_closure_can_be_swept(dataset):
-    config = short()
+    config = swept(default.get_config(), {'augment.strength': (0.5, 1.0)})
     config.augment = {'constructor': 'test_plan.create_noise', 'strength': 1.0, 'most': 0.1}
-    config.sweep.augment_strength = (0.5, 1.0)
     strengths = [
-        run.hyperparams['augment_strength'] for run in make_plan(config, dataset).runs
+        run.hyperparams['augment.strength'] for run in make_plan(config, dataset).runs
     ]
     assert strengths == [0.5, 1.0]
 
@@ -326,10 +436,9 @@ def test_recipes_of_different_configs_are_never_equal(dataset):
 
 
 def test_strength_cannot_be_swept_without_an_augmentation(dataset):
-    config = short()
-    config.sweep.augment_strength = (0.5, 1.0)
-    with pytest.raises(UserError, match='augment_strength: there is no augmentation'):
-        make_plan(config, dataset)
+    config = swept(default.get_config(), {'augment.strength': (0.5, 1.0)})
+    with pytest.raises(UserError, match='augment.strength: there is no augmentation'):
+        make_plans(config, dataset)
 
 
 def test_a_config_that_could_not_be_reported_is_refused_before_training(dataset):

@@ -23,7 +23,9 @@ def alone(arrays):
     mesh = devices.make_mesh(1, 24)
     recipe = create_rich_recipe()
     return [
-        train_rich(mesh, arrays, recipe, {**INGREDIENTS, 'optimizer.learning_rate': rate}, [seed])
+        train_rich(
+            mesh, arrays, recipe, {**INGREDIENTS, 'optimizer.learning_rate': rate}, [seed]
+        )
         for seed, rate in zip(SEEDS, RATES, strict=True)
     ]
 

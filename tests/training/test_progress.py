@@ -8,13 +8,16 @@ import termios
 import numpy as np
 from repository import ROOT
 
-from mnist_flax.training.metrics import EpochMetrics, Totals
+from mnist_flax.training.metrics import Totals, row_columns
+from mnist_flax.training.plan import RunPlan
 from mnist_flax.training.progress import Progress
 from mnist_flax.training.results import Divergence
 
-ROW = EpochMetrics(1, 0.5, 0.9, 0.25, 0.95)
+COLUMNS = row_columns('test')
+ROW = dict(zip(COLUMNS, (1, 0.5, 0.9, 0.25, 0.95), strict=True))
 GONE = Divergence(1, 2, 0.1)
 TOTALS = Totals(np.array([2.0]), np.array([3]), np.array([4]), np.array([4]))
+RUNS = [RunPlan(i, seed, {}, {}) for i, seed in enumerate((7, 8, 9))]
 
 
 def show(num_runs, num_groups, num_epochs, **options):
@@ -24,10 +27,8 @@ def show(num_runs, num_groups, num_epochs, **options):
 
 
 def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
-    with Progress(
-        num_runs=1, num_groups=1, num_epochs=10, steps_per_epoch=4, validation='test'
-    ) as progress:
-        progress.start([0])
+    with show(1, 1, 10) as progress:
+        progress.start(RUNS[:1])
         progress.advance(4, TOTALS)
         progress.report(1, [[ROW]], [None], seconds=1.26)
     out, err = capsys.readouterr()
@@ -39,13 +40,11 @@ def test_a_log_has_a_line_an_epoch_and_no_bar(capsys):
 
 
 def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
-    other = EpochMetrics(1, 0.3, 0.92, 0.15, 0.97)
-    with Progress(
-        num_runs=3, num_groups=2, num_epochs=5, steps_per_epoch=4, validation='test'
-    ) as progress:
-        progress.start([7, 8])
+    other = dict(zip(COLUMNS, (1, 0.3, 0.92, 0.15, 0.97), strict=True))
+    with show(3, 2, 5) as progress:
+        progress.start(RUNS[:2])
         progress.report(1, [[ROW], [other], [ROW]], [None, None, GONE], seconds=1.26)
-        progress.start([9])
+        progress.start(RUNS[2:])
         progress.report(1, [[ROW]], [None], seconds=1.0)
     out, _ = capsys.readouterr()
     assert out == (
@@ -58,11 +57,24 @@ def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
     )
 
 
+def test_a_line_has_what_else_is_measured(capsys):
+    with show(1, 1, 1) as progress:
+        progress.report(
+            1, [[{**ROW, 'train_norm': 2.0, 'strangers_accuracy': 0.875}]], [None], 1.0
+        )
+    assert '  train_norm 2  strangers_accuracy 0.875  (1.0 s)' in capsys.readouterr().out
+
+
+def test_a_long_list_of_seeds_is_shortened(capsys):
+    many = [RunPlan(i, 5 + i % 10, {}, {}) for i in range(30)]
+    with show(90, 3, 1) as progress:
+        progress.start(many)
+    assert capsys.readouterr().out == 'runs 1 to 30 of 90: seeds 5, 6, 7, 8, ..., 14\n'
+
+
 def test_nothing_is_shown_if_not_wanted(capsys):
-    with Progress(
-        1, 1, num_epochs=1, steps_per_epoch=4, validation='test', shown=False
-    ) as progress:
-        progress.start([0])
+    with show(1, 1, 1, shown=False) as progress:
+        progress.start(RUNS[:1])
         progress.advance(4, TOTALS)
         progress.report(1, [[ROW]], [None], seconds=1.0)
     assert capsys.readouterr() == ('', '')
@@ -72,7 +84,7 @@ def test_a_terminal_has_a_live_bar():
     program = (
         'import time\n'
         'from numpy import array\n'
-        'from mnist_flax.training.metrics import EpochMetrics, Totals\n'
+        'from mnist_flax.training.metrics import Totals\n'
         'from mnist_flax.training.progress import Progress\n'
         f'row = {ROW}\n'
         f'totals = {TOTALS}\n'
