@@ -2,14 +2,19 @@
 
 import csv
 import json
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import numpy as np
 import pytest
 from ml_collections import ConfigDict
+from repository import ROOT
 
 from configs import default
+from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plan, make_plans
@@ -326,3 +331,54 @@ def test_a_run_that_is_resumed_can_be_watched_more_closely(tmp_path):
     assert 'first_error' in (tmp_path / 'metrics.txt').read_text()
     steps = [of['step'] for of in read_lines(tmp_path) if of['event'] == 'step']
     assert steps == [9]
+
+
+EVERYTHING = """
+from test_research import SGD, part, small
+
+def get_config():
+    config = small(
+        loss=part('power', exponent=0.5),
+        optimizer=SGD,
+        metrics={'size': part('logit_size')},
+        evaluators={
+            'first': part('first_images', count=50, every_steps=7),
+            'sure': {'constructor': 'calibration', 'every_epochs': 2},
+        },
+        writers={'board': {'constructor': 'tensorboard'}},
+        log_every_steps=5,
+        runs=3,
+    )
+    config.num_epochs = 12
+    config.dataset.train_split = 'train[:3000]'
+    return config
+"""
+
+
+@pytest.mark.slow
+def test_a_population_with_all_of_it_survives_kill_9_to_the_last_bit(tmp_path):
+    (tmp_path / 'everything.py').write_text(EVERYTHING)
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / 'tests')))
+
+    def start(workdir):
+        return subprocess.Popen(
+            [sys.executable, '-m', 'mnist_flax.main', '--config=everything.py',
+             f'--workdir={workdir}'],
+            cwd=tmp_path, env={**os.environ, 'PYTHONPATH': paths}, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    _, stderr = (process := start('whole')).communicate()
+    assert process.returncode == 0, stderr
+    for _ in range(2):
+        process = start('killed')
+        assert any(line.startswith('epoch') for line in process.stdout)
+        process.kill()
+        process.communicate()
+    _, stderr = (process := start('killed')).communicate()
+    assert process.returncode == 0, stderr
+    whole, killed = (tmp_path / name for name in ('whole', 'killed'))
+    assert (killed / 'history.csv').read_text() == (whole / 'history.csv').read_text()
+    assert read_lines(killed) == read_lines(whole)
+    arrays = [checkpoints.read(path / 'model').arrays for path in (whole, killed)]
+    jax.tree.map(np.testing.assert_array_equal, *arrays)
