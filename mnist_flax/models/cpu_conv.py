@@ -28,6 +28,9 @@ COMPILER_OPTIONS = {
     'xla_cpu_prefer_vector_width': 512,
 }
 
+# With fewer input channels Winograd's transforms cost more than the products they save.
+FEW_CHANNELS = 8
+
 # Row and column of a window's corners, in the order in which the first maximum is sought.
 CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
 
@@ -117,7 +120,7 @@ def _winograd_forward(x, kernel):
     products = _store(_map(jnp.matmul, inputs, filters))
     products = _map(lambda product: product.reshape(*shape[:-1], -1), products)
     outputs = _transform(vertical.outputs, horizontal.outputs, products)
-    y = _store(_interleave([_interleave(row, 2) for row in outputs], 1))
+    y = _store(interleave([interleave(row, 2) for row in outputs], 1))
     height, width = (2 * tiling.windows for tiling in tilings)
     corners = [y[:, row:height:2, column:width:2] for row, column in CORNERS]
     return corners, (x, inputs, filters)
@@ -127,7 +130,7 @@ def _winograd_backward(residuals, dcorners):
     x, inputs, filters = residuals
     rows, columns = tilings = _tilings(x)
     vertical, horizontal = (transforms(tiling.step).transpose() for tiling in tilings)
-    dy = _interleave([_interleave(dcorners[:2], 2), _interleave(dcorners[2:], 2)], 1)
+    dy = interleave([interleave(dcorners[:2], 2), interleave(dcorners[2:], 2)], 1)
     for axis, tiling in enumerate(tilings, start=1):
         dy = _pad(dy, axis, 0, tiling.num_tiles * tiling.step - dy.shape[axis])
     dy = _store(dy)
@@ -264,7 +267,7 @@ class Tiling(NamedTuple):
         body = [_pad(piece, axis, 0, 1) for piece in pieces[: self.step]]
         for i, piece in enumerate(pieces[self.step :]):
             body[i] += _pad(piece, axis, 1, 0)
-        x = _interleave(body, axis)
+        x = interleave(body, axis)
         x = lax.slice_in_dim(x, 0, min(self.size, x.shape[axis]), axis=axis)
         return _pad(x, axis, 0, self.size - x.shape[axis])
 
@@ -294,7 +297,8 @@ def _paste(grid: Grid, tilings: tuple[Tiling, Tiling]) -> Array:
     return tilings[0].paste([tilings[1].paste(row, 2) for row in grid], 1)
 
 
-def _interleave(arrays: Sequence[Array], axis: int) -> Array:
+def interleave(arrays: Sequence[Array], axis: int) -> Array:
+    """Puts the first elements on an axis side by side, then the second ones, and so on."""
     x = jnp.stack(arrays, axis + 1)
     return x.reshape(*x.shape[:axis], -1, *x.shape[axis + 2 :])
 

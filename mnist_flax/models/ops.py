@@ -12,9 +12,6 @@ from mnist_flax.models import cpu_conv
 
 Formulation = Literal['auto', 'xla', 'winograd']
 
-# With fewer input channels Winograd's transforms cost more than the products they save.
-_FEW_CHANNELS = 8
-
 # Outputs of Winograd's method that differ by less than this fraction of their bound count
 # as equal: in even background, of which MNIST is full, they differ by rounding where XLA's
 # are equal. Measured on digits: errors of up to 3e-7 of the bound.
@@ -45,7 +42,7 @@ def conv_max_pool(
     # Narrower types would lose what the transforms cancel.
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     arguments = x.astype(dtype), kernel.astype(dtype)
-    if x.shape[-1] < _FEW_CHANNELS:
+    if x.shape[-1] < cpu_conv.FEW_CHANNELS:
         pooled = max_of_corners(cpu_conv.direct(*arguments))
     else:
         inputs, weights = map(jnp.abs, lax.stop_gradient(arguments))
