@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -72,6 +73,12 @@ def train_and_evaluate(
         workdirs.start(folder, settings, plans[0].checkpoint.resume)
         result = _train(plans, settings, folder, profile)
         _write(config, plans, result, settings, folder, start)
+        if profile and not (folder / 'profile').is_dir():
+            print(
+                f'warning: --profile: epoch {profile} had been trained before, and was not '
+                'profiled; use another --workdir',
+                file=sys.stderr,
+            )
     return result
 
 

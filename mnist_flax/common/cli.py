@@ -30,7 +30,7 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
-    _extend_path()
+    configs.extend_path()
     # In a folder without configs/, those that come with the project are found.
     sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
     # A default makes ml_collections parse the command line already here.
@@ -114,7 +114,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
-    _extend_path()
+    configs.extend_path()
     try:
         app.run(
             (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
@@ -125,16 +125,6 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except (UserError, OSError) as error:  # such as a standard output on a full disk
         _fail(str(error), 1)
-
-
-def _extend_path() -> None:
-    # Configs import one another as `configs.default`, and a checkpoint's network may be
-    # `configs.mlp.MLP`: from the folder where the user is, which is on the path of `python
-    # -m` but not of `python scripts/ablate.py`, and from those that come with the project.
-    folders = [str(configs.ROOT)]
-    with contextlib.suppress(OSError):
-        folders.insert(0, os.getcwd())
-    sys.path += [folder for folder in folders if folder not in sys.path]
 
 
 def _find_config(previous: str, argument: str) -> str:

@@ -1,9 +1,12 @@
 """The configs that come with the project, in its repository or in its package."""
 
+import contextlib
 import functools
 import importlib.util
 import json
+import os
 import pathlib
+import sys
 from typing import Any
 
 import ml_collections
@@ -24,6 +27,18 @@ def find(path: str) -> str:
     return str(bundled) if not pathlib.Path(path).exists() and bundled.exists() else path
 
 
+def extend_path() -> None:
+    """Makes modules of configs importable, such as ``configs.default``.
+
+    From the folder where the user is, which is on the path of ``python -m`` but not of
+    ``python scripts/ablate.py``, and from those that come with the project.
+    """
+    folders = [str(ROOT)]
+    with contextlib.suppress(OSError):
+        folders.insert(0, os.getcwd())
+    sys.path += [folder for folder in folders if folder not in sys.path]
+
+
 def load_config(path: str) -> ml_collections.ConfigDict:
     """Calls the ``get_config`` of a file, such as ``configs/fast.py``.
 
@@ -31,6 +46,7 @@ def load_config(path: str) -> ml_collections.ConfigDict:
       path: The file; those that come with the project are found in any working directory.
         With ``file.py:text``, ``get_config`` gets the text.
     """
+    extend_path()
     file, colon, argument = find(path).partition(':')
     spec = importlib.util.spec_from_file_location('_config', file)
     assert spec is not None

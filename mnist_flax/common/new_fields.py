@@ -31,14 +31,19 @@ def take(
     for argument in arguments:
         name, equals, value = argument.partition('=')
         prefix, _, path = name.lstrip('-').partition('.')
-        if waiting:
+        if waiting and not argument.startswith('--'):
             found[waiting], waiting = _parse(argument), ''
-        elif not (name.startswith('-') and prefix == 'config' and may_add(config, path)):
+            continue
+        if waiting:  # without a value, as boolean flags are given
+            found[waiting], waiting = True, ''
+        if not (name.startswith('-') and prefix == 'config' and may_add(config, path)):
             others.append(argument)
         elif equals:
             found[path] = _parse(value)
         else:
             waiting = path
+    if waiting:
+        found[waiting] = True
     return others, found
 
 

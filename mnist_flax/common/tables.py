@@ -18,8 +18,17 @@ def to_csv(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
 
 
 def to_json(tree: Any) -> str:
-    """Writes a tree of plain values, indented."""
-    return json.dumps(tree, indent=2, allow_nan=False) + '\n'
+    """Writes a tree of plain values, indented; what is not finite becomes null."""
+    return json.dumps(to_finite(tree), indent=2, allow_nan=False) + '\n'
+
+
+def to_finite(tree: Any) -> Any:
+    """Replaces numbers that JSON does not know, which are not finite, by None."""
+    if isinstance(tree, dict):
+        return {name: to_finite(value) for name, value in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        return [to_finite(value) for value in tree]
+    return None if isinstance(tree, float) and not math.isfinite(tree) else tree
 
 
 def to_text(tree: Any) -> str:

@@ -15,7 +15,7 @@ import mnist_flax
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
 from mnist_flax.data.datasets import Dataset
-from mnist_flax.reporting import metrics_text, selection
+from mnist_flax.reporting import metrics_text, run_tables, selection
 from mnist_flax.reporting.selection import Point, Ranked
 from mnist_flax.training import metrics
 from mnist_flax.training.devices import count_cores
@@ -105,7 +105,7 @@ def rank(results: Sequence[RunResult]) -> list[Ranked]:
         accuracy = result.rows[-1].get('validation_accuracy', math.nan)
         values[key] = result.plan.swept
         accuracies.setdefault(key, {})[result.plan.seed] = accuracy if finite else math.nan
-    if not results[0].plan.swept:
+    if len(values) == 1:
         return []
     return selection.rank(Point(values[key], of) for key, of in accuracies.items())
 
@@ -122,28 +122,11 @@ def summary_line(numbers: dict[str, Any]) -> str:
     Of a sweep it is a table of the combinations and a line about the one that was chosen.
     """
     if 'points' not in numbers:
-        return _describe_test(numbers)
+        return run_tables.describe_test(numbers)
     ranked = selection.from_json(numbers['points'])
     chosen = selection.describe_choice(ranked)
-    test = _describe_test(numbers['chosen'])
+    test = run_tables.describe_test(numbers['chosen'])
     return f'{selection.to_text(ranked)}{chosen}\n{test}'
-
-
-def _describe_test(numbers: dict[str, Any]) -> str:
-    if 'test_accuracy' not in numbers:
-        return 'all runs diverged'
-    accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
-    if isinstance(accuracy, float):
-        return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
-    text = f'test accuracy {accuracy["mean"]:.2%}'
-    if 'sd' in accuracy:
-        text = (
-            f'test accuracy {100 * accuracy["mean"]:.2f} ± {100 * accuracy["sd"]:.2f} % '
-            f'(mean ± sd), ensemble {numbers["ensemble"]["test_accuracy"]:.2%}'
-        )
-    if numbers['num_diverged']:
-        text += f'; {numbers["num_diverged"]} of {numbers["num_runs"]} runs diverged'
-    return text
 
 
 def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, bytes]:
@@ -233,7 +216,7 @@ def write_report(
       UserError: A file cannot be written.
     """
     files = {
-        'history.csv': _history_csv(results),
+        'history.csv': run_tables.history_csv(results),
         'config.json': tables.to_json(settings),
         'metrics.json': tables.to_json(numbers),
         'metrics.txt': metrics_text.to_text(numbers),
@@ -241,101 +224,17 @@ def write_report(
     if len(results) > 1:
         chosen = {result.plan.position for result in choose(results)}
         rows = [
-            _run_row(result, dataset, result.plan.position in chosen) for result in results
+            run_tables.run_row(result, dataset, result.plan.position in chosen)
+            for result in results
         ]
+        columns = list(dict.fromkeys(name for row in rows for name in row))
         files['runs.csv'] = tables.to_csv(
-            list(rows[0]), [list(row.values()) for row in rows]
+            columns, [[row.get(name) for name in columns] for row in rows]
         )
-        files['runs.md'] = runs_table(rows, numbers)
+        files['runs.md'] = run_tables.to_markdown(rows, numbers, describe(numbers))
     contents = {name: text.encode() for name, text in files.items()} | figures
     workdirs.write(workdir, contents)
     # Those of an earlier population would belong to nothing.
     for name in {'runs.csv', 'runs.md', 'sweep.png'} - contents.keys():
         (workdir / name).unlink(missing_ok=True)
     return sorted(contents)
-
-
-def runs_table(rows: Sequence[dict[str, Any]], numbers: dict[str, Any]) -> str:
-    """Tabulates several runs as Markdown.
-
-    Args:
-      rows: The rows of ``runs.csv``.
-      numbers: The contents of ``metrics.json``.
-
-    Returns:
-      A row a run, with means and standard deviations over seeds, the confidence interval of
-      the means, and the ensemble; of a sweep a row a combination, by held-out accuracy.
-    """
-    where = f'{len(rows)} runs; {describe(numbers)}\n'
-    if 'points' in numbers:
-        ranked = selection.from_json(numbers['points'])
-        chosen = selection.describe_choice(ranked)
-        test = _describe_test(numbers['chosen'])
-        return f'{selection.to_markdown(ranked)}\n{chosen}. {test}.\n\n{where}'
-    columns = [  # name, heading, factor, decimals
-        ('test_accuracy', 'test accuracy, %', 100, 2),
-        ('test_loss', 'test loss', 1, 4),
-        ('test_calibration_error', 'calibration error, %', 100, 2),
-    ]
-    if numbers['validation'] == 'holdout':
-        columns.insert(0, ('validation_accuracy', 'held-out accuracy, %', 100, 2))
-    lines = [['seed', *(heading for _, heading, *_ in columns), 'training, s']]
-    for row in rows:
-        is_finite = row['diverged_in_epoch'] is None
-        cells = [
-            f'{k * row[name]:.{n}f}' if is_finite else '–' for name, _, k, n in columns
-        ]
-        seed = str(row['seed'])
-        if not is_finite:
-            seed += f' (diverged in epoch {row["diverged_in_epoch"]})'
-        lines.append([seed, *cells, f'{row["train_seconds"]:.0f}'])
-    if 'sd' in numbers.get('test_accuracy', {}):
-        spreads = [(numbers[name], k, n) for name, _, k, n in columns]
-        cells = [f'{k * of["mean"]:.{n}f} ± {k * of["sd"]:.{n}f}' for of, k, n in spreads]
-        seconds = f'{np.mean([row["train_seconds"] for row in rows]):.0f}'
-        lines.append(['mean ± sd', *cells, seconds])
-        cells = [
-            '{:.{n}f} to {:.{n}f}'.format(
-                *(k * end for end in of['mean_95_percent_interval']), n=n
-            )
-            for of, k, n in spreads
-        ]
-        lines.append(['95 % interval of the mean', *cells, ''])
-        ensemble = numbers['ensemble']
-        cells = [
-            f'{k * ensemble[name]:.{n}f}' if name in ensemble else '–'
-            for name, _, k, n in columns
-        ]
-        lines.append([f'ensemble of {ensemble["size"]}', *cells, ''])
-    return f'{tables.to_markdown(lines)}\n{where}'
-
-
-def _history_csv(results: Sequence[RunResult]) -> str:
-    rows = [row for result in results for row in result.rows]
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if len(results) == 1:
-        return tables.to_csv(columns, [[row.get(name) for name in columns] for row in rows])
-    swept = list(results[0].plan.swept)
-    return tables.to_csv(
-        [*swept, 'seed', *columns],
-        [
-            [*result.plan.swept.values(), result.plan.seed, *map(row.get, columns)]
-            for result in results
-            for row in result.rows
-        ],
-    )
-
-
-def _run_row(result: RunResult, dataset: Dataset, is_chosen: bool) -> dict[str, Any]:
-    numbers = result.numbers(dataset.test.labels)
-    return {
-        **result.plan.swept,
-        'seed': result.plan.seed,
-        # Of a sweep, the test set is looked at for the chosen combination alone.
-        **{
-            name: of if is_chosen or not name.startswith('test_') else None
-            for name, of in numbers.items()
-        },
-        'train_seconds': result.train_seconds,
-        'diverged_in_epoch': result.diverged and result.diverged.epoch,
-    }

@@ -56,7 +56,7 @@ def check_recipe(
     )
     _check_logits(logits, dataset, 'config.model')
 
-    outputs, state, new_state = _try(
+    outputs, state, new_state, _ = _try(
         lambda images: _train(model, used, images), 'config.model, in training', images
     )
     _check_logits(outputs.logits, dataset, 'config.model, in training')
@@ -166,13 +166,14 @@ def can_trace(recipe: run.Recipe, path: str) -> bool:
     """Tells whether a number of the loss or of the optimizer need not be compiled in."""
     number = jax.ShapeDtypeStruct((), 'float32')
     hyperparams = {'optimizer.learning_rate': number, path: number}
+    images = jax.ShapeDtypeStruct((2, *datasets.IMAGE_SHAPE), 'float32')
     try:
+        outputs, _, _, params = jax.eval_shape(
+            lambda images: _train(recipe.model, [], images), images
+        )
         if path.startswith('loss.'):
-            logits: Any = jax.ShapeDtypeStruct((2, 10), 'float32')
-            outputs = calls.Outputs(logits)
             jax.eval_shape(recipe.loss, hyperparams, outputs, _LABELS)
         else:
-            params = {'kernel': jax.ShapeDtypeStruct((2, 2), 'float32')}
             jax.eval_shape(_update(recipe), hyperparams, params)
     except Exception:  # such as that of `if number > 0`; other mistakes are told later
         return False
@@ -188,7 +189,11 @@ def _update(recipe: run.Recipe) -> Callable[..., Any]:
 
 
 def _train(model: nn.Module, used: Collection[str], images: Any) -> Any:
-    """Calls a model in training; returns outputs, and its collections before and after."""
+    """Calls a model in training.
+
+    Returns:
+      The outputs, the collections before and after, and the parameters.
+    """
     keys = jax.random.split(jax.random.key(0), 2)
     rate = jnp.float32(0) if 'model.dropout_rate' in used else None
     variables = dict(model.init(keys[0], images, **calls.eval_arguments(model)))
@@ -198,7 +203,7 @@ def _train(model: nn.Module, used: Collection[str], images: Any) -> Any:
         axis_name=DATA,
     )(images[None])
     outputs, new_state = jax.tree.map(lambda leaf: leaf[0], (outputs, new_state))
-    return outputs, state, new_state
+    return outputs, state, new_state, variables['params']
 
 
 def _check_logits(logits: Any, dataset: datasets.Dataset, path: str) -> None:

@@ -1,5 +1,6 @@
 """What else is measured while runs train: the functions of ``config.evaluators``."""
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,10 +14,20 @@ from mnist_flax.common.errors import UserError, explain, locate, require
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Group
+from mnist_flax.training.metrics import row_columns
+from mnist_flax.training.objective import LOGGED
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.run import TrainState
 
 _HOME = 'mnist_flax.evaluators'
+
+# What else is in a record of a run.
+_TAKEN = {
+    'event', 'run', 'seed', 'step', 'learning_rate', 'images_per_second',
+    *row_columns('test'), *row_columns('validation'), *(of.name for of in LOGGED),
+}  # fmt: skip
+
+_MOST_KNOWN = 8  # of the arrays whose logits are kept while evaluators are called
 
 
 class Evaluator(NamedTuple):
@@ -106,18 +117,23 @@ def measure(
     """
     if not evaluators:
         return [Measured({}, {}) for _ in group.runs]
-    known: list[tuple[Any, np.ndarray]] = []  # images, and logits by run
+    known: dict[tuple[int, bytes], np.ndarray] = {}  # logits by run, of the last images
 
     def predict_all(images: Any) -> np.ndarray:
-        for array, logits in known:
-            if array is images:
-                return logits
-        placed = devices.replicate(group.mesh, _check_images(images, plan))
-        found = population.predict_logits(group.mesh, plan.recipe, state, placed)
-        known.append((images, np.asarray(found)))
-        return known[-1][1]
+        images = _check_images(images, plan)
+        key = len(images), hashlib.blake2b(np.ascontiguousarray(images).data).digest()
+        if key not in known:
+            while len(known) >= _MOST_KNOWN:
+                del known[next(iter(known))]
+            placed = devices.replicate(group.mesh, images)
+            found = population.predict_logits(group.mesh, plan.recipe, state, placed)
+            known[key] = np.asarray(found)
+        return known[key]
 
-    everything = population.eval_variables(group.mesh, plan.recipe, state)
+    functions = [evaluator.function for evaluator in evaluators]
+    everything: dict[str, Any] = {}
+    if any(select(function, {'variables': None}) for function in functions):
+        everything = population.eval_variables(group.mesh, plan.recipe, state)
     epoch = math.ceil(step / plan.steps_per_epoch)
     measured = []
     for i, position in enumerate(group.runs):
@@ -129,6 +145,12 @@ def measure(
             'seed': plan.runs[position].seed,
         }
         measured.append(_call(evaluators, offered))
+        require(
+            measured[-1].numbers.keys() == measured[0].numbers.keys(),
+            f'config.evaluators: the numbers of seed {plan.runs[position].seed} are '
+            f'{[*measured[-1].numbers]}, those of another run {[*measured[0].numbers]}; '
+            'give the same for all',
+        )
     return measured
 
 
@@ -158,6 +180,10 @@ def _call(evaluators: Sequence[Evaluator], offered: Mapping[str, Any]) -> Measur
             found = {'': found}
         for key, value in found.items():
             column = f'{evaluator.name}_{key}' if key else evaluator.name
+            require(
+                column not in _TAKEN and not column.startswith('train_'),
+                f'{path}: there is a number {column!r} already; choose another name',
+            )
             if hasattr(value, 'savefig'):
                 figures[column] = value
                 continue

@@ -145,6 +145,8 @@ class Groups:
                     group.arrays.train_images,
                     group.arrays.train_labels,
                     settings.batch_size,
+                    in_slices=settings.log_every_steps > 0
+                    or any('every_steps' in of for of in settings.evaluators.values()),
                 ),
                 population.compile_predictions(
                     group.mesh, recipe, state, group.arrays.test_images

@@ -55,7 +55,9 @@ def focal(
       gamma: How much less; with 0 it is the cross-entropy.
     """
     log_probability = jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
-    return -((1 - jnp.exp(log_probability)) ** gamma) * log_probability
+    # At 0 the derivative of a power below 1 is infinite.
+    rest = jnp.maximum(-jnp.expm1(log_probability), 1e-12)
+    return -(rest**gamma) * log_probability
 
 
 def mean_squared_error(

@@ -11,6 +11,7 @@ import ml_collections
 from jaxtyping import Array, Float, Int
 
 from mnist_flax.common.constructors import find_constructor, read_arguments, select
+from mnist_flax.common.errors import require
 from mnist_flax.models.calls import Outputs
 from mnist_flax.training import losses, step_metrics
 
@@ -98,22 +99,27 @@ LOGGED = (
 
 
 def create_step_metrics(
-    settings: ml_collections.ConfigDict, loss: Loss
+    settings: ml_collections.ConfigDict, loss: Loss, is_varied: bool = False
 ) -> tuple[StepMetric, ...]:
     """Makes the metrics of ``config.metrics``.
 
     Args:
       settings: For each name a ``constructor``, as in `step_metrics`, and its arguments.
       loss: If it is another than the cross-entropy, its value is measured too.
+      is_varied: Whether runs differ in a number of the loss.
 
     Raises:
       UserError: As in `create_loss`.
     """
     found: dict[str, StepMetric] = {}
-    if not loss.is_cross_entropy:
+    if is_varied or not loss.is_cross_entropy:
         found['objective'] = StepMetric('objective', _mean_loss)
     for name, subtree in settings.items():
         path = f'config.metrics.{name}'
+        require(
+            name not in ('loss', 'accuracy', 'objective'),
+            f'{path}: there is a train_{name} already; choose another name',
+        )
         function, fields = find_constructor(subtree, path, home=STEP_METRICS)
         arguments = read_arguments(function, fields, path, _OF_METRIC)
         found[name] = StepMetric(name, function, arguments)

@@ -29,6 +29,7 @@ class Observer:
         snapshot: Snapshot,
         named: Sequence[Evaluator],
         workdir: pathlib.Path | None,
+        num_runs: int,
         profile: int = 0,
     ):
         self._plan = plan
@@ -38,27 +39,27 @@ class Observer:
         self._records: Records | None = None
         if workdir is not None and jax.process_index() == 0:
             runs = [plan.runs[position] for position in group.runs]
-            self._records = Records(workdir, runs, plan.settings.writers)
+            self._records = Records(workdir, runs, num_runs, plan.settings.writers)
         self._every = plan.settings.log_every_steps
         self._workdir = workdir
         self._profile = profile  # the epoch to profile, from 1; 0 for none
         self._trace = contextlib.ExitStack()
         self._end_of_trace = 0  # the step after which it ends
-        self._seconds = 0.0  # of training since the last line
+        self.seconds = 0.0  # of this object's own work within epochs
+        self._training = 0.0  # seconds of training since the last line
         self._clock = 0.0
+        self._counted = 0.0  # examples of the epoch before that time
 
     def __enter__(self) -> 'Observer':
         if self._records:
             self._records.start(self._snapshot.step)
-        if self._snapshot.step < self._plan.num_steps:
-            # Rather now than at the end of an epoch a mistake in one of them is told.
-            self._measure(self._evaluators, self._snapshot.state, self._snapshot.step)
+        self._counted = float(jax.device_get(self._snapshot.totals.examples)[0])
         return self
 
     def __exit__(self, *exception: Any) -> None:
         self._trace.close()
         if self._records:
-            self._records.__exit__(*exception)
+            self._records.close()
 
     def start_epoch(self) -> list[int]:
         """Returns the steps of the epoch after which `after_steps` has to be called."""
@@ -68,7 +69,7 @@ class Observer:
         stops = {*range(self._every, length, self._every)} if self._every else set()
         for every in {of.every_steps for of in self._evaluators} - {0}:
             stops |= {*range(every - first % every, length, every)}
-        if self._records and first // length + 1 == self._profile:
+        if first // length + 1 == self._profile and self._workdir is not None:
             self._start_trace(first + length)
             stops.add(self._end_of_trace - first)
         return sorted(stops)
@@ -76,7 +77,10 @@ class Observer:
     def _start_trace(self, end_of_epoch: int) -> None:
         from mnist_flax.profiling import profile  # which others need not wait for
 
-        assert self._workdir is not None
+        # All hosts have the same steps, and one of them a profile.
+        self._end_of_trace = min(self._snapshot.step + profile.NUM_STEPS, end_of_epoch)
+        if self._records is None or self._workdir is None:
+            return
         folder = self._workdir / 'profile'
         self._trace.callback(
             lambda: print(
@@ -86,15 +90,20 @@ class Observer:
             )
         )
         self._trace.enter_context(profile.trace(folder))
-        self._end_of_trace = min(self._snapshot.step + profile.NUM_STEPS, end_of_epoch)
+
+    def sync(self) -> None:
+        """Waits until what was recorded is on the disk, before a checkpoint follows."""
+        if self._records:
+            self._records.sync()
 
     def after_steps(self, step: int, state: TrainState, totals: Totals) -> None:
         """Measures and records what is due after a step within an epoch."""
-        self._seconds += time.perf_counter() - self._clock
+        start = time.perf_counter()
+        self._training += start - self._clock
         if step >= self._end_of_trace:
             self._trace.close()
         step_of_epoch = step % self._plan.steps_per_epoch
-        if step_of_epoch:  # its last one belongs to `after_epoch`
+        if step_of_epoch:  # what is due after its last one `after_epoch` does
             due = [of for of in self._evaluators if of.every_steps]
             due = [of for of in due if step % of.every_steps == 0]
             is_logged = bool(self._every) and step_of_epoch % self._every == 0
@@ -103,19 +112,26 @@ class Observer:
                 rows = self._read(step, totals) if is_logged else [{}] * len(measured)
                 self._write('step', step, rows, measured)
         self._clock = time.perf_counter()
+        self.seconds += self._clock - start
 
     def after_epoch(self) -> None:
         """Validates the runs, and measures and records what is due."""
         snapshot, plan = self._snapshot, self._plan
         epoch = snapshot.step // plan.steps_per_epoch
+        if self._every and plan.steps_per_epoch % self._every == 0:
+            rows = self._read(snapshot.step, snapshot.totals)
+            self._write('step', snapshot.step, rows, [Measured({}, {})] * len(rows))
         is_last = snapshot.step == plan.num_steps
         due = [of for of in self._evaluators if of.is_due(snapshot.step, epoch, is_last)]
         measured = note_epoch(plan, self._group, snapshot, due)
-        rows = [history[-1] for history in snapshot.histories]
+        rates = learning_rates(plan, self._group, snapshot.step - 1)
+        rows = [
+            {**history[-1], 'learning_rate': rate}
+            for history, rate in zip(snapshot.histories, rates, strict=True)
+        ]
         self._write('epoch', snapshot.step, rows, measured)
-        snapshot.logged, self._seconds = [{} for _ in self._group.runs], 0.0
-        if self._records:
-            self._records.sync()
+        snapshot.logged = [{} for _ in self._group.runs]
+        self._training = self._counted = 0.0
 
     def _measure(
         self, due: Sequence[Evaluator], state: TrainState, step: int
@@ -131,14 +147,15 @@ class Observer:
         ):
             row = {name: of - since.get(name, 0.0) for name, of in new.items()}
             num_examples = row.pop('examples')
+            num_timed = new['examples'] - self._counted
             logged = {name: row.pop(name) for name in self._plan.recipe.logged_names}
-            row = {f'train_{name}': of / num_examples for name, of in row.items()}
+            row = {name: of / num_examples for name, of in row.items()}
             row |= logged
             row['learning_rate'] = rate
-            row['images_per_second'] = num_examples / max(self._seconds, 1e-9)
+            row['images_per_second'] = num_timed / max(self._training, 1e-9)
             rows.append(row)
             since.update(new)
-        self._seconds = 0.0
+        self._training, self._counted = 0.0, new['examples']
         return rows
 
     def _write(
@@ -151,8 +168,9 @@ class Observer:
 
 def _to_sums(totals: Totals) -> list[dict[str, float]]:
     host = jax.device_get(totals)
-    sums = {'loss': host.loss, 'accuracy': host.correct, 'examples': host.examples}
+    sums = {'train_loss': host.loss, 'train_accuracy': host.correct}
+    sums |= {f'train_{name}': of for name, of in host.others.items()}
+    sums |= {'examples': host.examples, **host.logged}
     return [
-        {name: float(of[i]) for name, of in (sums | host.others | host.logged).items()}
-        for i in range(len(host.examples))
+        {name: float(of[i]) for name, of in sums.items()} for i in range(len(host.examples))
     ]

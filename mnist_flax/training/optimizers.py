@@ -33,6 +33,7 @@ class Optimizer:
     clip_norm: float  # largest norm of a gradient, over all parameters; 0 = any
     schedule_of: Callable[[int], optax.Schedule] = dataclasses.field(compare=False)
     num_steps: int  # of the whole training
+    steps_per_epoch: int
 
     def transformation(
         self, hyperparams: Mapping[str, Float[Array, ''] | float]
@@ -80,8 +81,8 @@ def create_optimizer(
     ``constructor`` is a function of Optax or of your own that returns Optax's
     `GradientTransformation`. It gets ``learning_rate``, as Optax has it a function from the
     step, and the other fields. Biases and the scales of norms are not decayed: where an
-    optimizer takes ``mask`` beside ``weight_decay``, that is `kernels` unless the config
-    has another.
+    optimizer takes ``mask`` or ``weight_decay_mask`` beside ``weight_decay``, that is
+    `kernels` unless the config has another.
 
     Args:
       settings: ``constructor``, ``learning_rate`` (the highest one of the run),
@@ -118,10 +119,13 @@ def create_optimizer(
             "an optimizer with it, such as 'adamw'",
         )
     arguments = read_arguments(constructor, fields, path, ('learning_rate',))
-    if {'weight_decay', 'mask'} <= parameters.keys():
-        arguments.setdefault('mask', kernels)
+    for mask in ('mask', 'weight_decay_mask'):
+        if {'weight_decay', mask} <= parameters.keys():
+            arguments.setdefault(mask, kernels)
     schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)
-    optimizer = Optimizer(constructor, arguments, float(clip_norm), schedule_of, num_steps)
+    optimizer = Optimizer(
+        constructor, arguments, float(clip_norm), schedule_of, num_steps, steps_per_epoch
+    )
     optimizer.schedule(0)  # rather now than within a program a mistake in it is told
     return optimizer
 
@@ -172,4 +176,8 @@ def _sample(schedule: optax.Schedule, num_steps: int) -> np.ndarray:
 
 def kernels(params: Any) -> Any:
     """Marks what weight decay applies to: not biases, nor the scales of norms."""
-    return jax.tree.map(lambda leaf: leaf.ndim > 1, params)
+
+    def is_kernel(path: Any, leaf: Any) -> bool:
+        return leaf.ndim > 1 and getattr(path[-1], 'key', '') not in ('bias', 'scale')
+
+    return jax.tree_util.tree_map_with_path(is_kernel, params)

@@ -96,14 +96,17 @@ def make_plans(
     )
     # Of all groups the first has the most to say: JAX settles its devices once.
     _make_mesh(settings, num_runs)
-    traced = {path for path in points[0] if recipes.can_be_traced(config, points, path)}
     plans: list[Plan] = []
     loaded: dict[str, datasets.Dataset] = {}
-    for base, members in sweeps.group(config, points, traced):
-        key = json.dumps(to_tree(base)['dataset'], sort_keys=True)
-        loaded[key] = dataset or loaded.get(key) or _load(base)
-        position = plans[-1].runs[-1].position + 1 if plans else 0
-        plans.append(_plan(base, members, traced, seeds, loaded[key], position))
+    numbers = recipes.find_numbers(points)
+    for config_, points_ in sweeps.group(config, points, numbers):
+        key = json.dumps(to_tree(config_)['dataset'], sort_keys=True)
+        loaded[key] = dataset or loaded.get(key) or _load(config_)
+        # Whether a number need not be compiled in depends on the functions that get it.
+        traced = recipes.find_traced(config_, points_, numbers, loaded[key])
+        for base, members in sweeps.group(config_, points_, traced):
+            position = plans[-1].runs[-1].position + 1 if plans else 0
+            plans.append(_plan(base, members, traced, seeds, loaded[key], position))
     for plan in plans:
         require(
             _are_same(plan.dataset, plans[0].dataset),

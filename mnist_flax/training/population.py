@@ -13,7 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt8
 
-from mnist_flax.training import devices, metrics, run
+from mnist_flax.training import devices, metrics, prediction, run
 from mnist_flax.training.devices import on_mesh
 from mnist_flax.training.metrics import Totals
 from mnist_flax.training.run import Recipe, TrainState
@@ -111,8 +111,18 @@ def compile_epoch(
     images: UInt8[Array, 'examples 28 28 1'],
     labels: Int[Array, 'examples'],
     batch_size: int,
+    in_slices: bool = False,
 ) -> int:
     """Compiles what `train_epoch` runs with the same arguments.
+
+    Args:
+      mesh: As there, as all below.
+      recipe: What the runs share.
+      state: The runs.
+      images: The training set.
+      labels: Its labels.
+      batch_size: Examples a step.
+      in_slices: Whether `train_epoch` will get ``stops``.
 
     Returns:
       The bytes of memory that it takes on each device.
@@ -120,7 +130,7 @@ def compile_epoch(
     order = _order(mesh, state, labels, batch_size)
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
-    bounds = _bounds(mesh, 0, num_steps, num_steps)
+    bounds = _bounds(mesh, 0, num_steps - in_slices, num_steps)
     totals = no_totals(mesh, recipe, state)
     lowered = program.lower(state, totals, order, images, labels, bounds)
     return _memory(lowered.compile())
@@ -130,7 +140,7 @@ def compile_predictions(
     mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
 ) -> int:
     """Compiles `predict_logits` for as many images; returns bytes likewise."""
-    program: Any = on_mesh(run.predict_logits, mesh, 1, recipe=recipe)
+    program: Any = on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)
     return _memory(program.lower(state, images).compile())
 
 
@@ -192,7 +202,7 @@ def predict_logits(
     mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
 ) -> Float[Array, 'runs examples classes']:
     """Computes the logits of any number of images by each run."""
-    return on_mesh(run.predict_logits, mesh, 1, recipe=recipe)(state, images)
+    return on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)(state, images)
 
 
 def evaluate(
@@ -209,5 +219,5 @@ def evaluate(
 
 
 def eval_variables(mesh: Mesh, recipe: Recipe, state: TrainState) -> dict[str, Any]:
-    """Picks what each run's predictions are made with, see `run.eval_variables`."""
-    return on_mesh(run.eval_variables, mesh, 1, ema_decay=recipe.ema_decay)(state)
+    """Picks what each run's predictions are made with, see `prediction.eval_variables`."""
+    return on_mesh(prediction.eval_variables, mesh, 1, ema_decay=recipe.ema_decay)(state)

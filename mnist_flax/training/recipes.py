@@ -10,7 +10,7 @@ import ml_collections
 
 from mnist_flax.common.constructors import construct, construct_named
 from mnist_flax.common.errors import require
-from mnist_flax.data import augment
+from mnist_flax.data import augment, datasets
 from mnist_flax.models import calls
 from mnist_flax.training import check_recipe, devices, objective, optimizers, run, sweeps
 from mnist_flax.training.settings import Settings, to_tree
@@ -52,7 +52,11 @@ def create_recipe(
         augment=_create_augment(settings.augment),
         ema_decay=settings.ema_decay,
         loss=loss,
-        metrics=objective.create_step_metrics(settings.metrics, loss),
+        metrics=objective.create_step_metrics(
+            settings.metrics,
+            loss,
+            any(path.startswith('loss.') for path in traced),
+        ),
         log_every=settings.log_every_steps,
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
     )
@@ -92,29 +96,60 @@ def _create_augment(settings: ml_collections.ConfigDict) -> augment.Augment | No
     return construct_named(ml_collections.ConfigDict(fields), path)
 
 
-def can_be_traced(
-    config: ml_collections.ConfigDict, points: Sequence[Overrides], path: str
-) -> bool:
-    """Tells whether runs that differ in a swept field can share a program."""
-    values = [point.get(path) for point in points]
-    if not all(type(value) is float for value in values):
-        return False
-    if path == 'augment.strength':
-        require(
-            _create_augment(config.augment) is not None,
-            f'config.sweep.{path}: there is no augmentation to sweep over; set an amount '
-            'of config.augment, such as config.augment.shift=2',
+def find_numbers(points: Sequence[Overrides]) -> set[str]:
+    """Lists the paths that a sweep varies and that may not need to be compiled in."""
+    return {
+        path
+        for path in points[0]
+        if all(type(point[path]) is float for point in points)
+        and (
+            path in ('augment.strength', 'model.dropout_rate')
+            or (path.startswith(('loss.', 'optimizer.')) and path.count('.') == 1)
         )
-    if path in ('optimizer.learning_rate', 'augment.strength'):
-        return True
-    part, _, rest = path.partition('.')
-    if path == 'model.dropout_rate':
-        configs = [sweeps.override(config, {path: of}, 'config.sweep') for of in values]
-        return check_recipe.takes_dropout_rate([create_model(of) for of in configs])
-    if part not in ('loss', 'optimizer') or '.' in rest or rest == 'clip_norm':
-        return False
-    recipe = create_recipe(sweeps.override(config, points[0], 'config.sweep'), 1, set())
-    return check_recipe.can_trace(recipe, path)
+        and path != 'optimizer.clip_norm'  # 0 stands for another program
+    }
+
+
+def find_traced(
+    config: ml_collections.ConfigDict,
+    points: Sequence[Overrides],
+    numbers: Set[str],
+    dataset: datasets.Dataset,
+) -> set[str]:
+    """Finds in which numbers runs may differ that share a program.
+
+    Args:
+      config: The settings.
+      points: Combinations that differ in ``numbers`` alone.
+      numbers: Paths.
+      dataset: Their data.
+
+    Raises:
+      UserError: A part cannot be made, or there is no augmentation to sweep over.
+    """
+    if len(points) == 1:
+        return set()
+    configs = [sweeps.override(config, point, 'config.sweep') for point in points]
+    recipe = create_recipe(configs[0], len(dataset.train.labels), set())
+    traced = set()
+    for path in numbers:
+        if path == 'model.dropout_rate':
+            models = [create_model(config) for config in configs]
+            can_share = check_recipe.takes_dropout_rate(models)
+        elif path == 'augment.strength':
+            require(
+                recipe.augment is not None,
+                f'config.sweep.{path}: there is no augmentation to sweep over; set an '
+                'amount of config.augment, such as config.augment.shift=2',
+            )
+            can_share = True
+        else:
+            can_share = path == 'optimizer.learning_rate' or check_recipe.can_trace(
+                recipe, path
+            )
+        if can_share:
+            traced.add(path)
+    return traced
 
 
 def read_hyperparams(

@@ -5,13 +5,14 @@ import json
 import math
 import os
 import pathlib
+import sys
 from collections.abc import Mapping, Sequence
 from typing import IO, Any
 
 import ml_collections
 
 from mnist_flax.common.constructors import construct_named
-from mnist_flax.common.errors import UserError, explain
+from mnist_flax.common.errors import UserError, explain, require
 from mnist_flax.common.files import write_atomically
 from mnist_flax.training.evaluators import Measured
 from mnist_flax.training.metrics import Row
@@ -22,7 +23,7 @@ _WRITERS = 'mnist_flax.writers'
 
 
 class Records:
-    """Context manager that writes records of runs side by side into a workdir.
+    """Writes records of runs side by side into a workdir.
 
     A record is a flat dictionary of one run: ``event`` (``'step'`` or ``'epoch'``), ``run``
     (its position, from 0), ``seed``, what the sweep varies, ``step``, ``epoch``, and
@@ -34,16 +35,19 @@ class Records:
         self,
         folder: pathlib.Path,
         runs: Sequence[RunPlan],
+        num_runs: int,
         writers: ml_collections.ConfigDict,
     ):
         self._path = folder / FILE
         self._folder = folder
         self._runs = runs
+        self._num_runs = num_runs  # of the config
         self._settings = writers
         self._file: IO[str] | None = None
         self._writers: dict[str, Any] = {}
+        self._have_worked: set[str] = set()
 
-    def start(self, step: int) -> 'Records':
+    def start(self, step: int) -> None:
         """Opens the file for runs that are trained on from a step.
 
         What an earlier process has written of later steps is removed.
@@ -56,16 +60,19 @@ class Records:
         for name, settings in self._settings.items():
             path = f'config.writers.{name}'
             offered = {'workdir': self._folder, 'first_step': step}
-            self._writers[name] = construct_named(settings, path, _WRITERS, **offered)
-        return self
+            writer = construct_named(settings, path, _WRITERS, **offered)
+            for method in ('write', 'close'):
+                require(
+                    callable(getattr(writer, method, None)),
+                    f'{path}: what {settings.constructor} makes has no method {method}',
+                )
+            self._writers[name] = writer
 
-    def __enter__(self) -> 'Records':
-        return self
-
-    def __exit__(self, *exception) -> None:
+    def close(self) -> None:
+        """Closes the file and the writers."""
         if self._file:
             self._file.close()
-        for name, writer in self._writers.items():
+        for name, writer in [*self._writers.items()]:
             self._call(name, writer.close)
 
     def write(
@@ -96,13 +103,13 @@ class Records:
             records.append({**about, 'step': step, 'epoch': epoch, **row, **found.numbers})
         self._file.writelines(f'{_to_json(record)}\n' for record in records)
         self._file.flush()
-        for name, writer in self._writers.items():
+        for name, writer in [*self._writers.items()]:
             for record in records:
                 self._call(name, writer.write, record)
         for run, record, found in zip(self._runs, records, measured, strict=True):
             for name, figure in found.figures.items():
                 self._write_figure(f'{name}_run_{run.position}_step_{step}', figure)
-                for writer_name, writer in self._writers.items():
+                for writer_name, writer in [*self._writers.items()]:
                     if hasattr(writer, 'write_figure'):
                         self._call(writer_name, writer.write_figure, record, name, figure)
 
@@ -120,12 +127,14 @@ class Records:
     def _call(self, name: str, method: Any, *arguments: Any) -> None:
         try:
             method(*arguments)
-        except UserError:
-            raise
+            self._have_worked.add(name)
         except Exception as error:  # the code can be a user's
-            raise UserError(
-                f'config.writers.{name}: calling it fails ({explain(error)})'
-            ) from error
+            message = f'config.writers.{name}: calling it fails ({explain(error)})'
+            if name not in self._have_worked:
+                raise UserError(message) from error
+            # No training is worth losing for a network that is down.
+            print(f'warning: {message}; it gets no more', file=sys.stderr, flush=True)
+            self._writers.pop(name, None)
 
     def _remove_later(self, step: int) -> None:
         """Removes the records of these runs after a step, and what a crash has torn."""
@@ -133,10 +142,14 @@ class Records:
             return
         ours = {run.position for run in self._runs}
         kept, text = [], self._path.read_text()
+        starts = [f'"run": {position},' for position in ours]
+        if text.endswith('\n') and not any(start in text for start in starts):
+            return
         for line in text.splitlines(keepends=True):
             try:
                 record = json.loads(line)
                 is_later = record['run'] in ours and record['step'] > step
+                is_later |= record['run'] >= self._num_runs  # of another config
             except (KeyError, TypeError, ValueError):
                 continue
             if not is_later and line.endswith('\n'):

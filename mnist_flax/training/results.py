@@ -1,6 +1,7 @@
 """What a run ended with, and what the runs of a population amount to."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -23,6 +24,9 @@ NUMBERS = (
     'test_accuracy', 'test_loss', 'test_calibration_error', 'validation_accuracy',
     'validation_loss', 'train_accuracy', 'train_loss',
 )  # fmt: skip
+
+
+_BATCH_SIZE = 1000  # of the images that `RunResult.apply` takes at a time
 
 
 class Divergence(NamedTuple):
@@ -64,13 +68,10 @@ class RunResult:
         self, images: UInt8[np.ndarray, 'images height width channels']
     ) -> Float[np.ndarray, 'images classes']:
         """Computes the logits of images, in MNIST's format."""
-
-        def predict(batch: Any) -> Any:
-            arguments = calls.eval_arguments(self.model)
-            returned = self.model.apply(self.variables, normalize(batch), **arguments)
-            return calls.read_outputs(returned).logits
-
-        return np.asarray(jax.jit(predict)(images))
+        batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
+        return np.concatenate(
+            [np.asarray(_predict(self.model, self.variables, batch)) for batch in batches]
+        )
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
         """Measures the run; accuracies and calibration as fractions, losses in nats.
@@ -83,6 +84,13 @@ class RunResult:
         if self.diverged is not None:
             return dict.fromkeys(ordered, math.nan)
         return {name: last[name] for name in ordered}
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _predict(model: nn.Module, variables: Any, images: Any) -> Any:
+    arguments = calls.eval_arguments(model)
+    returned = model.apply(variables, normalize(images), **arguments)
+    return calls.read_outputs(returned).logits
 
 
 def count_parameters(result: RunResult) -> int:
@@ -126,12 +134,7 @@ def summarize_seeds(
     numbers = [run.numbers(labels) for run in finite]
     for name in numbers[0]:
         spread = intervals.summarize([run[name] for run in numbers])
-        summary[name] = {'mean': spread.mean, 'min': spread.min, 'max': spread.max}
-        if spread.n > 1:
-            summary[name] |= {
-                'sd': spread.sd,
-                'mean_95_percent_interval': (spread.low, spread.high),
-            }
+        summary[name] = intervals.to_dict(spread)
     summary['test_accuracy_95_percent_interval_of_images'] = intervals.wilson_interval(
         summary['test_accuracy']['mean'] * len(labels), len(labels)
     )

@@ -2,12 +2,10 @@
 
 import dataclasses
 import json
-import math
 import pathlib
 import re
-import sys
 from collections.abc import Sequence
-from typing import Any, Literal, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import jax
 import numpy as np
@@ -18,7 +16,7 @@ from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.training import devices
+from mnist_flax.training import devices, histories
 from mnist_flax.training.metrics import Row, Totals, row_columns
 from mnist_flax.training.plan import Plan, explain_fixed_length
 from mnist_flax.training.results import Divergence
@@ -49,6 +47,7 @@ class SnapshotStore:
         self._config = config
         self._manager: CheckpointManager | None = None
         self._first = plan.runs[0].position
+        self._role = plan.dataset.validation_role
 
     def started(self) -> list[range]:
         """Lists the groups that have snapshots, as positions in the plan, in order."""
@@ -138,15 +137,13 @@ class SnapshotStore:
         about = {
             'config': self._config,
             'step': snapshot.step,
-            'columns': (columns := _list_columns(snapshot.histories)),
-            'histories': [
-                [[row.get(name) for name in columns] for row in history]
-                for history in snapshot.histories
-            ],
+            'columns': (columns := histories.list_columns(snapshot.histories)),
+            'histories': histories.to_lists(snapshot.histories, columns),
             'diverged': list(snapshot.diverged),
             'seconds': snapshot.seconds,
             'changes': snapshot.changes,
             'logged': snapshot.logged,
+            'runs': self._describe_runs(group),
         }
         self.newest = self._manager.save(snapshot.step, arrays, about)
 
@@ -160,6 +157,10 @@ class SnapshotStore:
             self._manager.close()
         self._manager = None
 
+    def _describe_runs(self, group: range) -> list[Any]:
+        runs = [self._plan.runs[position] for position in group]
+        return json.loads(json.dumps([[run.seed, run.swept] for run in runs]))
+
     def _path(self, group: range) -> pathlib.Path:
         first, last = group[0] + self._first, group[-1] + self._first
         return self._folder / f'runs_{first}-{last}'
@@ -167,7 +168,7 @@ class SnapshotStore:
     def _check(self, group: range, checkpoint: Checkpoint) -> dict[str, Any]:
         """Checks that a group can be resumed, and returns what is known about it."""
         path = checkpoint.path
-        # Earlier versions did not name the columns, nor those of the test set so.
+        # Earlier versions did not name the columns, nor any after the test set.
         first: dict[str, Any] = {
             'columns': row_columns('validation'), 'logged': [{} for _ in group]
         }  # fmt: skip
@@ -179,10 +180,16 @@ class SnapshotStore:
             raise UserError(
                 f'--workdir: {path} is not a checkpoint of this program ({error})'
             ) from error
-        step, histories = about['step'], about['histories']
+        step, num_runs = about['step'], len(about['histories'])
+        theirs, ours = about.get('runs'), self._describe_runs(group)
         require(
-            len(histories) == len(about['diverged']) == len(group),
-            f'--workdir: {path} holds {len(histories)} runs, but its folder is named after '
+            theirs is None or theirs == ours,
+            f'--workdir: {path} holds the runs {theirs}, and not {ours}; use the program '
+            'and the functions with which it was started, or another --workdir',
+        )
+        require(
+            num_runs == len(about['diverged']) == len(group),
+            f'--workdir: {path} holds {num_runs} runs, but its folder is named after '
             f'{len(group)}',
         )
         changes = workdirs.find_changes(
@@ -206,7 +213,9 @@ class SnapshotStore:
         listed = [f'{change} after step {step}' for change in changes]
         return {
             **about,
-            'histories': _read_histories(about, path, self._plan.dataset.validation_role),
+            'histories': histories.read(
+                about, path, 'logged' not in checkpoint.about, self._role
+            ),
             'changes': about['changes'] + listed,
         }
 
@@ -222,38 +231,10 @@ class _About(TypedDict):
     seconds: float
     changes: list[str]
     logged: list[dict[str, float]]
+    runs: NotRequired[list[Any]]
 
 
 _ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS
-
-
-def _list_columns(histories: Sequence[Sequence[Row]]) -> list[str]:
-    return list(dict.fromkeys(name for rows in histories for row in rows for name in row))
-
-
-def _read_histories(
-    about: dict[str, Any], path: pathlib.Path, role: Literal['test', 'validation']
-) -> list[list[Row]]:
-    """Reads the rows of histories by column; another version may have had others."""
-    columns = [name.replace('validation_', f'{role}_') for name in about['columns']]
-    every = row_columns(role)
-    try:
-        named = [
-            [dict(zip(columns, row, strict=True)) for row in history]
-            for history in about['histories']
-        ]
-    except ValueError as error:
-        raise UserError(
-            f'--workdir: {path} has histories without the columns {", ".join(columns)}'
-        ) from error
-    if missing := [name for name in every if name not in columns]:
-        line = f'warning: {path} was saved by another version: it has no '
-        print(line + ', '.join(missing), file=sys.stderr, flush=True)
-    absent = dict.fromkeys(every, math.nan)
-    return [
-        [absent | {name: of for name, of in row.items() if of is not None} for row in rows]
-        for rows in named
-    ]
 
 
 def _is_first_host() -> bool:
@@ -292,8 +273,9 @@ def _read_rows(
         wanted = _describe(np.empty((num_runs, *leaf.shape[1:]), leaf.dtype))
         require(
             found == wanted,
-            f'--workdir: {checkpoint.path} has {found} for {name}, but the model and the '
-            f'optimizer of this config have {wanted}',
+            f'--workdir: {checkpoint.path} has {found} for {name}, but this config has '
+            f'{wanted}; its model and optimizer must stay the same, and within an epoch '
+            'config.metrics and config.log_every_steps too',
         )
         rows.append(np.asarray(array))
     return rows
@@ -306,6 +288,11 @@ def _describe(array: np.ndarray) -> str:
 def _are_finite(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
     """Tells for each run whether all numbers are finite."""
     return [
-        where is None and all(np.isfinite(array[i]).all() for array in arrays.values())
+        where is None
+        and all(
+            np.isfinite(array[i]).all()
+            for name, array in arrays.items()
+            if not name.startswith(('totals.others.', 'totals.logged.'))
+        )
         for i, where in enumerate(snapshot.diverged)
     ]

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import ml_collections
+import numpy as np
 
 from mnist_flax.common import renamed
 from mnist_flax.common.constructors import construct, find_constructor
@@ -64,6 +65,12 @@ def read(config: ml_collections.ConfigDict) -> list[Overrides]:
         ]
     paths = dict.fromkeys(path for point in points for path in point)
     for path in paths:
+        above = [other for other in paths if path.startswith(f'{other}.')]
+        require(
+            not above,
+            f'config.sweep.{path}: config.sweep.{"".join(above)} is swept too, which holds '
+            'this field; sweep one of them',
+        )
         fixed = [name for name in _FIXED if path == name or path.startswith(f'{name}.')]
         require(
             not fixed,
@@ -75,7 +82,9 @@ def read(config: ml_collections.ConfigDict) -> list[Overrides]:
                 path in point or field in parent,
                 f'config.sweep.{path}: {point} does not have it, nor does the config',
             )
-            point.setdefault(path, parent.get(field))
+            value = parent.get(field)
+            is_subtree = isinstance(value, ml_collections.ConfigDict)
+            point.setdefault(path, value.to_dict() if is_subtree else value)
     return [{path: point[path] for path in paths} for point in points]
 
 
@@ -108,13 +117,20 @@ def _call(sweep: ml_collections.ConfigDict) -> list[Overrides]:
         f'config.sweep.constructor: {sweep.constructor} must return a list of dictionaries '
         "from paths to values, such as [{'optimizer.learning_rate': 1e-3}, ...]",
     )
-    points = [dict(point) for point in points]
+    points = [{path: _to_plain(value) for path, value in point.items()} for point in points]
     texts = [json.dumps(point, default=str, sort_keys=True) for point in points]
     twice = [
         point for point, text in zip(points, texts, strict=True) if texts.count(text) > 1
     ]
     require(not twice, f'config.sweep.constructor: it returns {twice[:1]} twice')
     return points
+
+
+def _to_plain(value: Any) -> Any:
+    """Converts NumPy's numbers and arrays."""
+    if isinstance(value, np.ndarray):
+        return tuple(value.tolist())
+    return value.item() if isinstance(value, np.generic) else value
 
 
 def override(

@@ -10,7 +10,7 @@ import numpy as np
 
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
 from mnist_flax.training import population
-from mnist_flax.training.evaluators import create_evaluators
+from mnist_flax.training.evaluators import create_evaluators, measure
 from mnist_flax.training.groups import Group, Groups
 from mnist_flax.training.metrics import Totals
 from mnist_flax.training.observer import Observer
@@ -42,6 +42,7 @@ class Trainer:
         self._show = show
         self._profile = profile  # the epoch to profile, from 1
         self._groups = Groups(plan)
+        self._tried = False  # whether the evaluators have been called once
         self._evaluators = create_evaluators(plan.settings.evaluators, plan.dataset)
 
     @property
@@ -80,11 +81,21 @@ class Trainer:
     def _train_group(self, group: Group, progress: Progress) -> list[RunResult]:
         snapshot = self._start(group)
         progress.skip(snapshot.step)
+        if not self._tried and snapshot.step < self._plan.num_steps:
+            # A mistake in an evaluator is told now, not at the end of an epoch.
+            measure(self._evaluators, self._plan, group, snapshot.state, step=snapshot.step)
+            self._tried = True
         self.restored_seconds += snapshot.seconds
         # Several hosts could not agree on a step after which to save.
         deferred = self._store and jax.process_count() == 1
         observer = Observer(
-            self._plan, group, snapshot, self._evaluators, self._workdir, self._profile
+            self._plan,
+            group,
+            snapshot,
+            self._evaluators,
+            self._workdir,
+            self._num_runs,
+            self._profile,
         )
         with (
             observer,
@@ -162,7 +173,8 @@ class Trainer:
                 snapshot.step % plan.steps_per_epoch,
                 observer.start_epoch(),
             )
-            seconds = time.perf_counter() - start
+            seconds = time.perf_counter() - start - observer.seconds
+            observer.seconds = 0.0
             snapshot.seconds += seconds
             epoch, steps_of_next = divmod(snapshot.step, plan.steps_per_epoch)
             is_due = False
@@ -173,6 +185,7 @@ class Trainer:
                 is_due = is_last or bool(every and epoch % every == 0)
             is_interrupted = bool(pending.signal_number)
             if self._store and (is_due or is_interrupted):
+                observer.sync()
                 self._store.save(group.runs, snapshot)
             if is_interrupted:
                 break

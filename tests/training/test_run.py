@@ -14,7 +14,7 @@ from small_runs import (
     of_first,
 )
 
-from mnist_flax.training import devices, population, run
+from mnist_flax.training import devices, population, prediction, run
 from mnist_flax.training.devices import on_mesh
 
 # Sums of absolute parameters, by layer, after the golden step.
@@ -166,7 +166,7 @@ def test_evaluation_counts_every_example_exactly(mesh, recipe, examples, num_exa
     images, labels = (array[:num_examples] for array in examples)
     state = create_state(mesh, recipe)
     logits = recipe.model.apply({'params': of_first(state.params)}, images / 255.0)
-    predict = on_mesh(run.predict_logits, mesh, 1, recipe=recipe, batch_size=10)
+    predict = on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe, batch_size=10)
     np.testing.assert_allclose(predict(state, images)[0], logits, rtol=1e-4, atol=1e-5)
     totals = population.evaluate(mesh, recipe, state, images, labels)
     assert totals.examples.tolist() == [num_examples]
