@@ -23,7 +23,7 @@ def main(
     config.update({'num_epochs': int(num_epochs), 'batch_size': 64, 'num_devices': 4})
     config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:300]'})
     config.model.update({'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'})
-    config.optimizer.schedule = 'constant'  # so that more epochs can follow
+    config.schedule.constructor = 'constant'  # so that more epochs can follow
     result = train_and_evaluate(config, workdir)
     pathlib.Path(workdir).mkdir(exist_ok=True)
     leaves = jax.tree.leaves_with_path(result.runs[0].variables['params'])

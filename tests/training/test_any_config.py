@@ -8,7 +8,7 @@ from ml_collections import ConfigDict
 from configs import default
 from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
-from mnist_flax.training.plan import Plan, make_plan
+from mnist_flax.training.plan import Plan, make_plans
 
 
 def tiny():
@@ -28,15 +28,26 @@ def list_fields(config, path=()):
 
 
 FIELDS = sorted(list_fields(tiny()))
-SUBTREES = ('dataset', 'model', 'optimizer', 'augment', 'sweep', 'checkpoint')
+FIELDS += [  # that may be added
+    'loss.label_smoothing', 'optimizer.momentum', 'schedule.warmup', 'schedule.every',
+    'sweep.optimizer.learning_rate', 'sweep.model.features', 'metrics.norm.constructor',
+    'evaluators.strangers.every_epochs',
+]  # fmt: skip
+SUBTREES = (
+    'dataset', 'model', 'loss', 'optimizer', 'schedule', 'augment', 'metrics', 'evaluators',
+    'writers', 'sweep', 'checkpoint',
+)  # fmt: skip
 
 
 def change(config, path, value):
     *parents, field = path.split('.')
     for parent in parents:
-        if not isinstance(config.get(parent), ConfigDict):
-            return
-        config = config[parent]
+        with config.unlocked():
+            found = config.get(parent, ConfigDict())
+            if not isinstance(found, ConfigDict):
+                return
+            config[parent] = found
+        config = found
     with config.unlocked(), config.ignore_type():
         config[field] = value
 
@@ -67,13 +78,14 @@ def assert_one_clear_line(error):
 @example({'num_epochs': 10**12})
 @example({'model.hidden_size': 10**9})
 @example({'model.features': (2**40,)})
-@example({'sweep.learning_rate': tuple(range(1, 100)), 'runs': 10**6})
+@example({'sweep.optimizer.learning_rate': tuple(range(1, 100)), 'runs': 10**6})
+@example({'sweep.model.features': ((2,), None), 'dataset.validation': 'holdout'})
 @example({'optimizer.learning_rate': 1})
 @example({'dataset.data_dir': '\0'})
 @given(changes)
 def test_a_config_is_a_plan_or_one_clear_line(changes):
     try:
-        assert isinstance(make_plan(make(changes)), Plan)
+        assert all(isinstance(plan, Plan) for plan in make_plans(make(changes)))
     except UserError as error:
         assert_one_clear_line(error)
 
@@ -88,26 +100,19 @@ def near(value):
         return st.integers(0, 9)
     if isinstance(value, tuple):
         return st.lists(st.integers(1, 5) | st.floats(0, 1), max_size=2).map(tuple)
+    if value is None:  # of a field that may be added
+        return st.floats(0, 2) | st.tuples(st.floats(0, 1), st.floats(0, 1))
     return st.sampled_from(
-        [
-            'adamw',
-            'sgd',
-            'lion',
-            'lamb',
-            'constant',
-            'onecycle',
-            'xla',
-            'bfloat16',
-            'holdout',
-        ]
-    )
+        ['adamw', 'sgd', 'lion', 'lamb', 'constant', 'onecycle', 'focal', 'xla',
+         'bfloat16', 'holdout']
+    )  # fmt: skip
 
 
 def get(path):
     value = tiny()
     for name in path.split('.'):
-        value = value[name]
-    return value
+        value = value.get(name, {})
+    return value or None
 
 
 nearly_right = st.lists(

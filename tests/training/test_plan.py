@@ -80,7 +80,7 @@ def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
     # The values are no part of the program.
     other = swept(
         accurate.get_config(),
-        {'model.dropout_rate': (0.1, 0.2), 'loss.label_smoothing': (0.3, 0.4)},
+        {'model.dropout_rate': (0.1,), 'loss.label_smoothing': (0.0, 0.4)},
     )
     assert plan.recipe == make_plan(other, dataset).recipe
 
@@ -115,12 +115,10 @@ def change(config, path, value):
         ({'optimizer.b1': (0.9, 0.95), 'loss.label_smoothing': (0.0, 0.1)}, 1),
         ({'optimizer.learning_rate': (1, 1e-3)}, 1),
         # All else is compiled in.
-        ({'optimizer.nesterov': (False, True)}, 2),
         ({'optimizer.clip_norm': (0.0, 1.0)}, 2),
-        ({'model.features': ((4, 8), (8, 16), (16,))}, 3),
+        ({'model.features': ((4, 8), (16,))}, 2),
         ({'batch_size': (50, 100), 'optimizer.learning_rate': (1e-3, 3e-3)}, 2),
         ({'schedule.constructor': ('cosine', 'constant')}, 2),
-        ({'augment.shift': (0.0, 2.0)}, 2),
         ({'dataset.train_split': ('train[100:300]', 'train[:300]')}, 2),
     ],
 )
