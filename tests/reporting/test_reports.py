@@ -1,23 +1,22 @@
+import csv
 import dataclasses
 import io
 import json
+import re
+from types import SimpleNamespace
 
-import ml_collections
 import numpy as np
 import pytest
 from PIL import Image
 
 from mnist_flax.data import datasets
 from mnist_flax.data.shards import Examples
-from mnist_flax.reporting import reports
-from mnist_flax.training.metrics import EpochMetrics
-from mnist_flax.training.plan import RunPlan
-from mnist_flax.training.results import Divergence, RunResult
+from mnist_flax.models import cnn
+from mnist_flax.reporting import reports, run_tables, selection
+from mnist_flax.training.metrics import row_columns
+from mnist_flax.training.plan import Plan, RunPlan
+from mnist_flax.training.results import Divergence, RunResult, summarize_seeds
 
-HISTORY = [
-    EpochMetrics(epoch, 0.5 / epoch, 1 - 0.1 / epoch, 0.6 / epoch, 1 - 0.2 / epoch)
-    for epoch in (1, 2, 3)
-]
 NUMBERS = {
     'test_accuracy': 0.9912,
     'interval': (0.9892, 0.9929),
@@ -38,14 +37,54 @@ def dataset():
     return datasets.Dataset('toy/1.0.0', examples, examples, examples, tuple('abcdefghij'))
 
 
-def make_result(dataset, seed=0, num_mistakes=3, swept=None, diverged=None):
+def make_result(dataset, seed=0, num_mistakes=3, swept=None, diverged=None, held_out=0.9):
     logits = 5 * np.eye(10, dtype=np.float32)[dataset.test.labels]
     logits[:num_mistakes] = np.roll(logits[:num_mistakes], 1, axis=-1)
-    plan = RunPlan(seed, swept or {}, {'learning_rate': 0.1})
+    plan = RunPlan(seed, seed, swept or {}, {'optimizer.learning_rate': 0.1})
+    model = cnn.create_model((2,), 4, 10, 'xla', 'float32', 0.0, False)
     variables = {'params': {'kernel': np.zeros((3, 4))}}
-    history = HISTORY[:diverged]
     where = diverged and Divergence(diverged, 9, 0.1)
-    return RunResult(plan, history, logits, variables, 10.0 + seed, where)
+    columns = row_columns('validation' if swept else 'test')
+    rows = [
+        dict(zip(columns, (epoch, 0.5 / epoch, 0.8, 0.6 / epoch, held_out), strict=True))
+        for epoch in (1, 2, 3)
+    ]
+    rows = rows[:diverged]
+    return RunResult(plan, model, rows, logits, variables, 10.0 + seed, where)
+
+
+def make_sweep(dataset):
+    """Two rates with two seeds each; the second one is better on held-out images."""
+    results = [
+        make_result(
+            dataset,
+            seed,
+            num_mistakes,
+            {'model.dropout_rate': rate},
+            None,
+            held_out + seed / 50,
+        )
+        for rate, num_mistakes, held_out in ((0.0, 2, 0.9), (0.25, 3, 0.95))
+        for seed in (0, 1)
+    ]
+    return [
+        dataclasses.replace(of, plan=of.plan._replace(position=i))
+        for i, of in enumerate(results)
+    ]
+
+
+@pytest.fixture
+def held_out(dataset):
+    return dataclasses.replace(dataset, validation=dataset.test.slice(0, 10))
+
+
+def measure(dataset, results):
+    settings = SimpleNamespace(num_epochs=3, batch_size=8)
+    held_out = dataset.validation is not dataset.test
+    settings.dataset = SimpleNamespace(validation='holdout' if held_out else 'test')
+    plan = Plan(settings, None, dataset, None, [result.plan for result in results], None)
+    numbers = reports.measure(plan, results)
+    return {**numbers, 'device': 'cpu, 2 cores', 'versions': {'jax': '1.2.3'}}
 
 
 def is_drawn(content):
@@ -68,28 +107,26 @@ def test_figures_are_drawn_for_any_number_of_mistakes(dataset, num_mistakes):
     assert figures == reports.render_figures(dataset, results)
 
 
-def test_figures_of_populations_show_every_run_that_has_not_diverged(dataset):
-    single, diverged, several, swept = (
+def test_figures_of_populations_show_every_run_that_has_not_diverged(dataset, held_out):
+    single, diverged, several = (
         reports.render_figures(dataset, results)['accuracy_plot.png']
         for results in (
             [make_result(dataset)],
             [make_result(dataset, 0), make_result(dataset, 1, diverged=2)],
             [make_result(dataset, seed) for seed in range(3)],
-            [
-                make_result(dataset, seed, swept={'dropout_rate': rate})
-                for rate in (0.1, 0.2)
-                for seed in range(2)
-            ],
         )
     )
     assert single == diverged
-    assert len({single, several, swept}) == 3
-    for content in (single, several, swept):
+    assert single != several
+    for content in (
+        several,
+        *reports.render_figures(held_out, make_sweep(dataset)).values(),
+    ):
         is_drawn(content)
 
 
 def write(workdir, dataset, results, numbers=NUMBERS):
-    config = ml_collections.ConfigDict({'seed': 0, 'model': {'features': (32, 64)}})
+    config = {'seed': 0, 'model': {'features': [32, 64]}}
     figures = {'a.png': b'png'}
     return reports.write_report(workdir, config, dataset, results, numbers, figures)
 
@@ -111,14 +148,14 @@ def test_every_file_of_a_report(tmp_path, dataset):
     assert config == {'seed': 0, 'model': {'features': [32, 64]}}
     rows = (tmp_path / 'history.csv').read_text().splitlines()
     assert rows[0] == 'epoch,train_loss,train_accuracy,test_loss,test_accuracy'
-    assert rows[2] == '2,0.25,0.95,0.3,0.9'
+    assert rows[2] == '2,0.25,0.8,0.3,0.9'
     assert len(rows) == 4
     assert (tmp_path / 'a.png').read_bytes() == b'png'
 
 
 def test_a_second_report_replaces_the_first_and_what_only_that_had(tmp_path, dataset):
     results = [make_result(dataset, seed) for seed in range(2)]
-    numbers = {**NUMBERS, **reports.summarize_population(results, dataset.test.labels)[0]}
+    numbers = {**NUMBERS, **summarize_seeds(results, dataset.test.labels)}
     write(tmp_path, dataset, results, numbers)
     assert (tmp_path / 'runs.md').exists()
     write(tmp_path, dataset, results[:1], {**NUMBERS, 'seed': 1})
@@ -126,11 +163,11 @@ def test_a_second_report_replaces_the_first_and_what_only_that_had(tmp_path, dat
     assert not list(tmp_path.glob('runs.*'))
 
 
-def table_of(dataset, results, **numbers):
-    points = reports.summarize_population(results, dataset.test.labels)
-    summary = points[0] if len(points) == 1 else {'points': points}
-    rows = [reports._run_row(result, dataset) for result in results]
-    return reports.runs_table(rows, {**NUMBERS, **summary, **numbers}).splitlines()
+def table_of(dataset, results):
+    numbers = measure(dataset, results)
+    rows = [run_tables.run_row(result, dataset, is_chosen=True) for result in results]
+    where = reports.describe(numbers)
+    return run_tables.to_markdown(rows, numbers, where).splitlines()
 
 
 def test_the_table_of_runs_by_hand(dataset):
@@ -153,15 +190,42 @@ def test_the_table_of_runs_by_hand(dataset):
     assert where == '3 runs; cpu, 2 cores; jax 1.2.3.'
 
 
-def test_the_table_shows_what_was_held_out_and_what_was_swept(dataset):
+def test_the_table_shows_what_else_was_measured(dataset, held_out):
     results = [
-        make_result(dataset, seed, swept={'dropout_rate': rate})
-        for rate in (0.0, 0.25)
-        for seed in (0, 1)
+        dataclasses.replace(of, rows=[*of.rows, of.rows[-1] | {'strangers_accuracy': 0.75}])
+        for of in (make_result(dataset, seed, swept={'ema_decay': 0.9}) for seed in (1, 2))
     ]
-    held_out = dataclasses.replace(dataset, validation=dataset.test.slice(0, 10))
-    lines = table_of(held_out, results, validation='holdout')
-    assert lines[0].startswith('| dropout_rate | seed | held-out accuracy, % | test acc')
-    # 1 - 0.2 / 3 in the last epoch of HISTORY.
-    assert lines[7].startswith('| 0.25 | 0 | 93.33 | 85.00 |')
-    assert len(lines) == 2 + 2 * 5 + 2
+    lines = table_of(held_out, results)
+    assert lines[0].startswith('| seed | held-out accuracy, % | test accuracy, % | test ')
+    assert '| strangers_accuracy |' in lines[0]
+    assert lines[2].startswith('| 1 | 90.00 | 85.00 |')
+    assert ' | 0.7500 ± 0.0000 | ' in lines[4]
+
+
+def test_a_sweep_says_of_the_test_set_only_what_was_chosen_is(tmp_path, dataset, held_out):
+    """On it the first combination is the better one, which nobody should know."""
+    results = make_sweep(dataset)
+    numbers = measure(held_out, results)
+    assert numbers['chosen']['values'] == {'model.dropout_rate': 0.25}
+    assert numbers['chosen']['test_accuracy']['mean'] == 0.85
+    assert [of['values']['model.dropout_rate'] for of in numbers['points']] == [0.25, 0.0]
+    assert 'test_accuracy' not in numbers
+    write(tmp_path, held_out, results, numbers)
+    with (tmp_path / 'runs.csv').open() as file:
+        found = [
+            (row['model.dropout_rate'], row['seed'], row['test_accuracy'])
+            for row in csv.DictReader(file)
+        ]
+    assert found == [
+        ('0.0', '0', ''), ('0.0', '1', ''), ('0.25', '0', '0.85'), ('0.25', '1', '0.85')
+    ]  # fmt: skip
+    texts = [(tmp_path / name).read_text() for name in ('runs.md', 'metrics.txt')]
+    for text in (*texts, reports.summary_line(numbers)):
+        assert re.search(r'test.accuracy:? (85.00|0.850*) ± ', text)
+        assert not re.search('90[.]00|0[.]90', text)
+        assert 'chosen by held-out accuracy: dropout_rate=0.25 (96.00 ± 1.41 %)' in text
+    assert 'model.dropout_rate,seed,epoch,' in (tmp_path / 'history.csv').read_text()
+    ranked = selection.from_json(
+        json.loads((tmp_path / 'metrics.json').read_text())['points']
+    )
+    assert ranked == reports.rank(results)
