@@ -12,7 +12,7 @@ from PIL import Image
 from mnist_flax.data import datasets
 from mnist_flax.data.shards import Examples
 from mnist_flax.models import cnn
-from mnist_flax.reporting import reports, run_tables, selection
+from mnist_flax.reporting import reports, run_tables
 from mnist_flax.training.metrics import row_columns
 from mnist_flax.training.plan import Plan, RunPlan
 from mnist_flax.training.results import Divergence, RunResult, summarize_seeds
@@ -225,7 +225,3 @@ def test_a_sweep_says_of_the_test_set_only_what_was_chosen_is(tmp_path, dataset,
         assert not re.search('90[.]00|0[.]90', text)
         assert 'chosen by held-out accuracy: dropout_rate=0.25 (96.00 ± 1.41 %)' in text
     assert 'model.dropout_rate,seed,epoch,' in (tmp_path / 'history.csv').read_text()
-    ranked = selection.from_json(
-        json.loads((tmp_path / 'metrics.json').read_text())['points']
-    )
-    assert ranked == reports.rank(results)

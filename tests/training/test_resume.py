@@ -273,10 +273,13 @@ def test_all_changes_of_settings_are_reported(tmp_path, interrupt):
     config.checkpoint.allow_changes = True
     config.optimizer.learning_rate = 5e-4
     interrupt(config, tmp_path, 3)
+    config.augment.shift = 2.0
+    interrupt(config, tmp_path, 4)
     config.loss.label_smoothing = 0.1
     assert run(config, tmp_path).metrics['changed_settings'] == [
         'optimizer.learning_rate from 0.001 to 0.0005 after step 7',
-        'loss.label_smoothing from None to 0.1 after step 10',
+        'augment.shift from 0.0 to 2.0 after step 10',
+        'loss.label_smoothing from None to 0.1 after step 14',
     ]
 
 
