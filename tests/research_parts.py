@@ -25,6 +25,28 @@ class TwoHeads(nn.Module):
         return nn.Dense(10)(x), {'early': nn.Dense(10)(x)}
 
 
+class Dropping(nn.Module):
+    """Gets its rate with each batch."""
+
+    dropout_rate: float
+
+    @nn.compact
+    def __call__(self, images, dropout=None):
+        x = images.reshape(len(images), -1)
+        if dropout is not None:
+            x = x * (1 - dropout.rate)
+        return nn.Dense(10)(x)
+
+
+class Keeping(nn.Module):
+    dropout_rate: float
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        x = images.reshape(len(images), -1)
+        return nn.Dense(10)(nn.Dropout(self.dropout_rate, deterministic=not train)(x))
+
+
 # --- Losses.
 
 
@@ -130,6 +152,22 @@ def no_function():
     return 3
 
 
+def accuracy_of_nothing():
+    return lambda predict: {'accuracy': 0.5}
+
+
+def refilling(dataset):
+    images = dataset.validation.images[:10].copy()
+
+    def evaluate(predict):
+        images[:] = dataset.validation.images[:10]
+        first = predict(images).sum()
+        images[:] = 0
+        return {'first': first, 'second': predict(images).sum(), 'nothing': np.nan}
+
+    return evaluate
+
+
 # --- Writers.
 
 
@@ -155,6 +193,11 @@ class Failing:
         pass
 
 
+class NoClose:
+    def write(self, record):
+        pass
+
+
 # --- Sweeps.
 
 
@@ -167,3 +210,11 @@ def two_points():
 
 def no_points():
     return {'optimizer.learning_rate': 1e-3}
+
+
+def of_numpy():
+    return [{'optimizer.learning_rate': rate} for rate in np.geomspace(1e-3, 1e-1, 3)]
+
+
+def overlapping():
+    return [{'schedule': {'constructor': 'cosine'}, 'schedule.final': 0.1}]

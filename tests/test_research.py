@@ -100,6 +100,22 @@ MISTAKES = {
         {'writers': {'bad': part('Failing')}},
         r'config.writers.bad: .*research_parts.py, line \d+: ConnectionError: no network',
     ),
+    'an evaluator whose name is taken': (
+        {'evaluators': {'test': part('accuracy_of_nothing')}},
+        "config.evaluators.test: there is a number 'test_accuracy' already; choose",
+    ),
+    'a metric whose name is taken': (
+        {'metrics': {'loss': part('logit_size')}},
+        'config.metrics.loss: there is a train_loss already; choose another name',
+    ),
+    'a writer that cannot be closed': (
+        {'writers': {'bad': part('NoClose')}},
+        'config.writers.bad: what research_parts.NoClose makes has no method close',
+    ),
+    'a sweep of a part of what is swept': (
+        {'sweep': part('overlapping')},
+        'config.sweep.schedule.final: config.sweep.schedule is swept too',
+    ),
     'a sweep that is no list': (
         {'sweep': part('no_points')},
         'config.sweep.constructor: research_parts.no_points must return a list',
@@ -170,7 +186,7 @@ def test_parts_of_a_researcher_s_own_work_together_and_resume(tmp_path):
         for event in ('step', 'epoch')
     }
     assert steps == {'step': [4, 5, 8, 11], 'epoch': [6, 12]}
-    logged = [of for of in records if 'learning_rate' in of]
+    logged = [of for of in records if 'gradient_norm' in of]
     assert {of['step'] for of in logged} == {5, 11}
     assert len(logged) == 2 * 3
     assert {of['learning_rate'] for of in logged} == {0.05}
@@ -204,7 +220,7 @@ def test_what_a_crash_has_left_after_the_checkpoint_is_written_anew(tmp_path):
     config.num_epochs = 2
     train_and_evaluate(config, str(tmp_path))
     records = read_lines(tmp_path)
-    assert [of['step'] for of in records if of['event'] == 'step'] == [2, 4, 8, 10]
+    assert [of['step'] for of in records if of['event'] == 'step'] == [2, 4, 6, 8, 10, 12]
     assert (tmp_path / 'metrics.jsonl').read_text().startswith(lines)
 
 
@@ -244,6 +260,7 @@ def sweep_of(**fields):
             3,
         ),
         (part('power', exponent=1.0), SGD, part('two_points'), 2),
+        (part('power', exponent=1.0), SGD, part('of_numpy'), 1),
     ],
 )
 def test_a_sweep_makes_a_program_only_for_what_is_compiled_in(
@@ -253,6 +270,26 @@ def test_a_sweep_makes_a_program_only_for_what_is_compiled_in(
     assert len(plans) == num_programs
     positions = [run.position for plan in plans for run in plan.runs]
     assert positions == list(range(len(positions)))
+
+
+def test_a_rate_that_one_of_two_models_keeps_for_itself_acts_in_both():
+    model = part('Dropping', dropout_rate=0.5)
+    names = tuple(f'research_parts.{name}' for name in ('Dropping', 'Keeping'))
+    sweep = {'model': {'constructor': names, 'dropout_rate': (0.0, 0.9)}}
+    plans = make_plans(sweep_of(model=model, sweep=sweep))
+    found = [[run.swept['model.dropout_rate'] for run in plan.runs] for plan in plans]
+    assert found == [[0.0, 0.9], [0.0], [0.9]]
+    assert [plan.recipe.model.dropout_rate for plan in plans[1:]] == [0.0, 0.9]
+
+
+def test_epochs_of_another_length_are_another_program():
+    schedule = {'constructor': 'step', 'every': 1}
+    config = small(schedule=schedule)
+    other = small(schedule=schedule, num_epochs=4)
+    other.dataset.train_split = 'train[:150]'
+    one, two = make_plan(config).recipe, make_plan(other).recipe
+    assert one.optimizer.num_steps == two.optimizer.num_steps
+    assert one != two
 
 
 def test_numbers_of_a_sweep_act_as_they_do_alone():
@@ -330,7 +367,7 @@ def test_a_run_that_is_resumed_can_be_watched_more_closely(tmp_path):
     assert run.history['train_size'][1] > 0
     assert 'first_error' in (tmp_path / 'metrics.txt').read_text()
     steps = [of['step'] for of in read_lines(tmp_path) if of['event'] == 'step']
-    assert steps == [9]
+    assert steps == [9, 12]
 
 
 EVERYTHING = """
@@ -382,3 +419,29 @@ def test_a_population_with_all_of_it_survives_kill_9_to_the_last_bit(tmp_path):
     assert read_lines(killed) == read_lines(whole)
     arrays = [checkpoints.read(path / 'model').arrays for path in (whole, killed)]
     jax.tree.map(np.testing.assert_array_equal, *arrays)
+
+
+def test_a_sweep_of_losses_has_the_same_columns_for_all(tmp_path):
+    sweep = {'loss': {'constructor': ('cross_entropy', 'focal')}}
+    train_and_evaluate(sweep_of(sweep=sweep), str(tmp_path))
+    with (tmp_path / 'runs.csv').open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row['loss.constructor']: bool(row['train_objective']) for row in rows} == {
+        'cross_entropy': False,
+        'focal': True,
+    }
+    assert all(float(row['train_seconds']) > 0 for row in rows)
+
+
+def test_a_sweep_of_one_value_is_no_sweep(tmp_path):
+    config = small(sweep={'optimizer': {'learning_rate': (1e-2,)}}, runs=2)
+    metrics = train_and_evaluate(config, str(tmp_path)).metrics
+    assert metrics['test_accuracy']['mean'] > 0
+    assert not (tmp_path / 'sweep.png').exists()
+
+
+def test_an_evaluator_may_find_nothing_and_change_its_images(tmp_path):
+    config = small(evaluators={'own': part('refilling')})
+    (run,) = train_and_evaluate(config, str(tmp_path)).runs
+    assert run.history['own_first'][-1] != run.history['own_second'][-1]
+    assert json.loads((tmp_path / 'metrics.json').read_text())['own_nothing'] is None
