@@ -25,7 +25,9 @@ def scale_number(axes: Axes, name: str, values: Float[np.ndarray, 'points']) -> 
     if _is_wide(values):
         axes.set(**{f'{name}scale': 'log'})
         axis = getattr(axes, f'{name}axis')
-        axis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=15))
+        few = sorted(set(values.tolist()))
+        locator = LogLocator(subs=(1, 2, 5), numticks=15)
+        axis.set_major_locator(FixedLocator(few) if len(few) <= 8 else locator)
         axis.set_major_formatter(_plain)
         axis.set_minor_locator(NullLocator())
 

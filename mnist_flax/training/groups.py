@@ -39,6 +39,7 @@ class Groups:
 
     def __init__(self, plan: Plan):
         self.compile_seconds = 0.0
+        self.slow_operations: list[str] = []  # once compiled
         self._plan = plan
         self._mesh = plan.mesh
         self._size = population.num_at_once(
@@ -137,21 +138,21 @@ class Groups:
         settings, recipe = self._plan.settings, self._plan.recipe
         with jax.default_matmul_precision(settings.matmul_precision):
             state = self.init(group)
-            return max(
-                population.compile_epoch(
-                    group.mesh,
-                    recipe,
-                    state,
-                    group.arrays.train_images,
-                    group.arrays.train_labels,
-                    settings.batch_size,
-                    in_slices=settings.log_every_steps > 0
-                    or any('every_steps' in of for of in settings.evaluators.values()),
-                ),
-                population.compile_predictions(
-                    group.mesh, recipe, state, group.arrays.test_images
-                ),
+            of_epoch, self.slow_operations = population.compile_epoch(
+                group.mesh,
+                recipe,
+                state,
+                group.arrays.train_images,
+                group.arrays.train_labels,
+                settings.batch_size,
+                in_slices=settings.log_every_steps > 0
+                or any('every_steps' in of for of in settings.evaluators.values()),
             )
+            images = group.arrays.test_images
+            of_predictions = population.compile_predictions(
+                group.mesh, recipe, state, images
+            )
+        return max(of_epoch, of_predictions)
 
 
 def _load(plan: Plan, mesh: Mesh) -> Arrays:

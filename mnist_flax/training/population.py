@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Array, Float, Int, UInt8
 
+from mnist_flax.models.slow_ops import find_slow
 from mnist_flax.training import devices, metrics, prediction, run
 from mnist_flax.training.devices import on_mesh
 from mnist_flax.training.metrics import Totals
@@ -112,7 +113,7 @@ def compile_epoch(
     labels: Int[Array, 'examples'],
     batch_size: int,
     in_slices: bool = False,
-) -> int:
+) -> tuple[int, list[str]]:
     """Compiles what `train_epoch` runs with the same arguments.
 
     Args:
@@ -125,15 +126,16 @@ def compile_epoch(
       in_slices: Whether `train_epoch` will get ``stops``.
 
     Returns:
-      The bytes of memory that it takes on each device.
+      The bytes of memory that it takes on each device, and what is slow in it on a CPU.
     """
     order = _order(mesh, state, labels, batch_size)
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
     bounds = _bounds(mesh, 0, num_steps - in_slices, num_steps)
     totals = no_totals(mesh, recipe, state)
-    lowered = program.lower(state, totals, order, images, labels, bounds)
-    return _memory(lowered.compile())
+    traced = program.trace(state, totals, order, images, labels, bounds)
+    slow = find_slow(traced.jaxpr) if devices.is_cpu(mesh) else []
+    return _memory(traced.lower().compile()), slow
 
 
 def compile_predictions(

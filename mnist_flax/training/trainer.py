@@ -60,6 +60,13 @@ class Trainer:
         self._groups.compile()
         if self._show and jax.process_index() == 0:
             print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
+            if slow := self._groups.slow_operations:
+                print(
+                    f'note: config.model uses {" and ".join(slow)}, which is slow in '
+                    'training on a CPU; mnist_flax.models.Conv and max_pool compute the '
+                    'same, up to 20 times as fast (docs/models.md)',
+                    flush=True,
+                )
         groups = self._groups.divide(self._store.started() if self._store else [])
         progress = Progress(
             num_runs=self._num_runs,

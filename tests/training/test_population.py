@@ -114,7 +114,8 @@ def test_the_old_state_s_memory_is_given_to_the_new_one(mesh, recipe, examples):
 def test_an_epoch_compiles_once(mesh, recipe, examples, forbid_compilation):
     """And `compile_epoch` has done it: the first epoch's time is training alone."""
     state = create_state(mesh, recipe)
-    needed = population.compile_epoch(mesh, recipe, state, *examples, batch_size=9)
+    needed, slow = population.compile_epoch(mesh, recipe, state, *examples, batch_size=9)
+    assert slow == ["XLA's convolution", "the gradient of XLA's max-pooling"]
     assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
 
     with forbid_compilation():
