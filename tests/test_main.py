@@ -9,6 +9,7 @@ from repository import ROOT
 
 from configs import default
 from mnist_flax.checkpointing import workdirs
+from mnist_flax.recognition.networks import load_networks
 from mnist_flax.training.devices import count_cores
 
 OUTPUTS = {
@@ -20,7 +21,7 @@ OUTPUTS = {
     'metrics.txt',
     'sample_predictions.png',
 }
-KEPT = {'.lock', 'checkpoints', 'model'}
+KEPT = {'.lock', 'checkpoints', 'metrics.jsonl', 'model'}
 SHORT = (
     '--config.dataset.train_split=train[:600]',
     '--config.dataset.test_split=test[:250]',
@@ -91,11 +92,13 @@ def test_the_metrics_agree_with_each_other_and_with_the_config(short_run):
 
 @pytest.mark.slow
 def test_a_population_is_one_command(train, tmp_path):
-    """Three seeds, two learning rates and an ensemble of each."""
+    """Three seeds and two learning rates, compared on held-out images."""
     process = train(
         tmp_path,
         '--config.runs=3',
-        '--config.sweep.learning_rate=(1e-3,3e-3)',
+        '--config.sweep.optimizer.learning_rate=(1e-4,3e-3)',
+        '--config.dataset.validation=holdout',
+        '--config.dataset.holdout_size=200',
         '--config.model.conv=xla',
         '--config.model.features=(4,8)',
     )
@@ -103,30 +106,47 @@ def test_a_population_is_one_command(train, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == OUTPUTS | KEPT | {
         'runs.csv',
         'runs.md',
+        'sweep.png',
     }
     with (tmp_path / 'runs.csv').open() as file:
         rows = list(csv.DictReader(file))
-    assert [(row['learning_rate'], row['seed']) for row in rows] == [
-        (rate, seed) for rate in ('0.001', '0.003') for seed in '012'
+    assert [(row['optimizer.learning_rate'], row['seed']) for row in rows] == [
+        (rate, seed) for rate in ('0.0001', '0.003') for seed in '012'
     ]
     metrics = json.loads((tmp_path / 'metrics.json').read_text())
-    for rate, point in zip((0.001, 0.003), metrics['points'], strict=True):
+    best, other = metrics['points']  # ranked
+    for rate, point in ((0.003, best), (0.0001, other)):
         accuracies = [
-            float(row['test_accuracy'])
+            float(row['validation_accuracy'])
             for row in rows
-            if float(row['learning_rate']) == rate
+            if float(row['optimizer.learning_rate']) == rate
         ]
-        assert point['learning_rate'] == rate
-        assert point['test_accuracy']['mean'] == pytest.approx(sum(accuracies) / 3)
-        assert point['test_accuracy']['min'] == min(accuracies)
-        assert point['ensemble']['size'] == 3
-    table = (tmp_path / 'runs.md').read_text().splitlines()
-    assert len(table) == 2 + 2 * (3 + 3) + 2
-    assert '6 runs; cpu' in table[-1]
+        assert point['values'] == {'optimizer.learning_rate': rate}
+        assert point['held_out_accuracy']['mean'] == pytest.approx(sum(accuracies) / 3)
+        assert list(point['held_out_accuracy_of_seeds'].values()) == accuracies
+    # The test set is looked at for the one that was chosen alone.
+    assert [row['test_accuracy'] != '' for row in rows] == [False] * 3 + [True] * 3
+    chosen = metrics['chosen']
+    tested = [float(row['test_accuracy']) for row in rows[3:]]
+    assert chosen['values'] == best['values']
+    assert chosen['test_accuracy']['mean'] == pytest.approx(sum(tested) / 3)
+    assert chosen['ensemble']['size'] == 3
+    table = (tmp_path / 'runs.md').read_text()
+    assert '6 runs; cpu' in table.splitlines()[-1]
+    for text in (process.stdout, table, (tmp_path / 'metrics.txt').read_text()):
+        assert 'chosen by held-out accuracy: learning_rate=0.003 (' in text
     with (tmp_path / 'history.csv').open() as file:
         assert len(list(csv.DictReader(file))) == 6 * 2
-    assert 'points.1.learning_rate: 0.003' in (tmp_path / 'metrics.txt').read_text()
-    assert 'test accuracy of 2 combinations: see runs.md' in process.stdout
+    lines = (tmp_path / 'metrics.jsonl').read_text().splitlines()
+    found = [
+        (of['run'], of['epoch'], of['optimizer.learning_rate'])
+        for of in map(json.loads, lines)
+    ]
+    rates = [0.0001] * 3 + [0.003] * 3
+    assert sorted(found) == [(i, n, rates[i]) for i in range(6) for n in (1, 2)]
+    networks = load_networks(str(tmp_path))
+    assert networks.about['config']['optimizer']['learning_rate'] == 0.003
+    assert [run['seed'] for run in networks.about['runs']] == [0, 1, 2]
 
 
 def test_what_a_log_shows(short_run):
@@ -190,7 +210,7 @@ def test_divergence_is_reported_and_nothing_overwritten(train, tmp_path, num_exa
         f'--config.dataset.train_split=train[:{num_examples}]',
         '--config.batch_size=100',
         '--config.num_epochs=1',
-        '--config.optimizer.name=sgd',
+        '--config.optimizer.constructor=sgd',
         '--config.optimizer.learning_rate=1e30',
     )
     assert process.returncode == 1
@@ -200,7 +220,8 @@ def test_divergence_is_reported_and_nothing_overwritten(train, tmp_path, num_exa
     assert 'e+29: the loss' in process.stderr or '1e+30: the loss' in process.stderr
     assert process.stderr.endswith('no checkpoint came before\n')
     assert process.stderr.count('\n') == 1
-    assert [path.name for path in tmp_path.iterdir()] == ['.lock']
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {'.lock', 'metrics.jsonl'}
 
 
 def test_an_output_on_a_full_disk_is_one_line(command):

@@ -36,6 +36,12 @@ BROKEN_CONFIGS = {
         (['--config={tmp}/name.py'], "name.py, line 2: NameError: name 'undefined'"),
         (['--config={tmp}/list.py'], 'get_config() returned list, not a ConfigDict'),
         (['--config={tmp}/unknown.py'], "config.optimizer has no field 'momentum'"),
+        (['--config.optimizer.momentun=0.9'], "config.optimizer has no field 'momentun'; "),
+        (
+            ['--config.label_smoothing=0.1'],
+            'has been replaced by config.loss.label_smoothi',
+        ),
+        (['--config.sweep.ema_decay=(0.0,0.9)'], 'add --config.dataset.validation=holdout'),
         (['--config={tmp}/missing.py'], 'config.batch_size is missing; allowed: int'),
         (['--wrkdir=x'], "Unknown command line flag 'wrkdir'"),
         (['extra'], "unexpected argument 'extra'"),

@@ -23,7 +23,8 @@ def start(workdir, *arguments):
         [sys.executable, '-m', 'mnist_flax.main', f'--workdir={workdir}',
          '--config.dataset.train_split=train[:4000]',
          '--config.dataset.test_split=test[:250]', '--config.num_epochs=6',
-         '--config.model.conv=xla', '--config.model.features=(4,8)', *arguments],
+         '--config.log_every_steps=5', '--config.model.conv=xla',
+         '--config.model.features=(4,8)', *arguments],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
 
@@ -46,9 +47,12 @@ def untouched(tmp_path_factory):
 def read_timeless(workdir):
     metrics = json.loads((workdir / 'metrics.json').read_text())
     files = (*workdir.glob('*.png'), *workdir.glob('history.csv'))
+    lines = (workdir / 'metrics.jsonl').read_text().splitlines()
+    records = [json.loads(line) for line in lines]
     return (
         {path.name: path.read_bytes() for path in files},
         {name: value for name, value in metrics.items() if not name.endswith('seconds')},
+        [{k: v for k, v in of.items() if k != 'images_per_second'} for of in records],
         {k: v.tobytes() for k, v in checkpoints.read(workdir / 'model').arrays.items()},
     )
 
@@ -74,7 +78,7 @@ def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
         )
         assert (pathlib.Path(found[1]) / 'SHA256SUMS').is_file()
     left = {path.name for path in tmp_path.iterdir()}
-    assert left == {'.lock', 'checkpoints', 'metrics.txt'}
+    assert left == {'.lock', 'checkpoints', 'metrics.jsonl', 'metrics.txt'}
     assert (tmp_path / 'metrics.txt').read_text() == 'an earlier run'
     stdout = finish(start(tmp_path))
     assert re.search(

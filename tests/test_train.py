@@ -49,7 +49,8 @@ def test_what_a_config_changes_in_the_default(config, allowed):
     assert changed.to_dict() != usual.to_dict()
     for part in (changed, changed.model, changed.dataset):
         source = next(of for of in (usual, usual.model, usual.dataset) if {*of} == {*part})
-        part.update({name: source[name] for name in allowed if name in part})
+        for name in allowed & {*part}:
+            part[name] = source[name]
     assert changed.to_dict() == usual.to_dict()
 
 
