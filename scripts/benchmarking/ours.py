@@ -24,7 +24,7 @@ class Ours:
         """Makes a new network and compiles its training."""
         config = default.get_config()
         config.batch_size = batch_size
-        config.optimizer.schedule = 'constant'
+        config.schedule.constructor = 'constant'
         config.dataset.train_split = f'train[:{num_examples}]'
         plan = make_plan(config)
         arrays = (*plan.dataset.train, *plan.dataset.test)

@@ -13,7 +13,7 @@ from configs import default, robust
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets
-from mnist_flax.training.plan import to_tree
+from mnist_flax.training.settings import to_tree
 
 
 def tree(get_config=default.get_config, **changes):
@@ -32,7 +32,8 @@ def compare(theirs, ours, allow_changes=False, why_length_is_fixed='it depends o
     """Finds the changes between two configs, given by their fields that are not default."""
     path = pathlib.Path('checkpoints/runs_0-0/7')
     configs = tree(**ours), tree(**theirs)
-    return workdirs.find_changes(path, *configs, allow_changes, why_length_is_fixed)
+    why = why_length_is_fixed
+    return workdirs.find_changes(path, *configs, allow_changes, lambda: why)
 
 
 def test_workdirs_are_created_and_tried(tmp_path):
@@ -95,6 +96,7 @@ def test_the_same_settings_are_resumed_and_so_are_those_that_change_no_result():
         'dataset__data_dir': str(datasets.EMBEDDED_DIR),
         'checkpoint__keep': 5,
         'checkpoint__allow_changes': True,
+        'writers': {'mine': {'constructor': 'mine.Writer'}},
     }
     assert compare({}, {}) == compare({}, changes) == compare(changes, {}) == []
 
@@ -132,16 +134,15 @@ def test_more_epochs_are_allowed_unless_there_is_a_reason_against_it():
 
 def test_a_field_that_was_added_since_had_the_value_that_is_the_default_today():
     theirs = tree()
-    for name in ('ema_decay', 'sweep'):
+    for name in ('ema_decay', 'schedule', 'metrics', 'log_every_steps'):
         del theirs[name]
-    for field in ('clip_norm', 'warmup'):
-        del theirs['optimizer'][field]
+    del theirs['optimizer']['clip_norm']
     assert workdirs.find_differences(tree(), theirs) == {}
-    ours = tree(ema_decay=0.9, optimizer__warmup=0.1, sweep__weight_decay=[1.0])
+    ours = tree(ema_decay=0.9, schedule__warmup=0.1, metrics={'norm': {'constructor': 'x'}})
     assert workdirs.find_differences(ours, theirs) == {
         'ema_decay': (0.9, 0.0),
-        'optimizer.warmup': (0.1, 0.0),
-        'sweep.weight_decay': ([1.0], []),
+        'metrics.norm.constructor': ('x', None),
+        'schedule.warmup': (0.1, None),
     }
     # The default model's sizes are not those of another model.
     mine = {'constructor': 'my_models.create', 'hidden_size': 128}
@@ -168,6 +169,22 @@ def test_a_config_of_an_earlier_version_is_compared_by_the_names_of_today():
         'dataset.extra.constructor',
         'dataset.extra.number',
     }
+
+
+def test_a_config_before_research_is_compared_by_the_places_of_today():
+    theirs = tree(label_smoothing=0.1, sweep={'learning_rate': [1e-3], 'dropout_rate': []})
+    theirs['optimizer'] = {
+        'name': 'adam', 'learning_rate': 1e-3, 'weight_decay': 0.0, 'schedule': 'onecycle',
+        'warmup': 0.3, 'clip_norm': 0.0,
+    }  # fmt: skip
+    for name in ('loss', 'schedule', 'metrics', 'evaluators', 'writers', 'log_every_steps'):
+        del theirs[name]
+    ours = tree(
+        loss__label_smoothing=0.1,
+        schedule={'constructor': 'onecycle', 'warmup': 0.3},
+        sweep={'optimizer': {'learning_rate': [1e-3]}},
+    )
+    assert workdirs.find_differences(ours, theirs) == {}
 
 
 def test_a_new_start_keeps_what_was_there(tmp_path, capsys):

@@ -115,6 +115,11 @@ def expect_same(workdir: pathlib.Path, reference: pathlib.Path) -> None:
             json.loads((path / name).read_text()) for path in (workdir, reference)
         )
         assert _clean(found) == _clean(expected), name
+    records = [
+        [_clean(json.loads(line)) for line in (path / 'metrics.jsonl').open()]
+        for path in (workdir, reference)
+    ]
+    assert records[0] == records[1], 'metrics.jsonl'
     saved = ['model']
     for group in reference.glob('checkpoints/*/'):
         newest = max(int(path.name) for path in group.iterdir() if path.name.isdecimal())
@@ -134,5 +139,5 @@ def _clean(tree: Any) -> Any:
     return {
         name: _clean(value)
         for name, value in tree.items()
-        if not name.endswith('seconds') and name != 'checkpoint'
+        if not name.endswith(('second', 'seconds')) and name != 'checkpoint'
     }

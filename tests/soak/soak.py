@@ -30,7 +30,8 @@ TRAININGS = {
     'three runs, all ingredients': (
         '--config.runs=3', '--config.ema_decay=0.9', '--config.model.dropout_rate=0.2',
         '--config.model.batch_norm=true', '--config.augment.shift=2.0',
-        '--config.label_smoothing=0.1', '--config.num_epochs=8',
+        '--config.loss.label_smoothing=0.1', '--config.num_epochs=8',
+        '--config.log_every_steps=7',
     ),
 }  # fmt: skip
 
