@@ -96,6 +96,9 @@ def test_the_same_settings_are_resumed_and_so_are_those_that_change_no_result():
         'dataset__data_dir': str(datasets.EMBEDDED_DIR),
         'checkpoint__keep': 5,
         'checkpoint__allow_changes': True,
+        'log_every_steps': 50,
+        'metrics': {'norm': {'constructor': 'gradient_norm'}},
+        'evaluators': {'strangers': {'constructor': 'mine.evaluate'}},
         'writers': {'mine': {'constructor': 'mine.Writer'}},
     }
     assert compare({}, {}) == compare({}, changes) == compare(changes, {}) == []
@@ -134,14 +137,14 @@ def test_more_epochs_are_allowed_unless_there_is_a_reason_against_it():
 
 def test_a_field_that_was_added_since_had_the_value_that_is_the_default_today():
     theirs = tree()
-    for name in ('ema_decay', 'schedule', 'metrics', 'log_every_steps'):
+    for name in ('ema_decay', 'schedule', 'loss', 'sweep'):
         del theirs[name]
     del theirs['optimizer']['clip_norm']
     assert workdirs.find_differences(tree(), theirs) == {}
-    ours = tree(ema_decay=0.9, schedule__warmup=0.1, metrics={'norm': {'constructor': 'x'}})
+    ours = tree(ema_decay=0.9, schedule__warmup=0.1, loss__gamma=2.0)
     assert workdirs.find_differences(ours, theirs) == {
         'ema_decay': (0.9, 0.0),
-        'metrics.norm.constructor': ('x', None),
+        'loss.gamma': (2.0, None),
         'schedule.warmup': (0.1, None),
     }
     # The default model's sizes are not those of another model.
