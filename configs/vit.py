@@ -28,8 +28,7 @@ class ViT(nn.Module):
         x = x + self.param('positions', init, (1, *x.shape[1:]))
         for _ in range(self.depth):
             y = nn.LayerNorm()(x)
-            y = nn.MultiHeadDotProductAttention(self.num_heads)(y)
-            x = x + nn.Dropout(self.rate, deterministic=deterministic)(y)
+            x = x + nn.MultiHeadDotProductAttention(self.num_heads)(y)
             y = nn.Dense(2 * self.width)(nn.LayerNorm()(x))
             y = nn.Dense(self.width)(nn.gelu(y))
             x = x + nn.Dropout(self.rate, deterministic=deterministic)(y)
@@ -45,7 +44,7 @@ def get_config():
         'constructor': 'configs.vit.ViT',
         'patch': 7,
         'width': 64,
-        'depth': 4,
+        'depth': 3,
         'num_heads': 4,
         'rate': 0.1,
         'num_classes': 10,
@@ -57,5 +56,5 @@ def get_config():
     config.augment.rotation = 10.0
     config.augment.scale = 0.1
     config.augment.shear = 0.1
-    config.augment.shift = 1.5
+    config.augment.shift = 1.0
     return config
