@@ -11,7 +11,10 @@ from absl import flags
 from ml_collections import config_flags
 from repository import ROOT
 
-OTHERS = 'curl', 'git', 'pre-commit'  # programs that are not checked
+from mnist_flax.common import configs, new_fields
+from mnist_flax.training import recipes, sweeps
+
+OTHERS = 'curl', 'git', 'pre-commit', 'tensorboard'  # programs that are not checked
 OF_THE_READER = 'photo.jpg', 'scans/'
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 
@@ -121,11 +124,18 @@ class Checker:
         """Fails if settings do not fit a config file."""
         file = self._folder / path if path in self._examples else ROOT / path
         assert file.is_file(), f'there is no {path}'
-        argv = ['', f'--config={file}', *settings]
+        self._monkeypatch.syspath_prepend(self._folder)  # functions of the examples
+        known = configs.load_config(str(file))
+        argv, new = new_fields.take(['', f'--config={file}', *settings], known)
         self._monkeypatch.setattr(sys, 'argv', argv)  # where ml_collections looks
         found = flags.FlagValues()
         config_flags.DEFINE_config_file('config', flag_values=found, lock_config=True)
         found(argv)
+        if new:
+            new_fields.add(found.config, new)
+            config = found.config.get('recipe', found.config)
+            recipes.create_recipe(config, num_examples=1000, traced=set())
+            sweeps.read(config)
 
     def _check_pip(self, words):
         if '-qc' in words:

@@ -9,12 +9,14 @@ import shutil
 import numpy as np
 import pytest
 from absl import flags
-from documents import Checker, read_commands, read_examples, read_flags
+from documents import OTHERS, Checker, read_commands, read_examples, read_flags
 from ml_collections import ConfigDict
 from PIL import Image
 from repository import ROOT
 
 from configs import robust
+from mnist_flax.common import new_fields
+from mnist_flax.common.errors import UserError
 
 README = ROOT / 'README.md'
 PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -52,29 +54,39 @@ def test_every_command_can_be_given(make_checker, page):
         'python scripts/predict.py --jsn photo.jpg',
         'python scripts/evaluate.py --workdir=absent',
         'python -m mnist_flax.main --config.optimizer.rate=1e-3',
+        'python -m mnist_flax.main --config.sweep.optimiser.learning_rate=(1e-3,)',
+        'python -m mnist_flax.main --config.seed.number=1',
         "pip install '.[absent]'",
         'pytest tests/absent.py',
     ],
 )
 def test_a_command_that_cannot_be_given_is_found(make_checker, command):
-    with pytest.raises((AssertionError, flags.Error, SyntaxError, AttributeError)):
-        make_checker('').check(shlex.split(command))
+    checker = make_checker('')
+    with pytest.raises(
+        (AssertionError, flags.Error, SyntaxError, AttributeError, KeyError, UserError)
+    ):
+        checker.check(shlex.split(command))
 
 
 @each_page
 def test_every_flag_and_field_in_the_text_exists(make_checker, page):
     scripts = [path.relative_to(ROOT).as_posix() for path in ROOT.glob('scripts/*.py')]
     known = set(read_flags('-m', 'mnist_flax.main')).union(*map(read_flags, scripts))
-    fields = set(read_fields(robust.get_config()))
+    config = robust.get_config()
+    fields = set(read_fields(config))
     text = re.sub(r'^```.*?^```', '', page.read_text(), flags=re.S | re.M)
-    for word in ' '.join(re.findall(r'`([^`\n]+)`', text)).split():
-        name, equals, _ = word.removeprefix('--').partition('=')
-        if word.startswith('--config.') and equals:
-            make_checker('').check_config('configs/default.py', [word])
-        elif name.startswith('config.'):
-            assert name in {'config.json', *fields}, word
-        elif word.startswith('--'):
-            assert name in known or name.startswith('xla_'), word
+    for words in map(str.split, re.findall(r'`([^`\n]+)`', text)):
+        if words[0] in OTHERS:
+            continue
+        settings = [of for of in words if of.startswith('--config.') and '=' in of]
+        make_checker('').check_config('configs/default.py', settings)
+        for word in {*words} - {*settings}:
+            name = word.removeprefix('--').partition('=')[0]
+            if name.startswith('config.'):
+                may_be = new_fields.may_add(config, name.removeprefix('config.'))
+                assert may_be or name in {'config.json', *fields}, word
+            elif word.startswith('--'):
+                assert name in known or name.startswith('xla_'), word
 
 
 def read_fields(tree, path='config'):
