@@ -24,6 +24,10 @@ def build_freely(size, **fields):
     return size, fields
 
 
+def build_own_part(part, size: int = 0):
+    return part, size
+
+
 def build_from_nothing():
     return ()
 
@@ -90,6 +94,34 @@ def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
 def test_a_wrong_subtree_is_one_line(arguments, message):
     with pytest.raises(UserError, match=message):
         call(**arguments)
+
+
+def test_a_field_with_a_constructor_stands_for_what_that_returns():
+    part = {**GOOD, 'constructor': f'{HERE}.build'}
+    assert call(build_own_part, fields={'part': part}) == ((3, 0.5, 'a', ()), 0)
+    with pytest.raises(
+        UserError, match=r'config.thing.part.size: found .big.; allowed: in'
+    ):
+        call(build_own_part, fields={'part': {**part, 'size': 'big'}})
+
+
+def fail():
+    raise KeyError('colour')
+
+
+def test_a_constructor_that_fails_is_named_with_its_line():
+    with pytest.raises(UserError, match=r'config.thing: calling fail fails \(.*test_const'):
+        call(fail, fields={})
+
+
+def test_a_name_without_a_module_is_looked_for_at_home():
+    settings = ml_collections.ConfigDict({**GOOD, 'constructor': 'build'})
+    assert construct_named(settings, 'config.thing', HERE) == (3, 0.5, 'a', ())
+    settings.constructor = 'bild'
+    with pytest.raises(
+        UserError, match="found 'bild' .* or one of 'build', "
+    ):
+        construct_named(settings, 'config.thing', HERE)
 
 
 def test_a_value_in_place_of_a_subtree_is_refused():
