@@ -445,3 +445,22 @@ def test_an_evaluator_may_find_nothing_and_change_its_images(tmp_path):
     (run,) = train_and_evaluate(config, str(tmp_path)).runs
     assert run.history['own_first'][-1] != run.history['own_second'][-1]
     assert json.loads((tmp_path / 'metrics.json').read_text())['own_nothing'] is None
+
+
+def test_metrics_of_a_step_are_the_same_on_several_devices(tmp_path):
+    """The last batch leaves the second device without an example."""
+    rows = []
+    for num_devices in (1, 2):
+        config = small(
+            metrics={'size': part('logit_size'), 'norm': {'constructor': 'gradient_norm'}},
+            loss=part('power', exponent=0.5),
+            log_every_steps=7,
+        )
+        config.num_devices = num_devices
+        config.dataset.train_split = 'train[:310]'
+        train_and_evaluate(config, str(tmp_path / str(num_devices)))
+        rows.append(read_lines(tmp_path / str(num_devices)))
+    assert [row['step'] for row in rows[0]] == [7, 7, 14, 14]
+    for one, two in zip(*rows, strict=True):
+        assert one.pop('event') == two.pop('event')
+        assert one == pytest.approx(two, rel=1e-4)
