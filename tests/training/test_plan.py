@@ -65,13 +65,13 @@ def test_what_no_memory_holds_is_refused_before_it_is_tried(dataset, changes, me
 def test_a_sweep_is_the_grid_of_all_values_with_all_seeds(dataset):
     config = swept(
         accurate.get_config(),
-        {'model.dropout_rate': (0.0, 0.5), 'loss.label_smoothing': (0.0, 0.1, 0.2)},
+        {'model.dropout_rate': (0.0, 0.5), 'loss.label_smoothing': (0.0, 0.1)},
     )
     config.runs = 2
     plan = make_plan(config, dataset)
     found = [(*run.swept.values(), run.seed) for run in plan.runs]
-    assert found == [(s, d, i) for s in (0.0, 0.1, 0.2) for d in (0.0, 0.5) for i in (0, 1)]
-    assert [run.position for run in plan.runs] == list(range(12))
+    assert found == [(s, d, i) for s in (0.0, 0.1) for d in (0.0, 0.5) for i in (0, 1)]
+    assert [run.position for run in plan.runs] == list(range(8))
     for run in plan.runs:
         assert run.hyperparams | run.swept == run.hyperparams
         assert set(run.hyperparams) == {
