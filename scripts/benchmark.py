@@ -19,7 +19,7 @@ from absl import flags
 
 from mnist_flax.common import cli
 
-_PARTS = ['epoch', 'scaling', 'time_to_99', 'population']
+_PARTS = ['epoch', 'scaling', 'time_to_99', 'population', 'logging']
 _CONTENDERS = ['mnist_flax', 'pytorch', 'pytorch_compile', 'keras']
 
 flags.DEFINE_list(
@@ -27,11 +27,11 @@ flags.DEFINE_list(
     _PARTS,
     'What is measured: an epoch and the evaluation; speed by batch size and by number of '
     'examples; whole runs from the start of the process to 99 % test accuracy; several '
-    'runs of mnist_flax at once against one after another.',
+    'runs of mnist_flax at once against one after another; metrics of every 50 steps.',
 )
 flags.DEFINE_list('contenders', _CONTENDERS, 'Who takes part, if its packages are there.')
 flags.DEFINE_string('baseline', '', 'Folder of another commit, which takes part too.')
-flags.DEFINE_integer('rounds', 5, 'In parts epoch and population.', lower_bound=1)
+flags.DEFINE_integer('rounds', 5, 'In parts epoch, population and logging.', lower_bound=1)
 flags.DEFINE_integer(
     'num_examples',
     60_000,

@@ -113,6 +113,20 @@ class Benchmark:
                     an_hour = ways[way]['num_runs'] * 3600 / seconds * size / 600_000
                     table.add(way, str(runs), round(an_hour))
 
+    def logging(self) -> None:
+        """Measures what lines of metrics.jsonl every 50 steps cost."""
+        seconds = f'epoch of {self.num_examples:,} images, s'
+        table = Table(f'Metrics of every 50 steps, rounds: {self.rounds}', bars=(seconds,))
+        self.tables.append(table)
+        with self._running(['mnist_flax']) as asks:
+            settings = {'num_runs': 1, 'num_at_once': 1, 'num_examples': self.num_examples}
+            train = functools.partial(asks['mnist_flax'], 'train_population', **settings)
+            ways = {'not logged': 0, 'logged': 50}
+            for log_every in ways.values():
+                train(log_every=log_every)  # loads what was compiled
+            for _, way in _turns(ways, self.rounds):
+                table.add(way, seconds, train(log_every=ways[way])[1])
+
     def time_to_99(self) -> None:
         """Measures whole runs, from the start of the process to 99 % test accuracy."""
         title = (

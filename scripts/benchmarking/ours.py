@@ -1,5 +1,7 @@
 """The contender `mnist_flax`: this project's library."""
 
+import pathlib
+import tempfile
 from collections.abc import Mapping
 from importlib import metadata
 
@@ -48,7 +50,9 @@ class Ours:
         totals = population.evaluate(*self._program, self._state, *self._test)
         return int(totals.correct[0])
 
-    def train_population(self, num_runs: int, num_at_once: int, num_examples: int) -> float:
+    def train_population(
+        self, num_runs: int, num_at_once: int, num_examples: int, log_every: int = 0
+    ) -> float:
         """Trains new networks for an epoch, if 0 at once then as many as the trainer likes.
 
         Returns:
@@ -58,9 +62,15 @@ class Ours:
         config.update({'runs': num_runs, 'runs_at_once': num_at_once, 'num_epochs': 1})
         config.dataset.train_split = f'train[:{num_examples}]'
         config.dataset.test_split = 'test[:50]'
-        trainer = Trainer(make_plan(config), show=False)
-        for _ in trainer.train():
-            pass
+        config.log_every_steps = log_every
+        with tempfile.TemporaryDirectory() as workdir:
+            trainer = Trainer(
+                make_plan(config),
+                workdir=pathlib.Path(workdir) if log_every else None,
+                show=False,
+            )
+            for _ in trainer.train():
+                pass
         return trainer.train_seconds
 
 

@@ -49,6 +49,19 @@ def test_populations(command, tmp_path):
     assert [row for row in rows if row[2:] in ways] == [f'| {way}' for way in ways]
 
 
+@pytest.mark.slow
+def test_logging_is_compared_with_none(command, tmp_path):
+    process = command(
+        *('scripts/benchmark.py', '--parts=logging', '--contenders=mnist_flax'),
+        *('--rounds=1', '--num_examples=7680', f'--workdir={tmp_path}'),
+    )
+    assert process.returncode == 0, process.stderr
+    rows = [line.split(' | ') for line in process.stdout.splitlines() if ' | ' in line]
+    found = {row[0].strip('| '): float(row[1]) for row in rows[2:]}
+    assert found.keys() == {'not logged', 'logged'}
+    assert min(found.values()) > 0
+
+
 @pytest.mark.parametrize(
     ('last', 'status', 'message'),
     [
