@@ -118,9 +118,7 @@ def test_a_name_without_a_module_is_looked_for_at_home():
     settings = ml_collections.ConfigDict({**GOOD, 'constructor': 'build'})
     assert construct_named(settings, 'config.thing', HERE) == (3, 0.5, 'a', ())
     settings.constructor = 'bild'
-    with pytest.raises(
-        UserError, match="found 'bild' .* or one of 'build', "
-    ):
+    with pytest.raises(UserError, match="found 'bild' .* or one of 'build', "):
         construct_named(settings, 'config.thing', HERE)
 
 
