@@ -74,14 +74,11 @@ def to_markdown(
 
 def _find_others(rows: Sequence[dict[str, Any]]) -> list[str]:
     """Lists the columns of what evaluators have measured."""
-    usual = {*NUMBERS, 'seed', 'train_seconds', 'diverged_in_epoch'}
+    names = [*rows[0]]
     return [
         name
-        for name, value in rows[0].items()
-        if name not in usual
-        and '.' not in name
-        and not name.startswith('train_')
-        and isinstance(value, float)
+        for name in names[names.index('seed') + 1 : names.index('train_seconds')]
+        if name not in NUMBERS and not name.startswith('train_')
     ]
 
 

@@ -162,7 +162,7 @@ def create_schedule(
             f'may be traced, to a factor ({explain(error)})'
         ) from error
     require(
-        factors.ndim == 1 and bool(np.isfinite(factors).all()) and factors.min() >= 0,
+        factors.ndim == 1 and bool(np.isfinite(factors).all() and factors.min() >= 0),
         f'{path}: the schedule of {locate(constructor)} must give one finite factor, of '
         '0 or more, for each step',
     )

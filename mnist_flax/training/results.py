@@ -79,10 +79,11 @@ class RunResult:
         All are not a number if it has diverged.
         """
         last = {name: of for name, of in self.rows[-1].items() if name != 'epoch'}
-        last |= test(_softmax(self.logits), labels)
+        if self.diverged is None:
+            last |= test(_softmax(self.logits), labels)
+        else:
+            last = dict.fromkeys([*NUMBERS[:3], *last], math.nan)
         ordered = dict.fromkeys([*(of for of in NUMBERS if of in last), *last])
-        if self.diverged is not None:
-            return dict.fromkeys(ordered, math.nan)
         return {name: last[name] for name in ordered}
 
 

@@ -108,7 +108,7 @@ def _warmup_steps(num_steps: int, warmup: float) -> int:
     return steps
 
 
-def _check(name: str, value: float, holds: bool, allowed: str) -> None:
+def _check(name: str, value: float | int, holds: bool, allowed: str) -> None:
     require(
         holds and math.isfinite(value),
         f'config.schedule.{name}: found {value}; allowed: {allowed}',

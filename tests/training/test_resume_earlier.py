@@ -66,6 +66,7 @@ def test_names_of_earlier_versions_are_resumed_with_the_same_bits(tmp_path):
 
 def test_a_history_with_other_columns_is_read_by_name(tmp_path, capsys):
     def change(arrays, about):
+        del about['logged'], about['runs']  # which earlier versions did not have
         about['columns'] = ['validation_accuracy', 'test_margin', 'train_accuracy', 'epoch']
         (history,) = about['histories']
         about['histories'] = [[[row[4], 0.5, row[2], row[0]] for row in history]]
@@ -88,7 +89,7 @@ def test_a_checkpoint_of_something_else_is_refused_in_one_line(tmp_path):
     config = tiny()
     config.checkpoint.allow_changes = True
     config.model.hidden_size = 9
-    with pytest.raises(UserError, match='8.* for .*Dense_0.* this config have .*9'):
+    with pytest.raises(UserError, match='8.* for .*Dense_0.* this config has .*9'):
         run(config, tmp_path)
     path, arrays, about = checkpoints.read(tmp_path / 'checkpoints/runs_0-0/14')
     for damage, message in (
