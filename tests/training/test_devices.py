@@ -131,7 +131,7 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
     def wait(processes):
         try:
             for process in processes:
-                _, errors = process.communicate(timeout=120)
+                _, errors = process.communicate(timeout=400)
                 assert process.returncode == 0, errors
         finally:
             for process in processes:
