@@ -116,6 +116,6 @@ def test_the_python_of_the_page_runs(command, folder, mnist):
     process = command('-c', f'{code}\nassert logits.shape == (3, 10)', cwd=folder)
     assert process.returncode == 0, process.stderr
     table = re.search(r'```python\n(import pandas\n.*?)```', PAGE, re.S)[1]
-    check = "assert [*metrics[metrics.event == 'step'].step] == [2]"
+    check = "assert [*metrics[metrics.event == 'step'].step] == [2, 4]"
     process = command('-c', f'{table}{check}', cwd=folder)
     assert process.returncode == 0, process.stderr

@@ -68,12 +68,12 @@ def may_add(config: ml_collections.ConfigDict, path: str) -> bool:
     """
     tree: Any = config
     names = path.split('.')
-    for name in names:
+    for i, name in enumerate(names):
         if not (isinstance(tree, ml_collections.ConfigDict) and name):
             return False
         if name not in tree:
             is_open = names[0] in _OPEN and len(names) > 1
-            is_last = name is names[-1]
+            is_last = i == len(names) - 1
             return is_open or (is_last and (not tree or 'constructor' in tree))
         tree = tree[name]
     return False
