@@ -32,6 +32,7 @@ class Optimizer:
     arguments: dict[str, Any] = dataclasses.field(compare=False)  # as the config has them
     clip_norm: float  # largest norm of a gradient, over all parameters; 0 = any
     schedule_of: Callable[[int], optax.Schedule] = dataclasses.field(compare=False)
+    schedule: optax.Schedule = dataclasses.field(compare=False)  # of a learning rate of 1
     num_steps: int  # of the whole training
     steps_per_epoch: int
 
@@ -55,11 +56,6 @@ class Optimizer:
         if self.clip_norm:
             return optax.chain(optax.clip_by_global_norm(self.clip_norm), optimizer)
         return optimizer
-
-    @functools.cached_property
-    def schedule(self) -> optax.Schedule:
-        """The learning rate of each step, as a factor of ``learning_rate``."""
-        return self.schedule_of(self.num_steps)
 
     def depends_on_length(self) -> bool:
         """Tells whether a longer training would have other learning rates early on."""
@@ -123,11 +119,15 @@ def create_optimizer(
         if {'weight_decay', mask} <= parameters.keys():
             arguments.setdefault(mask, kernels)
     schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)
-    optimizer = Optimizer(
-        constructor, arguments, float(clip_norm), schedule_of, num_steps, steps_per_epoch
+    return Optimizer(
+        constructor,
+        arguments,
+        float(clip_norm),
+        schedule_of,
+        schedule_of(num_steps),
+        num_steps,
+        steps_per_epoch,
     )
-    optimizer.schedule(0)  # rather now than within a program a mistake in it is told
-    return optimizer
 
 
 def _is_number(value: Any) -> bool:

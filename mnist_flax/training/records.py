@@ -2,15 +2,15 @@
 
 import io
 import json
-import math
 import os
 import pathlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import IO, Any
 
 import ml_collections
 
+from mnist_flax.common import tables
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, explain, require
 from mnist_flax.common.files import write_atomically
@@ -101,7 +101,9 @@ class Records:
         for run, row, found in zip(self._runs, rows, measured, strict=True):
             about = {'event': event, 'run': run.position, 'seed': run.seed, **run.swept}
             records.append({**about, 'step': step, 'epoch': epoch, **row, **found.numbers})
-        self._file.writelines(f'{_to_json(record)}\n' for record in records)
+        self._file.writelines(
+            json.dumps(tables.to_finite(record)) + '\n' for record in records
+        )
         self._file.flush()
         for name, writer in [*self._writers.items()]:
             for record in records:
@@ -156,13 +158,3 @@ class Records:
                 kept.append(line)
         if ''.join(kept) != text:
             write_atomically({self._path: ''.join(kept).encode()})
-
-
-def _to_json(record: Mapping[str, Any]) -> str:
-    # JSON knows no infinity, and nothing that is not a number.
-    return json.dumps(
-        {
-            name: None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in record.items()
-        }
-    )
