@@ -187,7 +187,9 @@ def test_the_examples_run_as_they_are_printed(command, folder, page, name, tiny)
 def test_the_commands_of_the_readme_run(command, folder):
     def tiny(words):
         if words[0] == '-m':
-            return TINY if '--config=configs/mlp.py' in words else TINY_CNN
+            logged = any(word.startswith('--config.log_every_steps=') for word in words)
+            short = ['--config.log_every_steps=2', '--profile=1'] if logged else []
+            return [*(TINY if '--config=configs/mlp.py' in words else TINY_CNN), *short]
         if words[0] != 'scripts/ablate.py':
             return []
         recipe = [setting.replace('config.', 'config.recipe.') for setting in TINY_CNN]

@@ -14,7 +14,8 @@ TINY = (
     '--config.dataset.test_split=test[:200]', '--config.dataset.holdout_size=100',
 )  # fmt: skip
 SMALL_CNN = ('--config.model.conv=xla', '--config.model.hidden_size=16')
-COMMANDS = [words[1:] for words in read_commands(PAGE) if words[0] == '.venv/bin/python']
+# Trainings; tests/benchmark/ has the one that measures.
+COMMANDS = [words[1:] for words in read_commands(PAGE) if words[1] == '-m']
 
 # What stands for the service, which nobody needs to have for the tests.
 WANDB = """

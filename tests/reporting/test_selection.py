@@ -1,6 +1,5 @@
 """The ranking of a sweep: who is best, what cannot be told apart, how it is written."""
 
-import io
 import itertools
 import json
 import math
@@ -10,25 +9,11 @@ import pytest
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from made_up_sweep import ACCURACIES, RATE, make_points
 
 from mnist_flax.common import tables
-from mnist_flax.reporting import metrics_text, selection, sweep_figures
+from mnist_flax.reporting import selection
 from mnist_flax.reporting.selection import Point
-
-RATE, DROPOUT = 'optimizer.learning_rate', 'model.dropout_rate'
-# By learning rate; that of 0.1 has lost a run, that of 1.0 all.
-ACCURACIES = {
-    0.0005: [0.9880, 0.9885, 0.9883, 0.9889],
-    0.001: [0.9911, 0.9907, 0.9910, 0.9912],
-    0.002: [0.9913, 0.9909, 0.9915, 0.9911],
-    0.1: [0.9950, math.nan, 0.9951, 0.9952],
-    1.0: [math.nan] * 4,
-}
-
-
-def make_points(accuracies=ACCURACIES, path=RATE):
-    return [Point({path: x}, dict(enumerate(of))) for x, of in accuracies.items()]
 
 
 def rows_of(table):
@@ -233,130 +218,3 @@ def test_the_choice_names_what_cannot_be_told_apart_from_it():
     choice = selection.describe_choice(selection.rank(make_points(dict(enumerate(noise)))))
     assert choice.endswith('; 3 more')
     assert choice.count('learning_rate=') == 4
-
-
-SPREAD = {
-    'mean': 0.99231, 'min': 0.9921, 'max': 0.9926,
-    'sd': 0.00022, 'mean_95_percent_interval': (0.99204, 0.99258),
-}  # fmt: skip
-
-
-def test_metrics_txt_of_several_seeds_has_a_line_a_number():
-    numbers = {
-        'num_runs': 6,
-        'num_diverged': 1,
-        'test_accuracy': SPREAD,
-        'evaluators': {'steps': {**SPREAD, 'mean': 120.0, 'sd': 21.0,
-                                 'mean_95_percent_interval': (93.9, 146.1)}},
-        'test_loss': {'mean': 0.025, 'min': 0.025, 'max': 0.025},
-        'ensemble': {'size': 5, 'test_accuracy': 0.9934},
-        'interval': (0.9892, 0.9929),
-    }  # fmt: skip
-    assert metrics_text.to_text(numbers).splitlines() == [
-        'num_runs: 6',
-        'num_diverged: 1',
-        'test_accuracy: 0.99231 ± 0.00022 (95 % interval 0.99204 to 0.99258, 5 runs)',
-        'evaluators.steps: 120 ± 21 (95 % interval 94 to 146, 5 runs)',
-        'test_loss: 0.025 (1 run)',
-        'ensemble.size: 5',
-        'ensemble.test_accuracy: 0.9934',
-        'interval: 0.9892 to 0.9929',
-    ]
-    one = {'test_accuracy': 0.9912, 'seed': 0, 'versions': {'jax': '1.2.3'}}
-    assert metrics_text.to_text(one) == tables.to_text(one)
-
-
-def test_metrics_txt_of_a_sweep_is_its_table_the_choice_and_its_test_score():
-    numbers = {
-        'points': selection.to_json(selection.rank(make_points())),
-        'chosen': {'values': {RATE: 0.002}, 'num_runs': 5, 'test_accuracy': SPREAD},
-        'num_epochs': 3,
-    }
-    lines = metrics_text.to_text(numbers).splitlines()
-    assert lines[1].split() == ['0.002', '99.12', '±', '0.03', '–', 'best', '4']
-    assert lines[6:9] == [
-        '',
-        selection.describe_choice(selection.rank(make_points())),
-        '',
-    ]
-    assert lines[10].startswith('chosen.test_accuracy: 0.99231 ± 0.00022 (95')
-    assert lines[11:] == ['num_epochs: 3']
-    read = json.loads(tables.to_json(numbers))
-    assert metrics_text.to_text(read).splitlines() == lines
-
-
-def draw(points):
-    figure = sweep_figures.plot(selection.rank(points), 'title')
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format='png')
-    with Image.open(buffer) as image:
-        assert len(np.unique(np.asarray(image.convert('L')))) > 20
-    return figure.axes
-
-
-def test_of_one_number_accuracy_is_drawn_against_it():
-    points = [of._replace(values={**of.values, 'model.size': 3}) for of in make_points()]
-    (axes,) = draw(points)
-    assert (axes.get_xlabel(), axes.get_xscale()) == ('learning_rate', 'log')
-    assert axes.get_ylabel() == 'held-out accuracy, %'
-    crosses = [line for line in axes.lines if line.get_marker() == 'x']
-    assert sorted(line.get_xdata()[0] for line in crosses) == [0.1, 1.0]
-    (star,) = (line for line in axes.lines if line.get_marker() == '*')
-    assert star.get_xdata()[0] == 0.002
-    low, high = axes.get_ylim()
-    assert low < 98.8
-    assert 99.52 < high < 100
-    (axes,) = draw(make_points({0.1: [0.99], 0.2: [0.98], 0.0: [0.11]}))
-    assert axes.get_xscale() == 'linear'
-    assert axes.get_ylabel().endswith('(scaled by the errors)')
-
-
-def test_of_two_numbers_a_full_grid_is_a_map_and_others_are_dots():
-    points = [
-        Point(
-            {RATE: rate, DROPOUT: dropout}, {i: x + dropout / 1000 for i, x in of.items()}
-        )
-        for dropout in (0.0, 0.5)
-        for (_, rate), of in (
-            (tuple(*p.values.items()), p.accuracies) for p in make_points()
-        )
-    ]
-    axes, colors = draw(points)
-    texts = [text.get_text() for text in axes.texts]
-    assert '★ 99.17\n± 0.04' in texts
-    assert texts.count('diverged') == 2
-    assert texts[-3].endswith('\n1 diverged')
-    assert colors.get_ylabel() == 'held-out accuracy, %'
-    axes, _ = draw(points[1:])
-    assert not axes.texts
-    assert len(axes.collections[0].get_offsets()) == 9
-    draw([of._replace(accuracies={0: 0.1 + of.values[DROPOUT]}) for of in points])
-
-
-@pytest.mark.parametrize(
-    'make_values',
-    [
-        lambda i: {'model.features': (i, 64)},
-        lambda i: {'flag': bool(i % 2), RATE: i},
-        lambda i: {'a': i, 'b': i**2, 'c': -i},
-        lambda i: {'optimizer': {'constructor': 'optax.sgd', 'momentum': i}} if i else {},
-    ],
-)
-def test_anything_else_is_a_list_with_the_best_on_top(make_values):
-    points = [
-        of._replace(values=make_values(i)) for i, of in enumerate(make_points())
-    ]  # fmt: skip
-    (axes,) = draw(points)
-    assert len(axes.get_yticks()) == 5
-    bottom, top = axes.get_ylim()
-    assert bottom > top
-    (star,) = (line for line in axes.lines if line.get_marker() == '*')
-    assert star.get_ydata()[0] == 0
-    assert [*star.get_xdata()] == pytest.approx([99.12])
-
-
-def test_a_long_list_shows_its_best():
-    points = make_points({f'number {i}': [0.9 + i / 1000] for i in range(45)})
-    (axes,) = draw(points)
-    assert axes.get_title() == 'title: the best 40 of 45'
-    assert axes.get_yticklabels()[0].get_text() == 'learning_rate=number 44'

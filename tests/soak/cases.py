@@ -106,6 +106,15 @@ def read_files(workdir: pathlib.Path) -> dict[pathlib.Path, bytes]:
     }
 
 
+def expect_kept(workdir: pathlib.Path, before: dict[pathlib.Path, bytes]) -> None:
+    """Compares the files with what they were; only lines of metrics.jsonl may be added."""
+    after = read_files(workdir)
+    records = pathlib.Path('metrics.jsonl')
+    assert after.pop(records).startswith(before[records]), 'metrics.jsonl has changed'
+    others = {path: content for path, content in before.items() if path != records}
+    assert after == others, 'files have changed'
+
+
 def expect_same(workdir: pathlib.Path, reference: pathlib.Path) -> None:
     """Compares the results of two trainings, except for their times."""
     for name in ('history.csv', *(path.name for path in reference.glob('*.png'))):

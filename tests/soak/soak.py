@@ -17,7 +17,15 @@ import tempfile
 import time
 from collections.abc import Iterator
 
-from cases import DAMAGES, MOMENTS, REFUSALS, expect, expect_same, read_files
+from cases import (
+    DAMAGES,
+    MOMENTS,
+    REFUSALS,
+    expect,
+    expect_kept,
+    expect_same,
+    read_files,
+)
 
 SHORT = (
     '--config.dataset.train_split=train[:2000]', '--config.dataset.test_split=test[:500]',
@@ -100,12 +108,12 @@ class Soak:
                 damage(workdir)
                 self._expect_same_end(workdir, 'is damaged')
         for what, prepare, under, message in REFUSALS:
-            what = f'{what}: one clear line, no file is changed'
+            what = f'{what}: one clear line, nothing is lost'
             with self._case(what, half) as workdir:
                 prepare(workdir)
                 before = read_files(workdir)
                 expect(train(workdir, under=under), 1, message)
-                assert read_files(workdir) == before, 'files have changed'
+                expect_kept(workdir, before)
                 workdir.chmod(0o755)
                 if message.startswith('cannot write'):
                     self._expect_same_end(workdir)
@@ -195,7 +203,7 @@ class Soak:
                         file.write(b'0' * 4096)
                 before = read_files(workdir)
                 expect(train(workdir), 1, 'No space left on device')
-                assert read_files(workdir) == before, 'files have changed'
+                expect_kept(workdir, before)
                 (disk / 'filler').unlink()
                 subprocess.run(['mount', '-o', 'remount,size=64m', str(disk)], check=True)
                 self._expect_same_end(workdir)
