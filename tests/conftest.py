@@ -53,6 +53,16 @@ def command():
     return run
 
 
+@pytest.fixture(scope='module')
+def without_figures():
+    """Reports lack their figures, which take most of the time of a short run."""
+    from mnist_flax.reporting import reports
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reports, 'render_figures', lambda dataset, results: {})
+        yield
+
+
 @pytest.fixture(scope='session')
 def mnist():
     """The real MNIST, whole."""

@@ -35,14 +35,23 @@ BROKEN_CONFIGS = {
         (['--config={tmp}/syntax.py'], 'syntax.py, line 1: '),
         (['--config={tmp}/name.py'], "name.py, line 2: NameError: name 'undefined'"),
         (['--config={tmp}/list.py'], 'get_config() returned list, not a ConfigDict'),
-        (['--config={tmp}/unknown.py'], "config.optimizer has no field 'momentum'"),
+        pytest.param(
+            ['--config={tmp}/unknown.py'], "config.optimizer has no field 'momentum'",
+            marks=pytest.mark.slow,
+        ),
         (['--config.optimizer.momentun=0.9'], "config.optimizer has no field 'momentun'; "),
         (
             ['--config.label_smoothing=0.1'],
             'has been replaced by config.loss.label_smoothi',
         ),
-        (['--config.sweep.ema_decay=(0.0,0.9)'], 'add --config.dataset.validation=holdout'),
-        (['--config={tmp}/missing.py'], 'config.batch_size is missing; allowed: int'),
+        pytest.param(
+            ['--config.sweep.ema_decay=(0.0,0.9)'],
+            'add --config.dataset.validation=holdout', marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ['--config={tmp}/missing.py'], 'config.batch_size is missing; allowed: int',
+            marks=pytest.mark.slow,
+        ),
         (['--wrkdir=x'], "Unknown command line flag 'wrkdir'"),
         (['extra'], "unexpected argument 'extra'"),
         (['--num_processes=2', '--process_id=0'], '--coordinator_address is missing; give'),
@@ -54,10 +63,16 @@ BROKEN_CONFIGS = {
         (['--distributed'], '--coordinator_address: cannot reach a cluster'),
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
         (['--config.num_devices=1000'], 'config.num_devices: found 1000; allowed: 0 to '),
-        (['--config.model.conv=fast'], "allowed: 'auto', 'xla', 'winograd'"),
-        (['--config.dataset.name=mnits'], "name: 'mnits' is not in "),
+        pytest.param(
+            ['--config.model.conv=fast'], "allowed: 'auto', 'xla', 'winograd'",
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            ['--config.dataset.name=mnits'], "name: 'mnits' is not in ",
+            marks=pytest.mark.slow,
+        ),
     ],
-)
+)  # fmt: skip
 def test_bad_input_ends_in_one_line(command, tmp_path, arguments, message):
     for name, content in BROKEN_CONFIGS.items():
         (tmp_path / name).write_text(content)

@@ -16,6 +16,8 @@ from mnist_flax.checkpointing import checkpoints
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plan
 
+pytestmark = pytest.mark.usefixtures('without_figures')
+
 
 def test_parts_of_a_researcher_s_own_work_together_and_resume(tmp_path):
     config = small(

@@ -71,8 +71,8 @@ def test_every_field_is_explained_on_its_line(name):
                 assert own or found[1] in ('recipe', 'number'), line
 
 
+@pytest.mark.slow
 def test_one_epoch_reaches_97_5_per_cent(tmp_path):
-    """The gate on real MNIST; the slow tests train in full."""
     config = default.get_config()
     config.num_epochs = 1
     numbers = train_and_evaluate(config, str(tmp_path)).metrics

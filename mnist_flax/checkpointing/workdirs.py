@@ -165,7 +165,10 @@ def find_changes(
             f'config.checkpoint.allow_changes: {checkpoint} has other values of '
             f'{", ".join(fixed)}, which must stay the same; or use {_ELSEWHERE}',
         )
-        return [f'{name} from {old} to {new}' for name, (new, old) in differing.items()]
+        return [
+            f'{name} from {_show(old)} to {_show(new)}'
+            for name, (new, old) in differing.items()
+        ]
     why = f': {reason}' if [*differing] == ['num_epochs'] else ''
     or_change = ', or --config.checkpoint.allow_changes=true to resume it with the new ones'
     require(
@@ -209,7 +212,14 @@ def _compare(ours, theirs, default, path):
 
 
 def _list(differing: dict[str, tuple[Any, Any]]) -> str:
-    return ', '.join(f'{name} {old}, here {new}' for name, (new, old) in differing.items())
+    return ', '.join(
+        f'{name} {_show(old)}, here {_show(new)}' for name, (new, old) in differing.items()
+    )
+
+
+def _show(value: Any) -> str:
+    """Writes a value; that of an argument which one of the configs leaves out is None."""
+    return 'unset' if value is None else str(value)
 
 
 def _move_aside(folder: pathlib.Path) -> None:

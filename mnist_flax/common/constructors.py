@@ -191,7 +191,7 @@ def find_constructor(
 
 def _list_functions(home: str) -> str:
     if home == 'optax':
-        return "Optax's, such as 'adamw'"
+        return "Optax's, such as 'adamw' or 'optax.contrib.muon'"
     module = importlib.import_module(home)
     return ', '.join(
         repr(name)

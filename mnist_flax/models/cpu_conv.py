@@ -40,6 +40,10 @@ Matrix: TypeAlias = Sequence[Sequence[Fraction]]
 
 _store = lax.optimization_barrier
 
+# Traced once for each shape; the program is the same as without. The hundreds of sums of
+# Winograd's transforms would else take 0.4 s of each start, and as long in each test.
+_trace_once = functools.partial(jax.jit, inline=True)
+
 
 # --- For few input channels: a sum of nine shifted images.
 
@@ -57,6 +61,7 @@ def direct(
     return _direct_forward(x, kernel)[0]
 
 
+@_trace_once
 def _direct_forward(x, kernel):
     tiles = _store(_cut(x, _windows(x)))
     corners = [
@@ -69,6 +74,7 @@ def _direct_forward(x, kernel):
     return corners, (x, kernel, tiles)
 
 
+@_trace_once
 def _direct_backward(residuals, dcorners):
     x, kernel, tiles = residuals
     dcorners = _store(dcorners)
@@ -108,6 +114,7 @@ def winograd(
     return _winograd_forward(x, kernel)[0]
 
 
+@_trace_once
 def _winograd_forward(x, kernel):
     rows, columns = tilings = _tilings(x)
     vertical, horizontal = (transforms(tiling.step) for tiling in tilings)
@@ -126,6 +133,7 @@ def _winograd_forward(x, kernel):
     return corners, (x, inputs, filters)
 
 
+@_trace_once
 def _winograd_backward(residuals, dcorners):
     x, inputs, filters = residuals
     rows, columns = tilings = _tilings(x)

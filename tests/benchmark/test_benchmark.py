@@ -65,7 +65,9 @@ def test_logging_is_compared_with_none(command, tmp_path):
 @pytest.mark.parametrize(
     ('last', 'status', 'message'),
     [
-        ("sys.exit('no memory')", 1, 'error: baseline: no memory'),
+        pytest.param(
+            "sys.exit('no memory')", 1, 'error: baseline: no memory', marks=pytest.mark.slow
+        ),
         (
             'os.kill(os.getppid(), signal.SIGINT); time.sleep(60)',
             130,

@@ -20,11 +20,10 @@ BY_MOUSE = (DESKTOP, draw_by_mouse)
 BY_FINGER = ({**PHONE, **DARK}, draw_by_finger)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('window', 'draw_strokes', 'place'),
-    [(*BY_MOUSE, PLACES[0])]
-    + [pytest.param(*BY_MOUSE, place, marks=pytest.mark.slow) for place in PLACES[1:]]
-    + [pytest.param(*BY_FINGER, place, marks=pytest.mark.slow) for place in PLACES],
+    [(*way, place) for way in (BY_MOUSE, BY_FINGER) for place in PLACES],
 )
 def test_ten_of_ten_are_recognized(open_page, window, draw_strokes, place):
     page = open_page(**window)

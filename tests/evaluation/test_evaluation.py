@@ -16,14 +16,14 @@ from mnist_flax.train import train_and_evaluate
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_figures):
     """Two networks of a run that held images out, hardly trained, and so unsure."""
     config = default.get_config()
     config.num_epochs = 2
     config.runs = 2
     config.dataset.update(
         train_split='train[:3000]',
-        test_split='test[:400]',
+        test_split='test[:200]',
         validation='holdout',
         holdout_size=1000,
     )
@@ -62,10 +62,10 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
     found = json.loads((tmp_path / 'evaluation.json').read_text())
     # The numbers of the run itself, of its ensemble.
     metrics, _ = finished
-    assert (found['networks'], found['images']) == (2, 400)
+    assert (found['networks'], found['images']) == (2, 200)
     assert found['accuracy'] == metrics['ensemble']['test_accuracy']
     assert found['loss'] == pytest.approx(metrics['ensemble']['test_loss'], abs=1e-4)
-    assert np.array(found['confusion_matrix']).sum() == 400
+    assert np.array(found['confusion_matrix']).sum() == 200
     assert found['corruptions'].keys() == CORRUPTIONS.keys()
     for severities in found['corruptions'].values():
         for of in severities:
@@ -90,7 +90,7 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
 
 @pytest.mark.parametrize(
     'arguments',
-    [(), pytest.param((f'--workdir={PRETRAINED.parent}/default',), marks=pytest.mark.slow)],
+    [pytest.param((), marks=pytest.mark.slow), (f'--workdir={PRETRAINED.parent}/default',)],
 )
 def test_the_package_s_networks_are_evaluated_into_outputs(command, tmp_path, arguments):
     before = sorted(PRETRAINED.parent.rglob('*'))

@@ -29,6 +29,7 @@ def test_pictures_vary_and_are_the_same_again(digits):
     assert max(shapes)[0] >= 900
 
 
+@pytest.mark.slow
 def test_the_networks_of_the_package_recognise_most(digits):
     """As docs/handwriting.md says, of some of them; the slow test takes all."""
     images, labels = digits.images[::36], digits.target[::36]

@@ -13,6 +13,8 @@ from repository import ROOT
 
 from mnist_flax.recognition.networks import load_networks
 
+pytestmark = pytest.mark.slow
+
 PAIR = 'Conv, MaxPool, Relu, '
 NODES = f'Cast, Div, Transpose, {PAIR}{PAIR}Flatten, Gemm, Relu, Gemm'
 

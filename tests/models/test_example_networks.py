@@ -11,7 +11,11 @@ from mnist_flax.training.plan import make_plan
 
 
 @pytest.mark.parametrize(
-    ('config', 'parameters'), [(resnet.get_config(), 19_642), (vit.get_config(), 105_418)]
+    ('config', 'parameters'),
+    [
+        pytest.param(resnet.get_config(), 19_642, marks=pytest.mark.slow),
+        (vit.get_config(), 105_418),
+    ],
 )
 def test_their_training_has_no_slow_operation(config, parameters):
     config.dataset.update({'train_split': 'train[:256]', 'test_split': 'test[:64]'})

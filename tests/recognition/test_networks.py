@@ -18,7 +18,7 @@ from mnist_flax.train import train_and_evaluate
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory):
+def finished(tmp_path_factory, without_figures):
     config = default.get_config()
     config.num_epochs = 2
     config.runs = 2
@@ -53,7 +53,9 @@ def test_the_logits_are_those_of_the_run_for_any_number_of_images(finished, mnis
     np.testing.assert_allclose(networks.probabilities(images).sum(axis=1), 1, atol=1e-9)
 
 
-@pytest.mark.parametrize('name', ['default', 'robust'])
+@pytest.mark.parametrize(
+    'name', ['default', pytest.param('robust', marks=pytest.mark.slow)]
+)
 def test_the_networks_of_the_package_are_those_of_its_configs(name, mnist):
     workdir = PRETRAINED.parent / name
     networks = load_networks(workdir)

@@ -96,13 +96,16 @@ NO_FILE = "error: --save_figure: found '{}'; allowed: a file in a folder that ex
     ('arguments', 'status', 'message'),
     [
         ((), 2, 'error: no IMAGE is given; give one or more'),
-        (
+        pytest.param(
             ('--workdir=nowhere', 'a.png'),
             1,
             "error: --workdir: 'nowhere' holds no finished",
+            marks=pytest.mark.slow,
         ),
         (('--jsn', 'a.png'), 2, "error: Unknown command line flag 'jsn'"),
-        (('--save_figure=/', 'a.png'), 1, NO_FILE.format('/')),
+        pytest.param(
+            ('--save_figure=/', 'a.png'), 1, NO_FILE.format('/'), marks=pytest.mark.slow
+        ),
         (('--save_figure=/nowhere/a.png', 'a.png'), 1, NO_FILE.format('/nowhere/a.png')),
     ],
 )

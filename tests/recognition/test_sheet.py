@@ -1,6 +1,7 @@
 """Sheets of paper that lie on a table, and boxes around a digit."""
 
 import contextlib
+import itertools
 
 import numpy as np
 import pytest
@@ -10,6 +11,8 @@ from PIL import Image, ImageDraw
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition import sheet
 from mnist_flax.recognition.recognizer import to_mnist_format
+
+QUICK_BOXES = (2, 30, 0), (9, 0, 12), (9, 60, 0)
 
 
 def lay(page, turn, table=60, size=700):
@@ -35,9 +38,13 @@ def test_a_sheet_may_be_turned(turn):
     assert differ(lay(page, turn), turned) < 8
 
 
-@pytest.mark.parametrize('turn', [0, 12])
-@pytest.mark.parametrize('margin', [0, 30, 60])
-@pytest.mark.parametrize('line', [2, 9])
+@pytest.mark.parametrize(
+    ('line', 'margin', 'turn'),
+    [
+        case if case in QUICK_BOXES else pytest.param(*case, marks=pytest.mark.slow)
+        for case in itertools.product((2, 9), (0, 30, 60), (0, 12))
+    ],
+)
 def test_a_box_around_a_digit_is_left_out(turn, margin, line):
     for digit in (0, 4, 7) if turn else STROKES:
         page = draw(digit, 300, place=(0.3, 0.3, 0.4))

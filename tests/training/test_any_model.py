@@ -17,6 +17,8 @@ from mnist_flax.training import devices, run
 from mnist_flax.training.plan import make_plan
 from mnist_flax.training.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures('without_figures')
+
 
 class Plain(nn.Module):
     """Dropout and batch norm as in linen's own documentation."""
@@ -85,14 +87,15 @@ def test_dropout_is_drawn_anew_for_each_step_and_run():
     plan = plan_on(1, tiny('Plain', rate=0.5))
     images, labels = (array[:64] for array in plan.dataset.train)
     first = of_first(create_state(plan.mesh, plan.recipe))
+    step = functools.partial(run.train_step, recipe=plan.recipe)
+    step = jax.jit(jax.vmap(step, axis_name=devices.DATA))
 
     def loss(**changes):
         """Takes a step on the same images with the same parameters."""
-        step = functools.partial(run.train_step, recipe=plan.recipe)
         everything = jnp.ones(64, bool), jnp.arange(64)
         batch = jax.tree.map(lambda array: array[None], (images, labels, *everything))
         state = jax.tree.map(lambda leaf: leaf[None], first.replace(**changes))
-        _, totals = jax.vmap(step, axis_name=devices.DATA)(state, *batch)
+        _, totals = step(state, *batch)
         return float(totals.loss[0])
 
     assert loss() == loss()

@@ -36,8 +36,10 @@ SEEDS, RATES = (0, 7), (1e-3, 4e-3)
 @pytest.mark.parametrize(
     ('num_devices', 'shape'),
     [
-        (1, {'run': 1, 'data': 1}),  # all runs in one vmapped program
-        (4, {'run': 2, 'data': 2}),  # two devices for each run, which share its batches
+        # All runs in one vmapped program.
+        pytest.param(1, {'run': 1, 'data': 1}, marks=pytest.mark.slow),
+        # Two devices for each run, which share its batches.
+        (4, {'run': 2, 'data': 2}),
     ],
 )
 def test_a_run_of_a_population_equals_a_single_one(arrays, alone, num_devices, shape):

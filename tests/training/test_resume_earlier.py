@@ -12,6 +12,8 @@ from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common import renamed
 from mnist_flax.common.errors import UserError
 
+pytestmark = pytest.mark.usefixtures('without_figures')
+
 LEFT_RUN = ROOT / 'tests/left_run'
 
 

@@ -102,7 +102,7 @@ def test_the_smaller_last_batch_counts_its_own_examples_only(mesh, recipe, examp
     assert_close_params(state.params, by_hand.params)
 
 
-@pytest.mark.parametrize('num_devices', [2, 8])
+@pytest.mark.parametrize('num_devices', [2, pytest.param(8, marks=pytest.mark.slow)])
 def test_devices_share_the_work_and_not_the_result(recipe, examples, num_devices):
     """One device and several agree step by step, up to rounding."""
     arrays = tuple(np.asarray(array) for array in examples)
