@@ -6,7 +6,8 @@ from ml_collections import ConfigDict
 
 from mnist_flax.data import augment
 from mnist_flax.models import cnn
-from mnist_flax.training import devices, objective, optimizers, population, run
+from mnist_flax.recipe import objective, optimizers
+from mnist_flax.training import devices, population, run
 from mnist_flax.training.devices import on_mesh
 from mnist_flax.training.run import Recipe
 

@@ -60,7 +60,10 @@ BROKEN_CONFIGS = {
             '--process_id: found 2; allowed: 0 to 1',
         ),
         # One of each part of the project's own; the others are in the tests of the parts.
-        (['--distributed'], '--coordinator_address: cannot reach a cluster'),
+        pytest.param(
+            ['--distributed'], '--coordinator_address: cannot reach a cluster',
+            marks=pytest.mark.slow,
+        ),
         (['--workdir=README.md'], "--workdir: cannot write to 'README.md'"),
         (['--config.num_devices=1000'], 'config.num_devices: found 1000; allowed: 0 to '),
         pytest.param(

@@ -68,6 +68,10 @@ MISTAKES = {
         {'writers': {'bad': part('Failing')}},
         r'config.writers.bad: .*research_parts.py, line \d+: ConnectionError: no network',
     ),
+    'an evaluator of images that are not there': (
+        {'evaluators': {'seen': {'constructor': 'split', 'name': 'letters'}}},
+        "config.evaluators.seen.name: 'letters' is not in ",
+    ),
     'an evaluator whose name is taken': (
         {'evaluators': {'test': part('accuracy_of_nothing')}},
         "config.evaluators.test: there is a number 'test_accuracy' already; choose",

@@ -20,9 +20,16 @@ def short_config(**dataset):
     return config
 
 
+def tiny_config(**changes):
+    config = short_config()
+    config.model.update({'features': (2, 4), 'hidden_size': 8, 'conv': 'xla'})
+    config.update(changes)
+    return config
+
+
 def test_the_same_config_gives_the_same_bits(tmp_path):
     results = [
-        train_and_evaluate(short_config(), str(tmp_path / name)) for name in ('a', 'b')
+        train_and_evaluate(tiny_config(), str(tmp_path / name)) for name in ('a', 'b')
     ]
     (first,), (second,) = (result.runs for result in results)
     jax.tree.map(np.testing.assert_array_equal, first.variables, second.variables)
@@ -79,13 +86,6 @@ def test_one_epoch_reaches_97_5_per_cent(tmp_path):
     assert numbers['test_accuracy'] >= 0.975
 
 
-def tiny_config(**changes):
-    config = short_config()
-    config.model.update({'features': (2, 4), 'hidden_size': 8, 'conv': 'xla'})
-    config.update(changes)
-    return config
-
-
 @pytest.mark.slow
 def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch, capsys):
     """Which does not change them; here 5 runs, the last group filled up to its size."""
@@ -116,6 +116,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
         train_and_evaluate(config, str(tmp_path / 'at once'))
 
 
+@pytest.mark.slow
 def test_a_run_that_diverges_is_marked_and_left_out(tmp_path):
     config = tiny_config(runs=2, num_devices=1)
     config.dataset.update(validation='holdout', holdout_size=100)

@@ -13,7 +13,8 @@ import numpy as np
 from mnist_flax.common.errors import UserError, explain, locate, require
 from mnist_flax.data import datasets
 from mnist_flax.models import calls
-from mnist_flax.training import objective, run
+from mnist_flax.recipe import objective
+from mnist_flax.training import run
 from mnist_flax.training.devices import DATA
 
 _LABELS = jax.ShapeDtypeStruct((2,), 'int32')  # of the two images that the parts are given

@@ -12,13 +12,15 @@ import numpy as np
 from mnist_flax.common.constructors import construct, find_constructor, select
 from mnist_flax.common.errors import UserError, explain, locate, require
 from mnist_flax.data.datasets import Dataset
+from mnist_flax.recipe.objective import LOGGED
 from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Group
 from mnist_flax.training.metrics import row_columns
-from mnist_flax.training.objective import LOGGED
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.run import TrainState
 
+# In messages of `mnist_flax.evaluators`: the path of whichever has failed.
+_ANY_NAME = 'config.evaluators.*'
 _HOME = 'mnist_flax.evaluators'
 
 # What else is in a record of a run.
@@ -82,7 +84,10 @@ def create_evaluators(
         )
         if not any(every.values()):
             every['every_epochs'] = 1
-        function = construct(constructor, fields, path, dataset=dataset)
+        try:
+            function = construct(constructor, fields, path, dataset=dataset)
+        except UserError as error:  # ours do not know the name that they have here
+            raise UserError(str(error).replace(_ANY_NAME, path)) from error
         require(
             callable(function),
             f'{path}: {locate(constructor)} returns {function!r}; it must return a '

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from mnist_flax.training.losses import cross_entropy
+from mnist_flax.recipe.losses import cross_entropy
 
 # What is known of a run after an epoch, by the columns of history.csv: those of
 # `row_columns`, and what `config.metrics` and `config.evaluators` measure.

@@ -12,7 +12,8 @@ from mnist_flax.common.constructors import construct, construct_named
 from mnist_flax.common.errors import require
 from mnist_flax.data import augment, datasets
 from mnist_flax.models import calls
-from mnist_flax.training import check_recipe, devices, objective, optimizers, run, sweeps
+from mnist_flax.recipe import objective, optimizers
+from mnist_flax.training import check_recipe, devices, run, sweeps
 from mnist_flax.training.settings import Settings, to_tree
 from mnist_flax.training.sweeps import Overrides
 

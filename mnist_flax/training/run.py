@@ -20,11 +20,11 @@ from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 from mnist_flax.data.augment import Augment
 from mnist_flax.data.datasets import IMAGE_SHAPE, normalize
 from mnist_flax.models import Dropout, calls
+from mnist_flax.recipe.objective import LOGGED, Loss, StepMetric, measure_step
+from mnist_flax.recipe.optimizers import Optimizer
 from mnist_flax.training import ema, metrics
 from mnist_flax.training.devices import DATA
 from mnist_flax.training.metrics import Totals
-from mnist_flax.training.objective import LOGGED, Loss, StepMetric, measure_step
-from mnist_flax.training.optimizers import Optimizer
 
 # Folded into a run's key for what is random within an epoch; epochs have the others.
 _NOISE = 2**32 - 1

@@ -43,7 +43,8 @@ GIVE = """([content, kind]) => {
 }"""
 
 
-@pytest.mark.parametrize('kind', ['drop', pytest.param('paste', marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize('kind', ['drop', 'paste'])
 def test_a_picture_is_dropped_or_pasted(open_page, photograph, kind):
     page = open_page(**DESKTOP)
     content = base64.b64encode(photograph.read_bytes()).decode()

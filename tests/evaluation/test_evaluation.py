@@ -88,10 +88,8 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
     assert all(f']({name}.png)' in text for name in figures)
 
 
-@pytest.mark.parametrize(
-    'arguments',
-    [pytest.param((), marks=pytest.mark.slow), (f'--workdir={PRETRAINED.parent}/default',)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize('arguments', [(), (f'--workdir={PRETRAINED.parent}/default',)])
 def test_the_package_s_networks_are_evaluated_into_outputs(command, tmp_path, arguments):
     before = sorted(PRETRAINED.parent.rglob('*'))
     process = command(

@@ -129,8 +129,8 @@ def test_runs_can_be_saved_every_other_epoch(tmp_path):
 @pytest.mark.parametrize(
     'elsewhere',
     [
-        pytest.param({'num_devices': 1}, marks=pytest.mark.slow),
-        {'num_devices': 4},
+        {'num_devices': 1},
+        pytest.param({'num_devices': 4}, marks=pytest.mark.slow),
         pytest.param({'runs_at_once': 1}, marks=pytest.mark.slow),
         pytest.param({'runs_at_once': 3}, marks=pytest.mark.slow),
     ],
@@ -271,6 +271,7 @@ def test_a_state_that_has_diverged_is_not_saved_within_an_epoch(
     assert not (tmp_path / 'checkpoints').exists()
 
 
+@pytest.mark.slow
 def test_all_changes_of_settings_are_reported(tmp_path, interrupt):
     config = tiny()
     interrupt(config, tmp_path, 7)

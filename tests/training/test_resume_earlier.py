@@ -84,6 +84,7 @@ def test_a_history_with_other_columns_is_read_by_name(tmp_path, capsys):
     np.testing.assert_array_equal(result.runs[0].logits, expected.runs[0].logits)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_of_something_else_is_refused_in_one_line(tmp_path):
     """Of another network, or from an unknown source."""
     expected = run(tiny(), tmp_path)

@@ -9,7 +9,7 @@ from ml_collections import ConfigDict
 from small_runs import create_optimizer
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.training import optimizers, schedules
+from mnist_flax.recipe import optimizers, schedules
 
 SGD = {'constructor': 'sgd', 'learning_rate': 0.5}
 NAMES = (
@@ -188,7 +188,7 @@ def create_untraceable():
         ('warm_restarts', {'cycles': 11}, '.cycles: found 11; allowed: 1 to 10, the steps'),
         ('cubic', {}, ".constructor: found 'cubic'"),
         (f'{__name__}.create_vector', {}, ': the schedule of create_vector (tests/train'),
-        (f'{__name__}.create_untraceable', {}, ': create_untraceable (tests/training/test'),
+        (f'{__name__}.create_untraceable', {}, ': create_untraceable (tests/recipe/test'),
     ],
 )
 def test_senseless_schedules_are_refused(name, fields, message):

@@ -13,10 +13,10 @@ from jaxtyping import Array, Float, Int
 from mnist_flax.common.constructors import find_constructor, read_arguments, select
 from mnist_flax.common.errors import require
 from mnist_flax.models.calls import Outputs
-from mnist_flax.training import losses, step_metrics
+from mnist_flax.recipe import losses, step_metrics
 
-LOSSES = 'mnist_flax.training.losses'
-STEP_METRICS = 'mnist_flax.training.step_metrics'
+LOSSES = 'mnist_flax.recipe.losses'
+STEP_METRICS = 'mnist_flax.recipe.step_metrics'
 
 # What a step's metric can ask for; its other arguments come from the config.
 _OF_METRIC = (

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.training import losses
+from mnist_flax.recipe import losses
 
 PROBABILITIES = [[0.7, 0.2, 0.1], [0.25, 0.25, 0.5]]
 LOGITS = jnp.log(jnp.array(PROBABILITIES))

@@ -21,7 +21,7 @@ from mnist_flax.common.constructors import (
 )
 from mnist_flax.common.errors import UserError, explain, locate, require
 
-_SCHEDULES = 'mnist_flax.training.schedules'
+_SCHEDULES = 'mnist_flax.recipe.schedules'
 
 
 @dataclasses.dataclass(frozen=True)

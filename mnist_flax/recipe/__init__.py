@@ -1,0 +1,1 @@
+"""The parts of training that a config names: loss, optimizer, schedule, step metrics."""
