@@ -187,7 +187,7 @@ def create_untraceable():
         ('step', {'every': 1.0, 'factor': 0.0}, '.factor: found 0.0; allowed: more than 0'),
         ('warm_restarts', {'cycles': 11}, '.cycles: found 11; allowed: 1 to 10, the steps'),
         ('cubic', {}, ".constructor: found 'cubic'"),
-        (f'{__name__}.create_vector', {}, ': the schedule of create_vector (tests/train'),
+        (f'{__name__}.create_vector', {}, ': the schedule of create_vector (tests/recip'),
         (f'{__name__}.create_untraceable', {}, ': create_untraceable (tests/recipe/test'),
     ],
 )
