@@ -71,15 +71,20 @@ def train_and_evaluate(
     folder = workdirs.prepare(workdir)
     with workdirs.lock(folder):
         workdirs.start(folder, settings, plans[0].checkpoint.resume)
+        profiles = _list_profiles(folder)
         result = _train(plans, settings, folder, profile)
         _write(config, plans, result, settings, folder, start)
-        if profile and not (folder / 'profile').is_dir():
+        if profile and _list_profiles(folder) == profiles:
             print(
                 f'warning: --profile: epoch {profile} had been trained before, and was not '
                 'profiled; use another --workdir',
                 file=sys.stderr,
             )
     return result
+
+
+def _list_profiles(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [*folder.glob('profile/plugins/profile/*')]
 
 
 def _train(

@@ -218,3 +218,18 @@ def of_numpy():
 
 def overlapping():
     return [{'schedule': {'constructor': 'cosine'}, 'schedule.final': 0.1}]
+
+
+# --- Parts that ask for what they do not get.
+
+
+def of_predict(predict):
+    return {'own': 0.0}
+
+
+def named_by_seed():
+    return lambda seed: {f'{seed}': 1.0}
+
+
+def of_input(inputs):
+    return inputs.mean()

@@ -1,5 +1,6 @@
 """Parts of a recipe that a researcher names work together, and are resumed."""
 
+import importlib
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from small_configs import SGD, part, read_lines, small
 
 from configs import default
 from mnist_flax.checkpointing import checkpoints
+from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plan
 
@@ -113,11 +115,38 @@ def test_the_library_can_be_called_twice_and_writes_nothing(tmp_path, monkeypatc
     np.testing.assert_array_equal(run.logits, again.logits)
     images = make_plan(config).dataset.test.images
     np.testing.assert_allclose(run.apply(images), run.logits, rtol=1e-4, atol=1e-5)
+    with pytest.raises(ValueError, match='takes uint8 images of shape .*, found float32'):
+        run.apply(images / np.float32(255))
     accuracy = run.history['test_accuracy']
     assert accuracy.shape == (2,)
     assert accuracy[-1] == pytest.approx(first.metrics['test_accuracy'])
     assert list(tmp_path.iterdir()) == []
     assert mnist_flax.load_config('configs/fast.py').num_epochs == 2
+
+
+SCHEDULE = """
+def create_constant(num_steps):
+    return lambda step: {factor} + 0.0 * step
+"""
+
+
+def test_a_function_that_was_edited_is_another_one(tmp_path, monkeypatch):
+    """In a notebook that reloads it, and in a workdir that an earlier one was used in."""
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / 'own_schedule.py'
+    path.write_text(SCHEDULE.format(factor=1.0))
+    config = small(schedule={'constructor': 'own_schedule.create_constant'})
+    usual = train_and_evaluate(config, str(tmp_path / 'run')).runs[0].logits
+    path.write_text(SCHEDULE.format(factor=1e-9))
+    importlib.reload(sys.modules['own_schedule'])
+    slow = train_and_evaluate(config).runs[0].logits
+    assert np.abs(slow - usual).max() > 0.01
+    with pytest.raises(UserError, match='source.own_schedule.create_constant .*, here '):
+        train_and_evaluate(config, str(tmp_path / 'run'))
+    path.write_text(SCHEDULE.format(factor=1.0))
+    importlib.reload(sys.modules['own_schedule'])
+    again = train_and_evaluate(config, str(tmp_path / 'run')).runs[0].logits
+    np.testing.assert_array_equal(again, usual)
 
 
 def test_a_run_that_is_resumed_can_be_watched_more_closely(tmp_path):

@@ -68,6 +68,27 @@ MISTAKES = {
         {'writers': {'bad': part('Failing')}},
         r'config.writers.bad: .*research_parts.py, line \d+: ConnectionError: no network',
     ),
+    'an evaluator without its outer function': (
+        {'evaluators': {'bad': part('of_predict')}},
+        r'config.evaluators.bad: of_predict \(.*, line \d+\) takes predict itself; it must',
+    ),
+    'evaluators with other numbers for other runs': (
+        {'evaluators': {'bad': part('named_by_seed')}, 'runs': 2, 'runs_at_once': 1},
+        r"config.evaluators: one run has \[.*'bad_0'\], another one \[.*'bad_1'",
+    ),
+    'a metric that asks for what there is not': (
+        {'metrics': {'bad': part('of_input')}},
+        r'config.metrics.bad.inputs is missing; .* \(given without the config: logits, aux',
+    ),
+    'a writer that does not exist': (
+        {'writers': {'bad': part('NoSuchWriter')}},
+        "config.writers.bad.constructor: found 'research_parts.NoSuchWriter'",
+    ),
+    'an optimizer that is tested elsewhere': (
+        {'optimizer': {'constructor': 'optax.contrib.schedule_free_sgd',
+                       'learning_rate': 0.1}},
+        "config.optimizer.constructor: 'optax.contrib.schedule_free_sgd' needs other param",
+    ),
     'an evaluator of images that are not there': (
         {'evaluators': {'seen': {'constructor': 'split', 'name': 'letters'}}},
         "config.evaluators.seen.name: 'letters' is not in ",
@@ -100,11 +121,20 @@ MISTAKES = {
         {'sweep': {'seed': (1, 2)}},
         'config.sweep.seed: this field must be the same for all runs',
     ),
+    'a sweep of an evaluator': (
+        {'evaluators': {'own': part('first_images', count=5)},
+         'sweep': {'evaluators': {'own': {'count': (5, 10)}}}},
+        'config.sweep.evaluators.own.count: this field must be the same for all runs',
+    ),
+    'a sweep of a value twice': (
+        {'sweep': {'augment': {'shift': (0, 0.0)}}},
+        r'config.sweep.augment.shift: \(0, 0.0\) has a value twice',
+    ),
     'a sweep of one value': (
         {'sweep': {'optimizer': {'learning_rate': 1e-3}}},
         'config.sweep.optimizer.learning_rate: found 0.001; allowed: a tuple of values',
     ),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(('parts', 'message'), MISTAKES.values(), ids=MISTAKES)

@@ -3,7 +3,7 @@
 import dataclasses
 import difflib
 import pathlib
-from typing import TYPE_CHECKING, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import jax.numpy as jnp
 import ml_collections
@@ -65,6 +65,21 @@ def normalize(
 ) -> Float[Array, '*batch 28 28 1']:
     """Maps pixels from 0..255 to [0, 1]."""
     return images.astype(jnp.float32) / 255.0
+
+
+def check_images(images: Any, shape: tuple[int, ...]) -> UInt8[np.ndarray, 'images ...']:
+    """Returns images if they are what a network takes.
+
+    Raises:
+      ValueError: They are not uint8, of another shape, or none.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
+        raise ValueError(
+            f'predict takes uint8 images of shape (n, {", ".join(map(str, shape))}), found '
+            f'{images.dtype} of shape {images.shape}'
+        )
+    return images
 
 
 def load(

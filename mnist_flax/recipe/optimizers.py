@@ -76,8 +76,8 @@ def create_optimizer(
 
     ``constructor`` is a function of Optax or of your own that returns Optax's
     `GradientTransformation`. It gets ``learning_rate``, as Optax has it a function from the
-    step, and the other fields. Biases and the scales of norms are not decayed: where an
-    optimizer takes ``mask`` or ``weight_decay_mask`` beside ``weight_decay``, that is
+    step, and the other fields. Biases and the scales of norms are not decayed where an
+    optimizer takes ``weight_decay_mask``, or ``mask`` beside ``weight_decay``: that is
     `kernels` unless the config has another.
 
     Args:
@@ -97,6 +97,11 @@ def create_optimizer(
         'learning_rate' in parameters,
         f'{path}.constructor: {locate(constructor)} has no argument learning_rate',
     )
+    require(
+        'schedule_free' not in settings.constructor,
+        f'{path}.constructor: {settings.constructor!r} needs other parameters in tests '
+        'than in training, which are not computed here; use another one',
+    )
     learning_rate = fields.pop('learning_rate', None)
     require(
         _is_number(learning_rate) and learning_rate > 0,
@@ -115,9 +120,10 @@ def create_optimizer(
             "an optimizer with it, such as 'adamw'",
         )
     arguments = read_arguments(constructor, fields, path, ('learning_rate',))
-    for mask in ('mask', 'weight_decay_mask'):
-        if {'weight_decay', mask} <= parameters.keys():
-            arguments.setdefault(mask, kernels)
+    if 'weight_decay_mask' in parameters:
+        arguments.setdefault('weight_decay_mask', kernels)
+    elif {'weight_decay', 'mask'} <= parameters.keys():
+        arguments.setdefault('mask', kernels)
     schedule_of = functools.partial(create_schedule, schedule, steps_per_epoch)
     return Optimizer(
         constructor,

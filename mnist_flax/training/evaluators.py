@@ -1,6 +1,7 @@
 """What else is measured while runs train: the functions of ``config.evaluators``."""
 
 import hashlib
+import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -11,7 +12,7 @@ import numpy as np
 
 from mnist_flax.common.constructors import construct, find_constructor, select
 from mnist_flax.common.errors import UserError, explain, locate, require
-from mnist_flax.data.datasets import Dataset
+from mnist_flax.data.datasets import Dataset, check_images
 from mnist_flax.recipe.objective import LOGGED
 from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Group
@@ -82,6 +83,11 @@ def create_evaluators(
             not all(every.values()),
             f'{path}: it has both every_epochs and every_steps; give one of them',
         )
+        require(
+            'predict' not in inspect.signature(constructor).parameters,
+            f'{path}: {locate(constructor)} takes predict itself; it must return the '
+            'function that does',
+        )
         if not any(every.values()):
             every['every_epochs'] = 1
         try:
@@ -125,7 +131,7 @@ def measure(
     known: dict[tuple[int, bytes], np.ndarray] = {}  # logits by run, of the last images
 
     def predict_all(images: Any) -> np.ndarray:
-        images = _check_images(images, plan)
+        images = check_images(images, plan.dataset.train.images.shape[1:])
         key = len(images), hashlib.blake2b(np.ascontiguousarray(images).data).digest()
         if key not in known:
             while len(known) >= _MOST_KNOWN:
@@ -157,17 +163,6 @@ def measure(
             'give the same for all',
         )
     return measured
-
-
-def _check_images(images: Any, plan: Plan) -> np.ndarray:
-    shape = plan.dataset.train.images.shape[1:]
-    images = np.asarray(images)
-    if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
-        raise ValueError(
-            f'predict takes uint8 images of shape (n, {", ".join(map(str, shape))}), found '
-            f'{images.dtype} of shape {images.shape}'
-        )
-    return images
 
 
 def _call(evaluators: Sequence[Evaluator], offered: Mapping[str, Any]) -> Measured:

@@ -2,13 +2,13 @@
 
 import json
 import math
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import flax.linen as nn
 import ml_collections
 
-from mnist_flax.common.constructors import construct, construct_named
+from mnist_flax.common.constructors import construct, construct_named, find_constructor
 from mnist_flax.common.errors import require
 from mnist_flax.data import augment, datasets
 from mnist_flax.models import calls
@@ -60,7 +60,17 @@ def create_recipe(
         ),
         log_every=settings.log_every_steps,
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
+        functions=tuple(_list_functions([config[name] for name in _RECIPE])),
     )
+
+
+def _list_functions(parts: Iterable[Any]) -> Iterator[Callable[..., Any]]:
+    """Lists the functions that parts of a config name with their modules."""
+    for part in parts:
+        if isinstance(part, ml_collections.ConfigDict):
+            if '.' in part.get('constructor', ''):
+                yield find_constructor(part, 'config')[0]
+            yield from _list_functions(part.values())
 
 
 def create_model(config: ml_collections.ConfigDict) -> nn.Module:

@@ -11,7 +11,7 @@ from typing import IO, Any
 import ml_collections
 
 from mnist_flax.common import tables
-from mnist_flax.common.constructors import construct_named
+from mnist_flax.common.constructors import construct_named, find_constructor
 from mnist_flax.common.errors import UserError, explain, require
 from mnist_flax.common.files import write_atomically
 from mnist_flax.training.evaluators import Measured
@@ -20,6 +20,16 @@ from mnist_flax.training.plan import RunPlan
 
 FILE, FIGURES = 'metrics.jsonl', 'figures'
 _WRITERS = 'mnist_flax.writers'
+
+
+def check_writers(writers: ml_collections.ConfigDict) -> None:
+    """Looks for the functions of ``config.writers``, which `Records` will call.
+
+    Raises:
+      UserError: There is no such function.
+    """
+    for name, settings in writers.items():
+        find_constructor(settings, f'config.writers.{name}', _WRITERS)
 
 
 class Records:

@@ -13,7 +13,7 @@ import scipy.special
 from jaxtyping import Float, Int, UInt8
 
 from mnist_flax.common import intervals
-from mnist_flax.data.datasets import normalize
+from mnist_flax.data.datasets import IMAGE_SHAPE, check_images, normalize
 from mnist_flax.models import calls
 from mnist_flax.training import metrics
 from mnist_flax.training.metrics import Row
@@ -65,9 +65,14 @@ class RunResult:
         }
 
     def apply(
-        self, images: UInt8[np.ndarray, 'images height width channels']
+        self, images: UInt8[np.ndarray, 'images height width channels'] | Any
     ) -> Float[np.ndarray, 'images classes']:
-        """Computes the logits of images, in MNIST's format."""
+        """Computes the logits of images, in MNIST's format.
+
+        Raises:
+          ValueError: The images are not uint8, or of another shape.
+        """
+        images = check_images(images, IMAGE_SHAPE)
         batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
         return np.concatenate(
             [np.asarray(_predict(self.model, self.variables, batch)) for batch in batches]
@@ -133,7 +138,8 @@ def summarize_seeds(
     if not finite:
         return summary
     numbers = [run.numbers(labels) for run in finite]
-    for name in numbers[0]:
+    # A run that was finished before an evaluator was named lacks its numbers.
+    for name in (name for name in numbers[0] if all(name in of for of in numbers)):
         spread = intervals.summarize([run[name] for run in numbers])
         summary[name] = intervals.to_dict(spread)
     summary['test_accuracy_95_percent_interval_of_images'] = intervals.wilson_interval(

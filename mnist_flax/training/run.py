@@ -6,7 +6,7 @@ programs of them for several runs and devices.
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, no_type_check
 
 import flax.linen as nn
@@ -43,6 +43,8 @@ class Recipe:
     log_every: int = 0  # steps of an epoch between those that are logged; 0 for none
     # What the parts above were made from: those of another config may be equal as objects.
     configured: str = ''
+    # The functions of a user's own among them: after a reload they are others.
+    functions: tuple[Callable[..., Any], ...] = ()
 
     @property
     def metric_names(self) -> list[str]:

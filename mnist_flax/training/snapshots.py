@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
+from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.training import devices, histories
 from mnist_flax.training.metrics import Row, Totals, row_columns
@@ -45,6 +46,7 @@ class SnapshotStore:
         self._folder = folder
         self._plan = plan
         self._config = config
+        self._source = digest_sources(plan.recipe.functions)
         self._manager: CheckpointManager | None = None
         self._first = plan.runs[0].position
         self._role = plan.dataset.validation_role
@@ -136,13 +138,14 @@ class SnapshotStore:
             self._manager = CheckpointManager(self._path(group), self._plan.checkpoint.keep)
         about = {
             'config': self._config,
+            'source': self._source,
             'step': snapshot.step,
             'columns': (columns := histories.list_columns(snapshot.histories)),
             'histories': histories.to_lists(snapshot.histories, columns),
             'diverged': list(snapshot.diverged),
             'seconds': snapshot.seconds,
             'changes': snapshot.changes,
-            'logged': snapshot.logged,
+            'logged': [dict(of) for of in snapshot.logged],  # changed while it is written
             'runs': self._describe_runs(group),
         }
         self.newest = self._manager.save(snapshot.step, arrays, about)
@@ -192,10 +195,12 @@ class SnapshotStore:
             f'--workdir: {path} holds {num_runs} runs, but its folder is named after '
             f'{len(group)}',
         )
+        source = about.get('source', {})
+        source = {name: source.get(name, of) for name, of in self._source.items()}
         changes = workdirs.find_changes(
             path,
-            self._config,
-            about['config'],
+            self._config | {'source': self._source},
+            about['config'] | {'source': source},
             self._plan.checkpoint.allow_changes,
             lambda: explain_fixed_length(self._plan),
         )
@@ -232,6 +237,7 @@ class _About(TypedDict):
     changes: list[str]
     logged: list[dict[str, float]]
     runs: NotRequired[list[Any]]
+    source: NotRequired[dict[str, str]]  # digests of a user's functions, by name
 
 
 _ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS

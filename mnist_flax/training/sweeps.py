@@ -17,11 +17,11 @@ from mnist_flax.common.errors import UserError, require
 Overrides: TypeAlias = dict[str, Any]
 
 # Fields that say which runs there are and where, what they are compared on, and what is
-# written of them.
+# measured and written of them.
 _FIXED = (
     'sweep', 'seed', 'runs', 'runs_at_once', 'num_devices', 'checkpoint', 'writers',
-    'log_every_steps', 'dataset.name', 'dataset.data_dir', 'dataset.test_split',
-    'dataset.validation', 'dataset.holdout_size',
+    'log_every_steps', 'evaluators', 'metrics', 'dataset.name', 'dataset.data_dir',
+    'dataset.test_split', 'dataset.validation', 'dataset.holdout_size',
 )  # fmt: skip
 
 
@@ -50,15 +50,15 @@ def read(config: ml_collections.ConfigDict) -> list[Overrides]:
     else:
         varied = dict(_flatten(sweep, ''))
         for path, values in varied.items():
-            distinct = {json.dumps(value, default=str) for value in values}
-            require(
-                len(distinct) == len(values),
-                f'config.sweep.{path}: {values} has a value twice',
-            )
             if any(type(value) is float for value in values):  # as in (0, 0.5)
                 varied[path] = tuple(
                     float(value) if type(value) is int else value for value in values
                 )
+            distinct = {json.dumps(value, default=str) for value in varied[path]}
+            require(
+                len(distinct) == len(values),
+                f'config.sweep.{path}: {values} has a value twice',
+            )
         points = [
             dict(zip(varied, values, strict=True))
             for values in itertools.product(*varied.values())
@@ -68,8 +68,8 @@ def read(config: ml_collections.ConfigDict) -> list[Overrides]:
         above = [other for other in paths if path.startswith(f'{other}.')]
         require(
             not above,
-            f'config.sweep.{path}: config.sweep.{"".join(above)} is swept too, which holds '
-            'this field; sweep one of them',
+            f'config.sweep.{path}: config.sweep.{", ".join(above)} is swept too, which '
+            'holds this field; sweep one of them',
         )
         fixed = [name for name in _FIXED if path == name or path.startswith(f'{name}.')]
         require(

@@ -2,12 +2,13 @@
 
 import pathlib
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import nullcontext
 
 import jax
 import numpy as np
 
+from mnist_flax.common.errors import require
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
 from mnist_flax.training import population
 from mnist_flax.training.evaluators import create_evaluators, measure
@@ -16,6 +17,7 @@ from mnist_flax.training.metrics import Totals
 from mnist_flax.training.observer import Observer
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.progress import Progress
+from mnist_flax.training.records import check_writers
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.run import TrainState
 from mnist_flax.training.snapshots import Snapshot, SnapshotStore
@@ -44,6 +46,8 @@ class Trainer:
         self._groups = Groups(plan)
         self._tried = False  # whether the evaluators have been called once
         self._evaluators = create_evaluators(plan.settings.evaluators, plan.dataset)
+        self._columns: dict[int, Set[str]] = {}  # of the first group, by epoch
+        check_writers(plan.settings.writers)
 
     @property
     def compile_seconds(self) -> float:
@@ -187,6 +191,13 @@ class Trainer:
             is_due = False
             if not steps_of_next:
                 observer.after_epoch()
+                columns = snapshot.histories[0][-1].keys()
+                first = self._columns.setdefault(epoch, columns)
+                require(
+                    columns == first,
+                    f'config.evaluators: one run has {[*first]}, another one '
+                    f'{[*columns]}; give the same for all',
+                )
                 progress.report(epoch, snapshot.histories, snapshot.diverged, seconds)
                 is_last = snapshot.step == plan.num_steps
                 is_due = is_last or bool(every and epoch % every == 0)

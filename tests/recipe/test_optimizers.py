@@ -126,6 +126,23 @@ def test_an_optimizer_can_be_a_function_of_one_s_own():
     assert update == -1.5
 
 
+@pytest.mark.parametrize(
+    ('name', 'decay'),
+    [
+        ('adamw', {'weight_decay': 0.1}),
+        ('lion', {'weight_decay': 0.1}),
+        ('lars', {'weight_decay': 0.1}),
+        ('adafactor', {'weight_decay_rate': 0.1}),
+        ('optax.contrib.muon', {'weight_decay': 0.1}),
+    ],
+)
+def test_optimizers_with_a_mask_do_not_decay_biases(name, decay):
+    grads = {'kernel': jnp.zeros((2, 2)), 'bias': jnp.zeros(2)}
+    (update,) = updates_of(1, grads, constructor=name, **decay)
+    assert jnp.all(update['kernel'] != 0)
+    assert jnp.all(update['bias'] == 0)
+
+
 def test_weight_decay_is_decoupled_and_spares_biases():
     grads = {'kernel': jnp.zeros((2, 2)), 'bias': jnp.zeros(2)}
     (update,) = updates_of(1, grads, constructor='adamw', weight_decay=0.1)

@@ -298,8 +298,9 @@ def test_what_is_saved_does_not_change_while_it_is_written(tmp_path, monkeypatch
         write(path, arrays, about)
 
     monkeypatch.setattr(checkpoints, 'write', write_late)
-    run(tiny(), tmp_path)
+    run(tiny(log_every_steps=2), tmp_path)
     for number, step in enumerate((7, 14, 21), 1):
         found = checkpoints.read(tmp_path / f'checkpoints/runs_0-0/{step}')
         assert len(found.about['histories'][0]) == number
+        assert found.about['logged'] == [{}]
         assert found.arrays['state.step'] == step
