@@ -27,8 +27,8 @@ class Run:
         self.file.write(json.dumps([record, step]) + chr(10))
     def finish(self):
         self.file.close()
-def init(project, name, config, reinit):
-    return Run(name)
+def init(project, id, resume, config, reinit):
+    return Run(id)
 """
 
 
@@ -104,7 +104,7 @@ def test_a_writer_of_your_own_gets_every_record(command, folder):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     for run in range(2):
-        ((record, step),) = map(json.loads, (folder / f'run {run}.jsonl').open())
+        ((record, step),) = map(json.loads, (folder / f'outputs-{run}.jsonl').open())
         assert (record['run'], record['event'], step) == (run, 'epoch', 4)
 
 
