@@ -84,6 +84,7 @@ def _parse(text: str) -> Any:
     if text.lower() in ('true', 'false'):
         return text.lower() == 'true'
     try:
-        return ast.literal_eval(text)
+        value = ast.literal_eval(text)
     except (MemoryError, RecursionError, SyntaxError, ValueError):
         return text
+    return text if value is ... else value

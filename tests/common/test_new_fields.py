@@ -56,7 +56,7 @@ texts = st.text('abc./-', min_size=1).filter(lambda text: not text.startswith('-
 values = plain | texts | st.tuples(plain, plain)
 
 
-@given(st.dictionaries(st.sampled_from(PATHS), values), st.data())
+@given(st.dictionaries(st.sampled_from(PATHS), values | st.just('...')), st.data())
 def test_what_is_given_is_what_the_config_gets(fields, data):
     """Beside other flags, in any order, with = or as the next argument."""
     others = ['--config=a.py', '--config.seed=3', '--workdir', 'outputs', 'positional']
