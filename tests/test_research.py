@@ -115,7 +115,7 @@ def test_the_library_can_be_called_twice_and_writes_nothing(tmp_path, monkeypatc
     np.testing.assert_array_equal(run.logits, again.logits)
     images = make_plan(config).dataset.test.images
     np.testing.assert_allclose(run.apply(images), run.logits, rtol=1e-4, atol=1e-5)
-    with pytest.raises(ValueError, match='takes uint8 images of shape .*, found float32'):
+    with pytest.raises(ValueError, match='must be uint8 of shape .*, found float32'):
         run.apply(images / np.float32(255))
     accuracy = run.history['test_accuracy']
     assert accuracy.shape == (2,)

@@ -76,7 +76,7 @@ def check_images(images: Any, shape: tuple[int, ...]) -> UInt8[np.ndarray, 'imag
     images = np.asarray(images)
     if images.dtype != np.uint8 or images.shape[1:] != shape or len(images) == 0:
         raise ValueError(
-            f'predict takes uint8 images of shape (n, {", ".join(map(str, shape))}), found '
+            f'the images must be uint8 of shape (n, {", ".join(map(str, shape))}), found '
             f'{images.dtype} of shape {images.shape}'
         )
     return images
