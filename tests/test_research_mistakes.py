@@ -54,7 +54,7 @@ MISTAKES = {
     ),
     'an evaluator that fails': (
         {'evaluators': {'bad': part('failing_later')}},
-        r'config.evaluators.bad: .*research_parts.py, line \d+: ValueError: the images must be uint8',
+        r'config.evaluators.bad: .*research_parts.py, line \d+: ValueError: the images',
     ),
     'an evaluator of text': (
         {'evaluators': {'bad': part('of_text')}},
