@@ -53,14 +53,12 @@ def command():
     return run
 
 
-@pytest.fixture(scope='module')
-def without_figures():
+@pytest.fixture
+def without_figures(monkeypatch):
     """Reports lack their figures, which take most of the time of a short run."""
     from mnist_flax.reporting import reports
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reports, 'render_figures', lambda dataset, results: {})
-        yield
+    monkeypatch.setattr(reports, 'render_figures', lambda dataset, results: {})
 
 
 @pytest.fixture(scope='session')

@@ -130,6 +130,15 @@ def create_constant(num_steps):
 """
 
 
+def test_a_profile_that_is_not_written_is_said_so(tmp_path, capsys):
+    config = small()
+    for profile, number, warned in ((2, 1, False), (1, 1, True)):
+        train_and_evaluate(config, str(tmp_path), profile)
+        assert len([*tmp_path.glob('profile/plugins/profile/*')]) == number
+        warning = f'--profile: epoch {profile} had been trained before, and was not'
+        assert (warning in capsys.readouterr().err) == warned
+
+
 def test_a_function_that_was_edited_is_another_one(tmp_path, monkeypatch):
     """In a notebook that reloads it, and in a workdir that an earlier one was used in."""
     monkeypatch.syspath_prepend(tmp_path)

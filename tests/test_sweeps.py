@@ -11,8 +11,6 @@ from mnist_flax.common.errors import UserError
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plans
 
-pytestmark = pytest.mark.usefixtures('without_figures')
-
 
 def test_a_sweep_that_would_choose_on_the_test_set_is_refused():
     sweep = {'optimizer': {'learning_rate': (1e-3, 1e-2)}}
@@ -93,8 +91,10 @@ def test_a_sweep_shows_test_scores_of_its_choice_alone(tmp_path):
         is_chosen = all(row[name] == str(value) for name, value in chosen.items())
         assert bool(row['test_accuracy']) == is_chosen
     assert len((tmp_path / 'metrics.txt').read_text().splitlines()) < 45
+    assert (tmp_path / 'sweep.png').exists()
 
 
+@pytest.mark.usefixtures('without_figures')
 def test_an_interrupted_sweep_continues_with_the_programs_that_are_left(tmp_path):
     config = sweep_of(sweep={'model': {'width': (4, 8)}}, runs=2)
     expected = train_and_evaluate(config, str(tmp_path / 'whole')).runs
@@ -106,6 +106,7 @@ def test_an_interrupted_sweep_continues_with_the_programs_that_are_left(tmp_path
         np.testing.assert_array_equal(ours.logits, theirs.logits)
 
 
+@pytest.mark.usefixtures('without_figures')
 def test_a_sweep_of_losses_has_the_same_columns_for_all(tmp_path):
     sweep = {'loss': {'constructor': ('cross_entropy', 'focal')}}
     train_and_evaluate(sweep_of(sweep=sweep), str(tmp_path))
@@ -123,3 +124,4 @@ def test_a_sweep_of_one_value_is_no_sweep(tmp_path):
     metrics = train_and_evaluate(config, str(tmp_path)).metrics
     assert metrics['test_accuracy']['mean'] > 0
     assert 'points' not in metrics
+    assert not (tmp_path / 'sweep.png').exists()

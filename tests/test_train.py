@@ -27,9 +27,12 @@ def tiny_config(**changes):
     return config
 
 
-def test_the_same_config_gives_the_same_bits(tmp_path):
+@pytest.mark.parametrize(
+    'make_config', [tiny_config, pytest.param(short_config, marks=pytest.mark.slow)]
+)
+def test_the_same_config_gives_the_same_bits(tmp_path, make_config):
     results = [
-        train_and_evaluate(tiny_config(), str(tmp_path / name)) for name in ('a', 'b')
+        train_and_evaluate(make_config(), str(tmp_path / name)) for name in ('a', 'b')
     ]
     (first,), (second,) = (result.runs for result in results)
     jax.tree.map(np.testing.assert_array_equal, first.variables, second.variables)

@@ -16,7 +16,7 @@ from mnist_flax.train import train_and_evaluate
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, without_figures):
+def finished(tmp_path_factory):
     """Two networks of a run that held images out, hardly trained, and so unsure."""
     config = default.get_config()
     config.num_epochs = 2

@@ -18,7 +18,7 @@ from mnist_flax.train import train_and_evaluate
 
 
 @pytest.fixture(scope='module')
-def finished(tmp_path_factory, without_figures):
+def finished(tmp_path_factory):
     config = default.get_config()
     config.num_epochs = 2
     config.runs = 2

@@ -97,7 +97,7 @@ def assert_close(result, expected):
 
 
 @pytest.fixture(scope='module')
-def untouched(tmp_path_factory, without_figures):
+def untouched(tmp_path_factory):
     return run(everything(), tmp_path_factory.mktemp('untouched'))
 
 
