@@ -1,10 +1,12 @@
 """A short run for `test_devices`, alone or as one of several hosts; saves its parameters.
 
-Usage: train_on_hosts.py WORKDIR NUM_EPOCHS [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID]
+Usage: train_on_hosts.py WORKDIR NUM_EPOCHS
+           [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID SECONDS_LATE]
 """
 
 import pathlib
 import sys
+import time
 
 import jax
 import numpy as np
@@ -15,10 +17,16 @@ from mnist_flax.training import devices
 
 
 def main(
-    workdir, num_epochs, coordinator_address=None, num_processes=None, process_id=None
+    workdir,
+    num_epochs,
+    coordinator_address=None,
+    num_processes=None,
+    process_id=None,
+    seconds_late='0',
 ):
     if coordinator_address:
         devices.join_hosts(coordinator_address, int(num_processes), int(process_id))
+    time.sleep(int(seconds_late))
     config = default.get_config()
     config.update({'num_epochs': int(num_epochs), 'batch_size': 64, 'num_devices': 4})
     config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:300]'})

@@ -118,6 +118,26 @@ def join_hosts(
             'process 0 of this run, or --distributed in a job of Slurm, Open MPI, '
             'Kubernetes or a TPU pod'
         ) from error
+    _connect_hosts()
+
+
+def _connect_hosts() -> None:
+    """Opens the connections between the hosts, which have all just arrived.
+
+    They are opened by the first operation that hosts share, which on a CPU waits 30 seconds
+    for the others; a host that compiles more slowly would come too late.
+    """
+    multihost_utils.sync_global_devices('connect')  # between one device of each host
+    mesh = jax.make_mesh((jax.device_count(),), (DATA,))
+    everywhere = PartitionSpec(DATA)
+    add = jax.shard_map(
+        lambda ones: jax.lax.psum(ones, DATA),
+        mesh=mesh,
+        in_specs=everywhere,
+        out_specs=PartitionSpec(),
+    )
+    ones = _place(np.ones(mesh.size), NamedSharding(mesh, everywhere))
+    jax.block_until_ready(jax.jit(add)(ones))  # between all devices
 
 
 def count_cores() -> int:

@@ -102,7 +102,9 @@ def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough(monkeypatc
 def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
     """Two processes over loopback, for one epoch and then another.
 
-    The parameters are the same on both, and only the first one writes.
+    The parameters are the same on both, and only the first one writes. The second host is
+    late, as one that compiles slowly: by more than the 30 seconds within which hosts have
+    to connect.
     """
 
     def find_coordinator():
@@ -138,12 +140,12 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
                 process.kill()
 
     one = [start('one', 4, '2')]
-    for num_epochs in ('1', '2'):
+    for num_epochs, seconds_late in (('1', '35'), ('2', '0')):
         address = find_coordinator()
         wait(
             [
                 start('first', 2, num_epochs, address, '2', '0'),
-                start('second', 2, num_epochs, address, '2', '1'),
+                start('second', 2, num_epochs, address, '2', '1', seconds_late),
                 *one,
             ]
         )
