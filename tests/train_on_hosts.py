@@ -26,6 +26,7 @@ def main(
 ):
     if coordinator_address:
         devices.join_hosts(coordinator_address, int(num_processes), int(process_id))
+    jax.devices()  # waits for the devices of the others
     time.sleep(int(seconds_late))
     config = default.get_config()
     config.update({'num_epochs': int(num_epochs), 'batch_size': 64, 'num_devices': 4})

@@ -140,7 +140,7 @@ def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
                 process.kill()
 
     one = [start('one', 4, '2')]
-    for num_epochs, seconds_late in (('1', '35'), ('2', '0')):
+    for num_epochs, seconds_late in (('1', '50'), ('2', '0')):
         address = find_coordinator()
         wait(
             [
