@@ -53,6 +53,17 @@ def command():
     return run
 
 
+@pytest.fixture(scope='session')
+def tensorflow(tmp_path_factory):
+    """A Python that has TFDS and TensorFlow, which the tests' own does not have."""
+    folder = tmp_path_factory.mktemp('tensorflow')
+    subprocess.run([sys.executable, '-m', 'venv', folder], check=True)
+    python = folder / 'bin/python'
+    packages = ['tensorflow-cpu', 'tensorflow-datasets', 'importlib_resources', 'pillow']
+    subprocess.run([python, '-m', 'pip', 'install', '-q', *packages], check=True)
+    return python
+
+
 @pytest.fixture
 def without_figures(monkeypatch):
     """Reports lack their figures, which take most of the time of a short run."""

@@ -1,4 +1,4 @@
-"""Writes small TFDS data sets as array_record, without TensorFlow."""
+"""Writes small TFDS data sets, some of them odd, without TensorFlow."""
 
 import io
 import json
@@ -6,8 +6,9 @@ import pathlib
 
 import numpy as np
 import tensorflow_datasets as tfds
-from array_record.python.array_record_module import ArrayRecordWriter
 from PIL import Image
+
+from mnist_flax.data import records
 
 
 def write(
@@ -17,7 +18,7 @@ def write(
     labels: np.ndarray,
     num_classes: int = 10,
     label_key: str = 'label',
-    file_format: str = 'array_record',
+    file_format: str = 'tfrecord',
 ) -> pathlib.Path:
     """Writes ``<root>/<name>/1.0.0`` with the splits ``train`` and ``test``.
 
@@ -37,11 +38,11 @@ def write(
         shards = np.array_split(np.arange(len(labels)), num_shards)
         for number, shard in enumerate(shards):
             path = folder / f'{name}-{split}.{file_format}-{number:05}-of-{num_shards:05}'
-            writer = ArrayRecordWriter(str(path), 'group_size:1')
-            for i in shard:
-                example = {'image': _png(images[i]), label_key: int(labels[i])}
-                writer.write(features.serialize_example(example))
-            writer.close()
+            examples = (
+                {'image': _png(images[i]), label_key: int(labels[i])} for i in shard
+            )
+            contents = map(features.serialize_example, examples)
+            records.write(path, file_format, contents)
         splits.append(
             {
                 'name': split,

@@ -1,13 +1,13 @@
 """A workdir: one process works in it, and an earlier run there is resumed or kept."""
 
 import contextlib
-import fcntl
 import json
-import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import filelock
 
 from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import UserError, require
@@ -70,12 +70,10 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         try:
-            # Not through a link, which in a folder from elsewhere can lead anywhere.
-            flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
-            file = os.open(folder / '.lock', flags, 0o666)
-            stack.callback(os.close, file)
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
+            # Not through a link, which in a folder from elsewhere can lead anywhere;
+            # filelock takes care of that.
+            stack.enter_context(filelock.FileLock(folder / '.lock', timeout=0, mode=0o666))
+        except filelock.Timeout as error:
             raise UserError(
                 f'--workdir: another process is working in {folder}; wait until it has '
                 'ended, or use another folder'

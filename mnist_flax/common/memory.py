@@ -1,8 +1,9 @@
 """How much memory this process may have: that of the machine, or less in a container."""
 
-import os
 import pathlib
 from collections.abc import Iterator
+
+import psutil
 
 _CGROUPS = pathlib.Path('/sys/fs/cgroup')
 _OWN_CGROUP = pathlib.Path('/proc/self/cgroup')
@@ -10,7 +11,7 @@ _OWN_CGROUP = pathlib.Path('/proc/self/cgroup')
 
 def count_bytes() -> int:
     """Counts the bytes of memory that this process may have."""
-    of_machine = os.sysconf('SC_PAGE_SIZE') * os.sysconf('SC_PHYS_PAGES')
+    of_machine = psutil.virtual_memory().total
     return min([of_machine, *_read_limits(_CGROUPS, _OWN_CGROUP)])
 
 

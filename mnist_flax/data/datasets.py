@@ -1,7 +1,6 @@
 """TFDS data sets as uint8 arrays in memory, read without TensorFlow."""
 
 import dataclasses
-import difflib
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -12,15 +11,14 @@ from jaxtyping import Array, Float, UInt8
 
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.data import builders
+from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples, concatenate, first_line, read_shard, verify
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
 
 IMAGE_SHAPE = (28, 28, 1)
-
-# TFDS's own `mnist/3.0.1`, prepared as array_record, with its checksums.
-EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds'
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,14 +40,6 @@ class Dataset:
     def validation_role(self) -> Literal['test', 'validation']:
         """Starts the names of what is measured on these images."""
         return 'test' if self.validation is self.test else 'validation'
-
-
-class Fields(NamedTuple):
-    """Names of the config fields or flags that choose a data set, for messages."""
-
-    name: str
-    data_dir: str
-    split: str
 
 
 class Split(NamedTuple):
@@ -96,7 +86,7 @@ def load(
     Args:
       name: TFDS name, with a config or version if wanted: ``'mnist'``,
         ``'emnist/digits'``, ``'mnist:3.0.1'``.
-      data_dir: TFDS directory that holds it as array_record; ``''`` is the embedded
+      data_dir: TFDS directory that holds it; ``''`` is the embedded
         copy of MNIST, or TFDS's default directory for any other name.
       train_split: Split to train on, in TFDS's syntax, such as ``'train[:2000]'``.
       test_split: Split to test on.
@@ -168,10 +158,10 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     Raises:
       UserError: As in `load`.
     """
-    root = _find_root(name, data_dir, fields)
-    builder = _find_builder(name, root, fields)
+    root = builders.find_root(name, data_dir, fields)
+    builder = builders.find(name, root, fields)
     label = _check_features(builder, fields)
-    checksums = _read_checksums(root)
+    checksums = builders.read_checksums(root)
     for path in pathlib.Path(builder.data_path).glob('*.json'):
         verify(path, checksums.get(path))
     examples = _read_split(builder, checksums, split, fields)
@@ -183,79 +173,6 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     )
     class_names = tuple(label.int2str(i) for i in range(label.num_classes))
     return Split(builder.info.full_name, examples, class_names)
-
-
-def _find_root(name: str, data_dir: str, fields: Fields) -> pathlib.Path:
-    # TFDS is imported in functions: it takes 0.5 s that `--help` should not wait for.
-    from tensorflow_datasets.core import constants
-
-    if data_dir:
-        root = pathlib.Path(data_dir).expanduser().absolute()
-        require(
-            root.is_dir(),
-            f'{fields.data_dir}: {data_dir!r} is not a directory; use a TFDS directory, '
-            "or '' for the embedded MNIST",
-        )
-        return root
-    if name.split(':')[0] == 'mnist':
-        return EMBEDDED_DIR
-    return pathlib.Path(constants.DATA_DIR)
-
-
-def _find_builder(
-    name: str, root: pathlib.Path, fields: Fields
-) -> 'tfds.core.DatasetBuilder':
-    from tensorflow_datasets.core import read_only_builder, registered
-
-    try:
-        builder = read_only_builder.builder_from_files(name, data_dir=root)
-    except registered.DatasetNotFoundError as error:
-        raise UserError(_explain_absence(name, root, fields)) from error
-    except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
-        raise UserError(
-            f'{fields.name}: the TFDS description of {name!r} in {root} cannot be read '
-            f'({first_line(error)})'
-        ) from error
-    file_format = builder.info.file_format
-    require(
-        file_format is not None and file_format.value == 'array_record',
-        f'{fields.name}: {builder.data_path} holds {name!r} as '
-        f'{file_format.value if file_format else "an unknown format"}; it must be '
-        f'array_record, as made by {_prepare_command(name, root)}',
-    )
-    return builder
-
-
-def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:
-    import tensorflow_datasets as tfds
-
-    if root == EMBEDDED_DIR:
-        return (
-            f"{fields.name}: {name!r} is not the embedded version, 'mnist:3.0.1'; for "
-            f'another one set {fields.data_dir} to a TFDS directory that holds it'
-        )
-    try:
-        builder = tfds.builder(name, data_dir=root)
-    except Exception:  # an unknown name, config or version, or one that cannot be parsed
-        known = tfds.list_builders(with_community_datasets=False)
-        close = difflib.get_close_matches(name, known, n=1)
-        return (
-            f'{fields.name}: {name!r} is not in {root}, and TFDS knows no such data set or '
-            f'version; {f"did you mean {close[0]!r}?" if close else "check the name"}'
-        )
-    megabytes = sum(info.size or 0 for info in builder.url_infos.values()) / 1e6
-    return (
-        f'{fields.name}: {name!r} is not in {root}; {_prepare_command(name, root)} '
-        f'downloads {megabytes:.0f} MB, and needs TensorFlow (pip install -e '
-        f"'.[tensorflow]'); or set {fields.data_dir} to a directory that holds it"
-    )
-
-
-def _prepare_command(name: str, root: pathlib.Path) -> str:
-    # Not `tfds build`, which needs Apache Beam too.
-    options = f"{name!r}, data_dir={str(root)!r}, file_format='array_record'"
-    code = f'import tensorflow_datasets as t; t.builder({options}).download_and_prepare()'
-    return f'`python -c "{code}"`'
 
 
 def _check_features(
@@ -301,21 +218,11 @@ def _read_split(
     for piece in pieces:
         path = pathlib.Path(piece.filename)
         shard = read_shard(
-            path, piece.examples_in_shard, builder.info.features, checksums.get(path)
+            path,
+            builder.info.file_format.value,
+            piece.examples_in_shard,
+            builder.info.features,
+            checksums.get(path),
         )
         parts.append(shard.slice(piece.skip, piece.skip + piece.take))
     return concatenate(parts)
-
-
-def _read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
-    """Reads ``SHA256SUMS``, in the form of `sha256sum`, if the directory has one."""
-    listing = root / 'SHA256SUMS'
-    if not listing.is_file():
-        return {}
-    try:
-        rows = [line.split(maxsplit=1) for line in listing.read_text().splitlines() if line]
-        return {root / name.removeprefix('*'): digest for digest, name in rows}
-    except ValueError as error:
-        raise UserError(
-            f'{listing}: each line must be a checksum and a file name'
-        ) from error

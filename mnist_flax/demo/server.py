@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import ctypes
 import os
-import resource
 import socket
 
 import h11
@@ -20,7 +19,12 @@ _IDLE_SECONDS = 10
 
 # More are closed as soon as they open. Half of the files that the system allows are left
 # for everything else: where none are left, asyncio logs an error each second.
-_MOST_CONNECTIONS = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
+try:
+    import resource
+except ImportError:  # Windows, which has no such limit
+    _MOST_CONNECTIONS = 1000
+else:
+    _MOST_CONNECTIONS = min(1000, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 2)
 
 _M_MMAP_THRESHOLD = -3  # in malloc.h
 

@@ -11,14 +11,15 @@ from mnist_flax.common import intervals
 from mnist_flax.common.constructors import construct
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
+from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples
 from mnist_flax.evaluation import scores
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from mnist_flax.recognition.networks import Networks
 from mnist_flax.training import metrics
 
-_FLAGS = datasets.Fields('--dataset', '--data_dir', '--split')
-_OOD_FLAGS = datasets.Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
+_FLAGS = Fields('--dataset', '--data_dir', '--split')
+_OOD_FLAGS = Fields('--ood_dataset', '--ood_data_dir', '--ood_split')
 
 # Seed of the corruptions, which are the same for all networks.
 _SEED = 0

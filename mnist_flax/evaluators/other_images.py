@@ -7,11 +7,10 @@ import scipy.special
 
 from mnist_flax.common.errors import require
 from mnist_flax.data import datasets
+from mnist_flax.data.builders import Fields
 from mnist_flax.data.datasets import Dataset
 
-_FIELDS = datasets.Fields(
-    *(f'config.evaluators.*.{name}' for name in ('name', 'data_dir', 'split'))
-)
+_FIELDS = Fields(*(f'config.evaluators.*.{name}' for name in ('name', 'data_dir', 'split')))
 
 
 def split(

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
+from mnist_flax.data.builders import Fields
 from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.data.shards import Examples, first_line
 from mnist_flax.export import model_card, onnx_graph
@@ -29,7 +30,7 @@ _LOCATIONS = 'jax_traceback_in_locations_limit'
 # Images at a time when the files are checked.
 _BATCH_SIZE = 500
 
-_FIELDS = datasets.Fields(
+_FIELDS = Fields(
     *(f'config.dataset.{field}' for field in ('name', 'data_dir', 'test_split'))
 )
 

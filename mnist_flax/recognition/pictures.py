@@ -68,6 +68,15 @@ def read(source: Source, name: str) -> Colours:
 
 
 def _read_array(pixels: np.ndarray, name: str) -> Colours:
+    return _to_colours(from_array(pixels, name))
+
+
+def from_array(pixels: np.ndarray, name: str) -> Image.Image:
+    """Makes a picture of pixels from 0 to 255: gray, RGB or RGBA.
+
+    Raises:
+      UserError: They are of another kind, or too many or few.
+    """
     shape = pixels.shape
     require(
         pixels.dtype == np.uint8
@@ -77,7 +86,7 @@ def _read_array(pixels: np.ndarray, name: str) -> Colours:
     )
     image = Image.fromarray(pixels[..., 0] if shape[2:] == (1,) else pixels)
     _check_size(image, name)
-    return _to_colours(image)
+    return image
 
 
 def read_stream(stream: BinaryIO) -> bytes:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from configs import default, robust
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError
-from mnist_flax.data import datasets
+from mnist_flax.data import builders
 from mnist_flax.training.settings import to_tree
 
 
@@ -93,7 +93,7 @@ def test_the_same_settings_are_resumed_and_so_are_those_that_change_no_result():
     changes = {
         'num_devices': 2,
         'runs_at_once': 1,
-        'dataset__data_dir': str(datasets.EMBEDDED_DIR),
+        'dataset__data_dir': str(builders.EMBEDDED_DIR),
         'checkpoint__keep': 5,
         'checkpoint__allow_changes': True,
         'log_every_steps': 50,

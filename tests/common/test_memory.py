@@ -1,5 +1,7 @@
 """Limits of memory, from files as the Linux kernel writes them."""
 
+from unittest import mock
+
 import pytest
 
 from mnist_flax.common import memory
@@ -15,8 +17,9 @@ def count(tmp_path, monkeypatch, own, limits):
     (tmp_path / 'own').write_text(own)
     monkeypatch.setattr(memory, '_CGROUPS', tmp_path / 'cgroup')
     monkeypatch.setattr(memory, '_OWN_CGROUP', tmp_path / 'own')
-    monkeypatch.setattr('os.sysconf', {'SC_PAGE_SIZE': 4096, 'SC_PHYS_PAGES': 2**22}.get)
-    return memory.count_bytes()  # of a machine with 16 GiB
+    machine = mock.Mock(return_value=mock.Mock(total=16 * GIB))
+    monkeypatch.setattr('psutil.virtual_memory', machine)
+    return memory.count_bytes()
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import shlex
 import shutil
 import socket
 import struct
+import sys
 import zlib
 from unittest import mock
 
@@ -15,7 +16,7 @@ import tfds_directory
 from PIL import Image
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.data import datasets, shards
+from mnist_flax.data import builders, datasets, shards
 
 DEFAULT = {
     'name': 'mnist',
@@ -101,11 +102,12 @@ def test_splits_follow_tfds_syntax(mnist):
     np.testing.assert_array_equal(dataset.validation.images, dataset.test.images)
 
 
+@pytest.mark.parametrize('file_format', ['tfrecord', 'array_record'])
 def test_any_tfds_directory_of_such_images_loads_and_is_cached(
-    load_written, cache, monkeypatch
+    load_written, cache, monkeypatch, file_format
 ):
     for _ in range(2):
-        dataset = load_written()
+        dataset = load_written(file_format=file_format)
         np.testing.assert_array_equal(dataset.train.images, IMAGES[5:35])  # from two files
         np.testing.assert_array_equal(dataset.test.labels, LABELS)
         assert len(list(cache.iterdir())) == 3
@@ -166,7 +168,7 @@ def test_an_image_that_claims_to_be_huge_is_not_decoded(
 )
 def test_a_damaged_data_file_is_reported_by_name(tmp_path, cache, damage, with_checksums):
     root = tmp_path / 'tfds'
-    shutil.copytree(datasets.EMBEDDED_DIR, root)
+    shutil.copytree(builders.EMBEDDED_DIR, root)
     if not with_checksums:
         (root / 'SHA256SUMS').unlink()
     path = next(root.rglob('mnist-test*'))
@@ -212,6 +214,20 @@ def test_what_is_wrong_in_a_directory_is_reported(load_written, break_it, messag
         load_written(break_it)
 
 
+def test_data_in_another_form_are_refused(load_written):
+    other = replace('dataset_info.json', 'tfrecord', 'parquet')
+    with pytest.raises(UserError, match='as parquet; allowed: tfrecord or array_record'):
+        load_written(other)
+
+
+def test_a_missing_library_for_array_record_is_named(load_written, monkeypatch):
+    load_written(file_format='array_record')
+    shutil.rmtree(shards.platformdirs.user_cache_path(''))
+    monkeypatch.setitem(sys.modules, 'array_record', None)
+    with pytest.raises(UserError, match='data file .*: array_record needs a library that'):
+        load_written()
+
+
 @pytest.mark.parametrize(
     ('options', 'message'),
     [
@@ -223,7 +239,6 @@ def test_what_is_wrong_in_a_directory_is_reported(load_written, break_it, messag
             {'label_key': 'answer'},
             "has the features answer, image; it must have an 'image'",
         ),
-        ({'file_format': 'tfrecord'}, 'must be array_record, as made by `python -c'),
     ],
 )
 def test_data_of_another_kind_are_refused(load_written, options, message):

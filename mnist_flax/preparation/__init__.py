@@ -1,0 +1,1 @@
+"""Makes TFDS data sets of a user's own pictures."""
