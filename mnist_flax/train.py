@@ -15,6 +15,7 @@ from flax import traverse_util
 from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.data import balance
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
@@ -158,6 +159,7 @@ def _write_model(
         'config': to_tree(config),
         'dataset': dataset.full_name,
         'class_names': dataset.class_names,
+        **({'turned_upright': True} if dataset.turned else {}),
         'runs': [
             {
                 'seed': run.plan.seed,
@@ -176,7 +178,10 @@ def _print_summary(device: str, plans: Sequence[Plan]) -> None:
     splits['test'] = dataset.test
     sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
     print(models.summarize(model, **calls.eval_arguments(model)))
-    print(f'device: {device}\ndata: {dataset.full_name}, {sizes} images', flush=True)
+    name = f'{dataset.full_name}{" (set upright)" if dataset.turned else ""}'
+    print(f'device: {device}\ndata: {name}, {sizes} images', flush=True)
+    if counts := balance.describe(dataset.train.labels, dataset.class_names):
+        print(f'train images of each class: {counts}', flush=True)
     if len(plans) > 1:
         num_runs = sum(len(plan.runs) for plan in plans)
         print(f'sweep: {num_runs} runs of {len(plans)} programs; the first is shown above')

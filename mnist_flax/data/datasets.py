@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 IMAGE_SHAPE = (28, 28, 1)
 
+# TFDS's data sets whose images have rows for columns, as their authors published them.
+_TRANSPOSED = ('emnist',)
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -30,6 +33,7 @@ class Dataset:
     validation: Examples
     test: Examples
     class_names: tuple[str, ...]
+    turned: bool = False  # see `Split`
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
@@ -48,6 +52,7 @@ class Split(NamedTuple):
     full_name: str  # TFDS's name and version, such as 'mnist/3.0.1'
     examples: Examples
     class_names: tuple[str, ...]
+    turned: bool = False  # whether its images lie in TFDS, and were set upright
 
 
 def normalize(
@@ -109,7 +114,7 @@ def load(
         return load_split(name, data_dir, split, Fields(*names))
 
     train = load_role(train_split, 'train_split').examples
-    full_name, test, class_names = load_role(test_split, 'test_split')
+    full_name, test, class_names, turned = load_role(test_split, 'test_split')
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -123,7 +128,7 @@ def load(
         train = train.slice(None, -holdout_size)
     if extra:
         train = _add_extra(train, extra, class_names)
-    return Dataset(full_name, train, held_out, test, class_names)
+    return Dataset(full_name, train, held_out, test, class_names, turned)
 
 
 def _add_extra(
@@ -172,7 +177,11 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
         f'0 to {label.num_classes - 1}',
     )
     class_names = tuple(label.int2str(i) for i in range(label.num_classes))
-    return Split(builder.info.full_name, examples, class_names)
+    turned = builder.name in _TRANSPOSED
+    if turned:
+        images = np.ascontiguousarray(examples.images.swapaxes(1, 2))
+        examples = examples._replace(images=images)
+    return Split(builder.info.full_name, examples, class_names, turned)
 
 
 def _check_features(

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from mnist_flax.common import intervals
 from mnist_flax.common.constructors import construct
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data import datasets
+from mnist_flax.data import balance, datasets
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples
 from mnist_flax.evaluation import scores
@@ -89,6 +89,7 @@ def evaluate(
         'images': len(probabilities),
         'networks': networks.num_networks,
         **measure(probabilities, chosen.examples),
+        'other_ways_to_show_them': _show_otherwise(networks, probabilities, chosen),
         'images_seen_in_training': num_seen,
         'extra_training_examples': bool(of_run.get('extra')),
         'temperature_scaling': _scale_temperature(
@@ -114,6 +115,9 @@ def measure(
     brier = scores.brier_scores(probabilities, labels)
     return {
         **_measure_accuracy(probabilities, examples),
+        'balanced_accuracy': balance.balanced_accuracy(
+            probabilities.argmax(axis=1), labels
+        ),
         'loss': float(losses.mean()),
         'loss_95_percent_interval': scores.mean_interval(losses),
         'brier_score': float(brier.mean()),
@@ -122,6 +126,14 @@ def measure(
         'classes': {name: of.tolist() for name, of in of_classes._asdict().items()},
         'confusion_matrix': counts.tolist(),
     }
+
+
+def describe_other_ways(numbers: dict[str, Any]) -> str:
+    """Says where the images are recognised better if they are shown otherwise."""
+    return '; '.join(
+        f'the same images {how}: {accuracy:.2%}'
+        for how, accuracy in numbers['other_ways_to_show_them'].items()
+    )
 
 
 def _measure_accuracy(
@@ -133,6 +145,32 @@ def _measure_accuracy(
         'accuracy': correct / number,
         'accuracy_95_percent_interval': intervals.wilson_interval(correct, number),
     }
+
+
+def _show_otherwise(
+    networks: Networks,
+    probabilities: Float[np.ndarray, 'images classes'],
+    chosen: datasets.Split,
+) -> dict[str, float]:
+    """Measures the accuracy on the images shown otherwise, where it is clearly better.
+
+    Then the network knows them lying on their side, or with light and dark exchanged.
+    """
+    images, labels = chosen.examples
+    _, most = _measure_accuracy(probabilities, chosen.examples)[
+        'accuracy_95_percent_interval'
+    ]
+    shown = {'inverted': 255 - images}
+    if images.shape[1] == images.shape[2]:
+        shown['transposed'] = np.ascontiguousarray(images.swapaxes(1, 2))
+    better = {}
+    for how, changed in shown.items():
+        measured = _measure_accuracy(
+            networks.probabilities(changed), Examples(changed, labels)
+        )
+        if measured['accuracy_95_percent_interval'][0] > most:
+            better[how] = measured['accuracy']
+    return better
 
 
 def _read_dataset_config(networks: Networks) -> dict[str, Any]:

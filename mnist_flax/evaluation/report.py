@@ -12,7 +12,7 @@ from matplotlib.ticker import PercentFormatter
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES
-from mnist_flax.evaluation.evaluation import Evaluation
+from mnist_flax.evaluation.evaluation import Evaluation, describe_other_ways
 from mnist_flax.reporting import figures, reports
 from mnist_flax.training import devices, metrics
 
@@ -102,6 +102,11 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
 
 def _describe_training(numbers: dict[str, Any]) -> str:
     sentences = []
+    if better := describe_other_ways(numbers):
+        sentences.append(
+            f'**The network knows them otherwise ({better}): it or this data set lies on '
+            'its side, or has light and dark exchanged.**'
+        )
     if number := numbers['images_seen_in_training']:
         sentences.append(
             f'**{number:,} of these images were used in training: the results do not say '
@@ -119,6 +124,11 @@ def _overall_table(numbers: dict[str, Any]) -> str:
     rows = [
         ['', 'value', '95 % interval'],
         ['accuracy', f'{numbers["accuracy"]:.2%}', f'{low:.2%} to {high:.2%}'],
+        [
+            'balanced accuracy, the mean of the classes',
+            f'{numbers["balanced_accuracy"]:.2%}',
+            '',
+        ],
     ]
     for title, name in (
         ('negative log likelihood, nats', 'loss'),

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.preparation.sources import Example, Options, Part, Source
-from mnist_flax.recognition.predict import SUFFIXES
+from mnist_flax.recognition.pictures import SUFFIXES
 
 
 def read(path: pathlib.Path, options: Options) -> Source:

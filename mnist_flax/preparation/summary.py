@@ -1,10 +1,11 @@
 """What a data set is, in a few lines, and what is strange about it."""
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 
+from mnist_flax.data import balance
 from mnist_flax.data.shards import Examples
 
 # Pictures that are darker than this everywhere were hardly meant to be.
@@ -17,7 +18,8 @@ def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> li
     shape = 'x'.join(map(str, train.images.shape[1:]))
     sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
     lines = [f'{sizes} images of {shape}, {len(class_names)} classes']
-    lines += _uneven(train, class_names)
+    if counts := balance.describe(train.labels, class_names):
+        lines.append(f'train images of each class: {counts}')
     test_only = np.setdiff1d(test.labels, train.labels)
     if len(test_only):
         names = ', '.join(class_names[label] for label in test_only[:5])
@@ -33,16 +35,6 @@ def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> li
     if brightest < _BRIGHT:
         lines.append(f'no pixel is brighter than {brightest} of 255; see --white')
     return lines
-
-
-def _uneven(train: Examples, class_names: tuple[str, ...]) -> Iterator[str]:
-    counts = np.bincount(train.labels, minlength=len(class_names))
-    least, most = int(counts.argmin()), int(counts.argmax())
-    if counts[most] > 1.5 * counts[least]:
-        yield (
-            f'train has from {counts[least]:,} ({class_names[least]}) to '
-            f'{counts[most]:,} ({class_names[most]}) images of a class'
-        )
 
 
 def _digest(image: np.ndarray) -> bytes:

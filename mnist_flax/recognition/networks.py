@@ -3,6 +3,7 @@
 import functools
 import os
 import pathlib
+import sys
 from typing import Any
 
 import jax
@@ -149,6 +150,14 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         all(np.isfinite(array).all() for array in variables.values()),
         f'--workdir: {path} holds parameters that are infinite or not numbers',
     )
+    if str(config['dataset'].get('name')).startswith('emnist') and not (
+        checkpoint.about.get('turned_upright')
+    ):
+        print(
+            f'warning: the network in {path} was trained on EMNIST lying on its side, as '
+            'earlier versions loaded it; train it again for pictures that stand upright',
+            file=sys.stderr,
+        )
     nested = traverse_util.unflatten_dict(variables, sep='.')
     about = {**checkpoint.about, 'config': config}
     return Networks(folder, model, nested, about, precision)

@@ -17,6 +17,12 @@ from mnist_flax.common.errors import UserError, require
 # Some of Pillow's decoders call other programs, or are seldom used and little tested.
 FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 
+# Of the files in a folder, those that are taken for pictures.
+SUFFIXES = (
+    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm',
+    '.tif', '.tiff', '.webp',
+)  # fmt: skip
+
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 8000 * 8000
 

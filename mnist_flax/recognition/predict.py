@@ -12,12 +12,6 @@ from mnist_flax.common.files import write_atomically
 from mnist_flax.recognition import pictures
 from mnist_flax.recognition.recognizer import Prediction, Recognizer
 
-# Of the files of a folder, those that are pictures.
-SUFFIXES = (
-    '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm',
-    '.tif', '.tiff', '.webp',
-)  # fmt: skip
-
 # Pictures in a figure.
 _MOST_SHOWN = 100
 
@@ -116,7 +110,11 @@ def _list_folder(folder: str) -> list[str]:
         names = sorted(os.listdir(folder))
     except OSError:
         return []  # the error is reported when the folder itself is read as a picture
-    return [os.path.join(folder, name) for name in names if name.lower().endswith(SUFFIXES)]
+    return [
+        os.path.join(folder, name)
+        for name in names
+        if name.lower().endswith(pictures.SUFFIXES)
+    ]
 
 
 def _describe(

@@ -84,7 +84,7 @@ def _find_others(rows: Sequence[dict[str, Any]]) -> list[str]:
 
 def _tabulate_points(rows: Sequence[dict[str, Any]], ranked: Sequence[Ranked]) -> str:
     """Tabulates what evaluators have measured of each combination of a sweep."""
-    others = _find_others(rows)
+    others = [name for name in _find_others(rows) if not name.startswith('test_')]
     if not others:
         return ''
     lines = [['combination', *(f'{name}, mean ± sd' for name in others)]]

@@ -199,11 +199,16 @@ def _plan(
 
 
 def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[str, Any]:
-    """Converts a config to plain values, with what a function returned for its sweep."""
+    """Converts a config to plain values, with what has been decided for it.
+
+    That is what a function returned for its sweep, and whether images were set upright.
+    """
     tree = to_tree(config)
     if 'constructor' in config.sweep:
         swept = {json.dumps(run.swept): run.swept for plan in plans for run in plan.runs}
         tree['sweep']['points'] = json.loads(json.dumps([*swept.values()]))
+    if plans[0].dataset.turned:  # which earlier versions did not do
+        tree['dataset']['turned_upright'] = True
     return tree
 
 

@@ -13,6 +13,7 @@ import scipy.special
 from jaxtyping import Float, Int, UInt8
 
 from mnist_flax.common import intervals
+from mnist_flax.data import balance
 from mnist_flax.data.datasets import IMAGE_SHAPE, check_images, normalize
 from mnist_flax.models import calls
 from mnist_flax.training import metrics
@@ -25,6 +26,9 @@ NUMBERS = (
     'validation_loss', 'train_accuracy', 'train_loss',
 )  # fmt: skip
 
+
+# Measured too where the test images of some classes are many more than of others.
+_BALANCED = 'test_balanced_accuracy'
 
 _BATCH_SIZE = 1000  # of the images that `RunResult.apply` takes at a time
 
@@ -87,7 +91,8 @@ class RunResult:
         if self.diverged is None:
             last |= test(_softmax(self.logits), labels)
         else:
-            last = dict.fromkeys([*NUMBERS[:3], *last], math.nan)
+            tested = [*NUMBERS[:3], *([_BALANCED] if balance.is_uneven(labels) else [])]
+            last = dict.fromkeys([*tested, *last], math.nan)
         ordered = dict.fromkeys([*(of for of in NUMBERS if of in last), *last])
         return {name: last[name] for name in ordered}
 
@@ -109,9 +114,12 @@ def test(
     labels: Int[np.ndarray, 'examples'],
 ) -> dict[str, float]:
     """Measures predictions of the test images."""
+    predictions = probabilities.argmax(axis=1)
     of_label = probabilities[np.arange(len(labels)), labels]
+    balanced = {_BALANCED: balance.balanced_accuracy(predictions, labels)}
     return {
-        'test_accuracy': float((probabilities.argmax(axis=1) == labels).mean()),
+        'test_accuracy': float((predictions == labels).mean()),
+        **(balanced if balance.is_uneven(labels) else {}),
         'test_loss': float(-np.log(np.maximum(of_label, 1e-300)).mean()),
         'test_calibration_error': metrics.calibration_error(probabilities, labels),
     }
