@@ -18,7 +18,7 @@ def get_config() -> ConfigDict:
     config.log_every_steps = 0  # of an epoch, between lines of metrics.jsonl; 0 = none
 
     config.dataset = ConfigDict()
-    config.dataset.name = 'mnist'  # TFDS data set of 28x28x1 images, such as 'kmnist'
+    config.dataset.name = 'mnist'  # TFDS data set of images, such as 'fashion_mnist'
     config.dataset.data_dir = ''  # TFDS directory; '' = embedded MNIST, else TFDS's default
     config.dataset.train_split = 'train'  # in TFDS's syntax, such as 'train[:2000]'
     config.dataset.test_split = 'test'  # likewise
@@ -30,7 +30,7 @@ def get_config() -> ConfigDict:
     config.model.constructor = 'mnist_flax.models.create_model'  # gets the fields below
     config.model.features = (32, 64)  # filters of each 3x3 convolution
     config.model.hidden_size = 128  # units of the dense layer before the logits
-    config.model.num_classes = 10  # logits; must be the data set's number of classes
+    config.model.num_classes = 0  # logits; 0 = as many as the data set has classes
     config.model.conv = 'auto'  # 'winograd' (on CPUs), 'xla' (elsewhere), or 'auto'
     config.model.dtype = 'float32'  # of activations; or 'bfloat16', for GPUs and TPUs
     config.model.dropout_rate = 0.0  # of the dense layer; half of it for feature maps

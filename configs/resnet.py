@@ -51,7 +51,7 @@ def get_config():
     config.model = {
         'constructor': 'configs.resnet.ResNet',
         'widths': (16, 32),
-        'num_classes': 10,
+        'num_classes': 0,  # as many as the data set has
     }
     config.optimizer.learning_rate = 5e-3
     config.schedule = ConfigDict({'constructor': 'onecycle', 'warmup': 0.2})

@@ -47,7 +47,7 @@ def get_config():
         'depth': 3,
         'num_heads': 4,
         'rate': 0.1,
-        'num_classes': 10,
+        'num_classes': 0,  # as many as the data set has
     }
     config.optimizer.constructor = 'adamw'
     config.optimizer.learning_rate = 2e-3

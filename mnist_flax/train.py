@@ -20,7 +20,7 @@ from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
 from mnist_flax.training import sweeps
-from mnist_flax.training.plan import Plan, describe, make_plans
+from mnist_flax.training.plan import Plan, complete, describe, make_plans
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
@@ -152,12 +152,15 @@ def _write_model(
     Of a sweep these are the networks of the combination that was chosen.
     """
     chosen = reports.choose(results)
-    config = sweeps.override(config, chosen[0].plan.swept, 'config.sweep')
+    config = sweeps.override(
+        complete(config, dataset), chosen[0].plan.swept, 'config.sweep'
+    )
     config.sweep = ml_collections.ConfigDict()
     variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in chosen])
     about = {
         'config': to_tree(config),
         'dataset': dataset.full_name,
+        'image_shape': dataset.test.images.shape[1:],
         'class_names': dataset.class_names,
         **({'turned_upright': True} if dataset.turned else {}),
         'runs': [
@@ -173,11 +176,12 @@ def _write_model(
 
 
 def _print_summary(device: str, plans: Sequence[Plan]) -> None:
-    dataset, model = plans[0].dataset, plans[0].recipe.model
+    dataset, recipe = plans[0].dataset, plans[0].recipe
+    model = recipe.model
     splits = {'train': dataset.train, dataset.validation_name: dataset.validation}
     splits['test'] = dataset.test
     sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
-    print(models.summarize(model, **calls.eval_arguments(model)))
+    print(models.summarize(model, recipe.image_shape, **calls.eval_arguments(model)))
     name = f'{dataset.full_name}{" (set upright)" if dataset.turned else ""}'
     print(f'device: {device}\ndata: {name}, {sizes} images', flush=True)
     if counts := balance.describe(dataset.train.labels, dataset.class_names):

@@ -20,7 +20,7 @@ cli.define_network()
 _DATASET = flags.DEFINE_string(
     'dataset',
     '',
-    'TFDS data set of 28x28x1 images to measure on; that of the run if empty.',
+    'TFDS data set to measure on; that of the run if empty.',
 )
 _SPLIT = flags.DEFINE_string(
     'split',

@@ -134,7 +134,7 @@ class Checker:
         if new:
             new_fields.add(found.config, new)
             config = found.config.get('recipe', found.config)
-            recipes.create_recipe(config, num_examples=1000, traced=set())
+            recipes.create_recipe(config, 1000, (28, 28, 1), traced=set())
             sweeps.read(config)
 
     def _check_pip(self, words):

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 import jax
@@ -13,7 +13,7 @@ from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
 from mnist_flax.common.errors import require
 
-Image: TypeAlias = Float[Array, 'height width 1']
+Image: TypeAlias = Float[Array, 'height width channels']
 
 # Changes one image, with pixels in [0, 1]; the caller maps it over a batch. The last
 # argument is `config.augment.strength`; at 0 the image must stay as it is.
@@ -64,7 +64,7 @@ def create_augment(
 
 @dataclasses.dataclass(frozen=True)
 class Deformation:
-    """Moves, turns, stretches, slants and bends a digit, and blackens a part of it.
+    """Moves, turns, stretches, slants and bends an image, and blackens a part of it.
 
     One bilinear interpolation applies all displacements together, so that the image is
     blurred once only. Pixels from outside the image are black. For the fields see
@@ -89,7 +89,7 @@ class Deformation:
             if self.elastic:
                 noise = smooth_noise(elastic_key, height, width)
                 places += strength * self.elastic * noise
-            image = map_coordinates(image[..., 0], places, order=1)[..., None]
+            image = interpolate(image, list(places))
         if self.erase:
             erased = random_rectangle(erase_key, height, width, strength * self.erase)
             image = jnp.where(erased, 0.0, image)
@@ -113,6 +113,14 @@ class Deformation:
         )
         middle = centre + self.shift * jnp.stack([down, sideways])
         return places + middle[:, None, None]
+
+
+def interpolate(image: Image, places: Sequence[Float[Array, 'height width']]) -> Image:
+    """Takes each pixel from a place, in rows and columns; outside of the image is black."""
+    channels = [
+        map_coordinates(image[..., i], places, order=1) for i in range(image.shape[-1])
+    ]
+    return jnp.stack(channels, axis=-1)
 
 
 def smooth_noise(

@@ -1,6 +1,7 @@
 """TFDS data sets as uint8 arrays in memory, read without TensorFlow."""
 
 import dataclasses
+import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -9,6 +10,7 @@ import ml_collections
 import numpy as np
 from jaxtyping import Array, Float, UInt8
 
+from mnist_flax.common import memory
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import builders
@@ -17,8 +19,6 @@ from mnist_flax.data.shards import Examples, concatenate, first_line, read_shard
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
-
-IMAGE_SHAPE = (28, 28, 1)
 
 # TFDS's data sets whose images have rows for columns, as their authors published them.
 _TRANSPOSED = ('emnist',)
@@ -56,8 +56,8 @@ class Split(NamedTuple):
 
 
 def normalize(
-    images: UInt8[Array, '*batch 28 28 1'],
-) -> Float[Array, '*batch 28 28 1']:
+    images: UInt8[Array, '*batch height width channels'],
+) -> Float[Array, '*batch height width channels']:
     """Maps pixels from 0..255 to [0, 1]."""
     return images.astype(jnp.float32) / 255.0
 
@@ -86,7 +86,7 @@ def load(
     holdout_size: int,
     extra: ml_collections.ConfigDict | None = None,
 ) -> Dataset:
-    """Loads a TFDS image-classification data set of 28x28x1 images.
+    """Loads a TFDS image-classification data set.
 
     Args:
       name: TFDS name, with a config or version if wanted: ``'mnist'``,
@@ -152,7 +152,7 @@ def _add_extra(
 
 
 def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
-    """Loads a split of a TFDS image-classification data set of 28x28x1 images.
+    """Loads a split of a TFDS image-classification data set.
 
     Args:
       name: As in `load`.
@@ -199,10 +199,12 @@ def _check_features(
             f'{fields.name}: {builder.name!r} has the features '
             f"{', '.join(sorted(features))}; it must have an 'image' and a class 'label'"
         )
+    height, width, channels = image.shape
     require(
-        image.shape == IMAGE_SHAPE and image.np_dtype == np.uint8,
+        None not in (height, width) and channels in (1, 3) and image.np_dtype == np.uint8,
         f'{fields.name}: {builder.name!r} has {np.dtype(image.np_dtype)} images of '
-        f'shape {image.shape}; allowed: uint8 images of shape {IMAGE_SHAPE}',
+        f'shape {image.shape}; allowed: uint8 images of one height and width, with 1 or 3 '
+        'channels; scripts/prepare.py --size=HxW makes such images of picture files',
     )
     return label
 
@@ -223,6 +225,14 @@ def _read_split(
             f'{fields.split}: found {split!r} ({first_line(error)}); allowed: the splits '
             f'{sizes} and their slices'
         ) from error
+    shape = builder.info.features['image'].shape
+    size = sum(piece.take for piece in pieces) * math.prod(shape)
+    limit = memory.count_bytes() // 3
+    require(
+        size <= limit,
+        f'{fields.split}: the images of {split!r} take {size / 2**30:.1f} GiB; allowed: '
+        f'{limit / 2**30:.1f} GiB, a third of the memory; take a slice, or smaller images',
+    )
     parts = []
     for piece in pieces:
         path = pathlib.Path(piece.filename)

@@ -24,7 +24,6 @@ from starlette.routing import Route
 
 from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.recognition import pictures
 from mnist_flax.recognition.recognizer import Recognizer
 
@@ -57,7 +56,9 @@ def create_app(recognizer: Recognizer) -> Starlette:
       An ASGI app: ``/`` is the page, ``POST /predict`` takes a picture as a form's file or
       as the whole body, ``/docs`` and ``/openapi.json`` describe it. All errors are JSON.
     """
-    recognizer.predict_inputs([np.zeros(IMAGE_SHAPE, np.uint8)])  # compiles
+    recognizer.predict_inputs(
+        [np.zeros(recognizer.networks.image_shape, np.uint8)]
+    )  # compiles
     description = json.loads((_FOLDER / 'openapi.json').read_text())
     description['info']['version'] = __version__
     queue = _RequestQueue(recognizer)
@@ -203,7 +204,10 @@ class _RequestQueue:
         (prediction,) = self._recognizer.predict_inputs([image])
         names = self._recognizer.class_names
         seen = io.BytesIO()
-        Image.fromarray(prediction.image[..., 0]).save(seen, 'PNG')
+        pixels = prediction.image
+        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
+            seen, 'PNG'
+        )
         return {
             'prediction': names[prediction.label],
             'confidence': prediction.confidence,

@@ -7,10 +7,9 @@ from typing import NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Float, PRNGKeyArray, UInt8
 
-from mnist_flax.data.augment import Image
+from mnist_flax.data.augment import Image, interpolate
 from mnist_flax.recognition.handwriting import blur
 
 Amount: TypeAlias = Float[Array, '']
@@ -21,7 +20,8 @@ def _noise(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
 
 
 def _blur(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
-    return blur(image[..., 0], amount)[..., None]
+    blurred = [blur(image[..., i], amount) for i in range(image.shape[-1])]
+    return jnp.stack(blurred, axis=-1)
 
 
 def _shift(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
@@ -46,8 +46,11 @@ def _contrast(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
 
 
 def _occlusion(key: PRNGKeyArray, image: Image, amount: Amount) -> Image:
-    # Its middle is in the 20x20 pixels where digits are.
-    corner = jax.random.uniform(key, (2,), minval=4, maxval=24) - amount / 2
+    # Its middle is where digits are, in the inner 20x20 of 28x28 pixels.
+    size = jnp.array(image.shape[:2], jnp.float32)
+    corner = (
+        jax.random.uniform(key, (2,), minval=size / 7, maxval=6 * size / 7) - amount / 2
+    )
     rows, columns = (
         (jnp.arange(size) + 0.5 > start) & (jnp.arange(size) + 0.5 < start + amount)
         for size, start in zip(image.shape[:2], corner, strict=True)
@@ -61,14 +64,14 @@ def _move(image: Image, matrix: Float[Array, '2 2'], offset: Float[Array, '2']) 
     pixels = np.indices(image.shape[:2]) - centre[:, None, None]
     places = jnp.einsum('ij,jrc->irc', matrix, pixels, precision='highest')
     rows, columns = places + (centre + offset)[:, None, None]
-    return map_coordinates(image[..., 0], [rows, columns], order=1)[..., None]
+    return interpolate(image, [rows, columns])
 
 
 class Corruption(NamedTuple):
     """One way to make images worse."""
 
     apply: Callable[[PRNGKeyArray, Image, Amount], Image]  # to pixels in [0, 1]
-    amounts: tuple[float, ...]  # from mild to severe
+    amounts: tuple[float, ...]  # from mild to severe, for 28x28 pixels
     unit: str
 
 
@@ -87,18 +90,29 @@ CORRUPTIONS = {
 SEVERITIES = (1, 2, 3, 4, 5)
 
 
+def list_amounts(name: str, size: tuple[int, ...]) -> tuple[float, ...]:
+    """Lists the amounts for images of a size; those in pixels grow with it."""
+    corruption = CORRUPTIONS[name]
+    if not corruption.unit.startswith('pixels'):
+        return corruption.amounts
+    return tuple(amount * min(size) / 28 for amount in corruption.amounts)
+
+
 def corrupt(
-    name: str, severity: int, key: PRNGKeyArray, images: UInt8[np.ndarray, 'images 28 28 1']
-) -> UInt8[np.ndarray, 'images 28 28 1']:
+    name: str,
+    severity: int,
+    key: PRNGKeyArray,
+    images: UInt8[np.ndarray, 'images height width channels'],
+) -> UInt8[np.ndarray, 'images height width channels']:
     """Makes images worse, each in its own way; the same key gives the same result.
 
     Args:
       name: One of `CORRUPTIONS`.
       severity: One of `SEVERITIES`.
       key: Source of the randomness.
-      images: In MNIST's format.
+      images: The images.
     """
-    amount = CORRUPTIONS[name].amounts[severity - 1]
+    amount = list_amounts(name, images.shape[1:3])[severity - 1]
     return np.asarray(_corrupt(name, key, images, amount))
 
 

@@ -14,7 +14,7 @@ from mnist_flax.data import balance, datasets
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples
 from mnist_flax.evaluation import scores
-from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, list_amounts
 from mnist_flax.recognition.networks import Networks
 from mnist_flax.training import metrics
 
@@ -73,6 +73,7 @@ def evaluate(
         f'--dataset: {chosen.full_name} has the classes {", ".join(chosen.class_names)}; '
         f'it should have those of the network, {", ".join(networks.class_names)}',
     )
+    _check_shape('--dataset', chosen, networks)
     outsiders = None
     if ood_dataset:
         outsiders = datasets.load_split(ood_dataset, ood_data_dir, ood_split, _OOD_FLAGS)
@@ -81,6 +82,7 @@ def evaluate(
             f'--ood_dataset: {outsiders.full_name} has the classes of the network; name a '
             'data set with none of them',
         )
+        _check_shape('--ood_dataset', outsiders, networks)
     probabilities = networks.probabilities(chosen.examples.images)
     held_out, num_seen = _compare_with_training(of_run, chosen)
     numbers = {
@@ -101,6 +103,15 @@ def evaluate(
     if outsiders:
         numbers['out_of_distribution'] = _compare(networks, probabilities, outsiders)
     return Evaluation(numbers, chosen, probabilities)
+
+
+def _check_shape(flag: str, split: datasets.Split, networks: Networks) -> None:
+    found = split.examples.images.shape[1:]
+    require(
+        found == networks.image_shape,
+        f'{flag}: {split.full_name} has images of shape {found}; the network takes '
+        f'{networks.image_shape}',
+    )
 
 
 def measure(
@@ -240,10 +251,11 @@ def measure_corruptions(
     """Measures the accuracy on worse images, by corruption and severity."""
     root = jax.random.key(_SEED)
     measured: dict[str, list[dict[str, Any]]] = {}
-    for number, (name, corruption) in enumerate(CORRUPTIONS.items()):
+    size = examples.images.shape[1:3]
+    for number, name in enumerate(CORRUPTIONS):
         key = jax.random.fold_in(root, number)
         measured[name] = []
-        for severity, amount in zip(SEVERITIES, corruption.amounts, strict=True):
+        for severity, amount in zip(SEVERITIES, list_amounts(name, size), strict=True):
             severity_key = jax.random.fold_in(key, severity)
             worse = corrupt(name, severity, severity_key, examples.images)
             accuracy = _measure_accuracy(networks.probabilities(worse), examples)

@@ -9,7 +9,6 @@ from PIL import Image
 
 from mnist_flax.common import intervals, tables
 from mnist_flax.common.errors import UserError
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.recognition.recognizer import Recognizer
 
 SIDES = (8, 16, 32, 100, 300, 900)  # pixels of a digit
@@ -68,7 +67,7 @@ def measure(
         with contextlib.suppress(UserError):
             inputs.append(recognizer.to_input(draw(image, number)))
             found.append(number)
-    framed = np.array(inputs, np.uint8).reshape(-1, *IMAGE_SHAPE)
+    framed = np.array(inputs, np.uint8).reshape(-1, *networks.image_shape)
     correct = np.full(len(labels), False)
     correct[found] = networks.probabilities(framed).argmax(axis=-1) == labels[found]
     numbers = np.arange(len(labels))

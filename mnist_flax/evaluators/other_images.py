@@ -28,7 +28,7 @@ def split(
       The evaluator, which returns ``accuracy`` (a fraction) and ``loss`` (nats an image).
 
     Raises:
-      UserError: The images cannot be loaded, or have another number of classes.
+      UserError: The images cannot be loaded, or have another shape or number of classes.
     """
     other = datasets.load_split(name, data_dir, split, _FIELDS)
     number, wanted = len(other.class_names), len(dataset.class_names)
@@ -38,6 +38,12 @@ def split(
         f'like {dataset.full_name}',
     )
     images, labels = other.examples
+    shape = dataset.train.images.shape[1:]
+    require(
+        images.shape[1:] == shape,
+        f'{_FIELDS.name}: {other.full_name} has images of shape {images.shape[1:]}; it '
+        f'should have {shape}, like {dataset.full_name}',
+    )
 
     def measure(predict: Callable[[np.ndarray], np.ndarray]) -> dict[str, float]:
         logits = predict(images)

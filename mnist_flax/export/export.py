@@ -15,7 +15,6 @@ from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
 from mnist_flax.data.builders import Fields
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.data.shards import Examples, first_line
 from mnist_flax.export import model_card, onnx_graph
 from mnist_flax.models import CNN, calls
@@ -73,7 +72,7 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
         checks[name] = f'{found}; {len(content) / 1e6:.2f} MB, {kind}'
 
     if type(model) is CNN:
-        content = onnx_graph.to_onnx(model, variables)
+        content = onnx_graph.to_onnx(model, variables, network.image_shape)
         kinds = ', '.join(onnx_graph.list_nodes(content))
         logits = onnx_graph.run_onnx(content, batches)
         add('model.onnx', content, logits, f'nodes {kinds}')
@@ -83,7 +82,7 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
             f'--export_dir: {str(folder)!r} holds the model.onnx of another network, and '
             'none is made of a model of your own; use another folder',
         )
-    content = to_stablehlo(model, variables)
+    content = to_stablehlo(model, variables, network.image_shape)
     logits = run_stablehlo(content, batches)
     add('model.stablehlo', content, logits, f'for {", ".join(PLATFORMS)}')
     size = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
@@ -110,7 +109,7 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
     print(f'written to {folder}: {", ".join(contents)}')
 
 
-def to_stablehlo(model: nn.Module, variables: Any) -> bytes:
+def to_stablehlo(model: nn.Module, variables: Any, image_shape: tuple[int, ...]) -> bytes:
     """Writes a network as StableHLO, from uint8 images to logits.
 
     Returns:
@@ -126,7 +125,7 @@ def to_stablehlo(model: nn.Module, variables: Any) -> bytes:
         return logits[0].astype(jnp.float32)
 
     (batch,) = jax_export.symbolic_shape('batch')
-    images = jax.ShapeDtypeStruct((batch, *IMAGE_SHAPE), jnp.uint8)
+    images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)
     limit = getattr(jax.config, _LOCATIONS)
     try:
         # In full precision, or a GPU would round products to TF32. And without the paths

@@ -21,7 +21,7 @@ import numpy as np
 import onnxruntime
 
 session = onnxruntime.InferenceSession('model.onnx')
-images = np.zeros((2, 28, 28, 1), np.uint8)  # put your images here
+images = np.zeros((2, SHAPE), np.uint8)  # put your images here
 (logits,) = session.run(['logits'], {'images': images})
 print(logits.argmax(axis=1))
 ```
@@ -38,7 +38,7 @@ import numpy as np
 from jax import export
 
 network = export.deserialize(bytearray(pathlib.Path('model.stablehlo').read_bytes()))
-images = np.zeros((2, 28, 28, 1), np.uint8)  # put your images here
+images = np.zeros((2, SHAPE), np.uint8)  # put your images here
 logits = np.asarray(network.call(images))
 print(logits.argmax(axis=1))
 ```
@@ -101,10 +101,13 @@ def write(
       report: The run's own report in a line; may be empty.
     """
     config, name = about['config'], about['dataset']
+    image_shape = about.get('image_shape', (28, 28, 1))
+    size = ', '.join(map(str, image_shape))
+    use = _USE_ONNX * ('model.onnx' in checks) + _USE_STABLEHLO
     is_mnist = name.startswith('mnist/')
     finite = [of_run for of_run in about['runs'] if not of_run['diverged']]
     sections = {
-        'Use': _USE_ONNX * ('model.onnx' in checks) + _USE_STABLEHLO,
+        'Use': use.replace('SHAPE', size),
         'Data': _describe_data(name, config['dataset'], is_mnist, len(labels)),
         'Recipe': _describe_recipe(config, finite[run]),
         'Metrics': _describe_metrics(logits, labels, checks, report),
@@ -118,12 +121,19 @@ def write(
             f'\n\nIt is one of the {len(finite)} networks of its run; these files do not '
             'hold their ensemble.'
         )
-    described = _describe(config['model'], about['class_names'], num_parameters)
+    described = _describe(
+        config['model'], about['class_names'], image_shape, num_parameters
+    )
     parts = [f'## {heading}\n\n{text}' for heading, text in sections.items() if text]
     return '\n'.join([f'{title}\n\n{described}', *parts])
 
 
-def _describe(model: Mapping[str, Any], names: Sequence[str], num_parameters: int) -> str:
+def _describe(
+    model: Mapping[str, Any],
+    names: Sequence[str],
+    image_shape: Sequence[int],
+    num_parameters: int,
+) -> str:
     kind = f'A network of {num_parameters:,} parameters, made by `{model["constructor"]}`'
     if model['constructor'] == DEFAULT_CONSTRUCTOR:
         kind = f'A convolutional network of {num_parameters:,} parameters'
@@ -131,11 +141,12 @@ def _describe(model: Mapping[str, Any], names: Sequence[str], num_parameters: in
     rounded = ''
     if dtype != 'float32':
         rounded = f'It was trained in {dtype}, and computes in float32 here. '
+    size = ', '.join(map(str, image_shape))
     shape = f'(batch, {len(names)})'
     meaning = f'their softmax gives the probabilities of {", ".join(names)}'
     rows = [
         ['', 'name', 'type', 'shape', 'meaning'],
-        ['input', '`images`', 'uint8', '(batch, 28, 28, 1)', '0 to 255, as in image files'],
+        ['input', '`images`', 'uint8', f'(batch, {size})', '0 to 255, as in image files'],
         ['output', '`logits`', 'float32', shape, meaning],
     ]
     return (

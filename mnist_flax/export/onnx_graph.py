@@ -9,7 +9,6 @@ from jaxtyping import Float
 
 import mnist_flax
 from mnist_flax.common.errors import UserError
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.models.cnn import CNN
 
 # Both of 2021, so that runtimes since then can read it.
@@ -20,7 +19,9 @@ _EPSILON = 1e-5  # flax's default for BatchNorm
 _INSTALL = "is not installed; pip install -e '.[export]' installs it"
 
 
-def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
+def to_onnx(
+    model: CNN, variables: Mapping[str, Any], image_shape: tuple[int, ...]
+) -> bytes:
     """Writes the network as a graph from uint8 images to logits.
 
     It is written node by node: a converter of any JAX program needs twice the nodes, to
@@ -29,10 +30,11 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     Args:
       model: The network; the graph computes in float32, whatever its own type.
       variables: Its parameters, and the statistics of batch norm.
+      image_shape: Height, width and channels of the images.
 
     Returns:
-      A file's content. Its input ``images`` is uint8 of (batch, 28, 28, 1), its output
-      ``logits`` float32 of (batch, classes).
+      A file's content. Its input ``images`` is uint8 of (batch, height, width, channels),
+      its output ``logits`` float32 of (batch, classes).
 
     Raises:
       UserError: ONNX is not installed.
@@ -61,7 +63,7 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
     add('Cast', 'float', {}, to=TensorProto.FLOAT)
     add('Div', 'normalized', {'most': np.float32(255)})
     add('Transpose', 'channels_first', {}, perm=[0, 3, 1, 2])
-    side = IMAGE_SHAPE[0]
+    height, width, _ = image_shape
     for i in range(len(model.features)):
         of_layer = params[f'ConvReluPool_{i}']
         arrays = {'kernel': of_layer['kernel'].transpose(3, 2, 0, 1)}
@@ -77,15 +79,15 @@ def to_onnx(model: CNN, variables: Mapping[str, Any]) -> bytes:
             arrays = {key: arrays[key] for key in ('scale', 'bias', 'mean', 'var')}
             add('BatchNormalization', f'norm_{i}', arrays, epsilon=_EPSILON)
         add('Relu', f'relu_{i}', {})
-        side = (side - 2) // 2
+        height, width = (height - 2) // 2, (width - 2) // 2
     add('Flatten', 'flat', {})
     hidden, output = params['Dense_0'], params['Dense_1']
-    kernel = _channels_first(hidden['kernel'], side)
+    kernel = _channels_first(hidden['kernel'], height, width)
     add('Gemm', 'hidden', {'kernel': kernel, 'bias': hidden['bias']})
     add('Relu', 'relu_hidden', {})
     add('Gemm', 'logits', {'kernel': output['kernel'], 'bias': output['bias']})
     make_info = helper.make_tensor_value_info
-    images = make_info('images', TensorProto.UINT8, ['batch', *IMAGE_SHAPE])
+    images = make_info('images', TensorProto.UINT8, ['batch', *image_shape])
     logits = make_info('logits', TensorProto.FLOAT, ['batch', model.num_classes])
     graph = helper.make_graph(nodes, 'mnist_flax', [images], [logits], weights)
     proto = helper.make_model(
@@ -125,8 +127,8 @@ def run_onnx(
 
 
 def _channels_first(
-    kernel: Float[np.ndarray, 'inputs units'], side: int
+    kernel: Float[np.ndarray, 'inputs units'], height: int, width: int
 ) -> Float[np.ndarray, 'inputs units']:
     """Sorts a dense layer's inputs by channel, as ONNX flattens them, not by pixel."""
-    by_pixel = kernel.reshape(side, side, -1, kernel.shape[1])
+    by_pixel = kernel.reshape(height, width, -1, kernel.shape[1])
     return by_pixel.transpose(2, 0, 1, 3).reshape(kernel.shape)

@@ -8,7 +8,6 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
 
 from mnist_flax.common.errors import require
-from mnist_flax.data.datasets import IMAGE_SHAPE
 from mnist_flax.models import ops
 
 Dtype = Literal['float32', 'bfloat16']
@@ -30,24 +29,20 @@ def create_model(
     dropout_rate: float,
     batch_norm: bool,
 ) -> 'CNN':
-    """Makes a `CNN` for 28x28x1 images from the fields of ``config.model``.
+    """Makes a `CNN` from the fields of ``config.model``.
 
     The dropout rate is only checked here: the network gets it with each batch, since it may
     differ between the runs of a population.
 
     Raises:
-      UserError: A size is not positive, the images are too small for the convolutions, or
-        the dropout rate is not between 0 and 1.
+      UserError: A size is not positive, or the dropout rate is not between 0 and 1.
     """
     for field, value in (('hidden_size', hidden_size), ('num_classes', num_classes)):
         require(value >= 1, f'config.model.{field}: found {value}; allowed: 1 or more')
-    side, most = IMAGE_SHAPE[0], 0
-    while side >= 4:  # what a 3x3 convolution and a 2x2 pool need
-        side, most = (side - 2) // 2, most + 1
     require(
-        1 <= len(features) <= most and min(features) >= 1,
-        f'config.model.features: found {features}; allowed: 1 to {most} positive numbers, '
-        'one for each convolution',
+        len(features) >= 1 and min(features) >= 1,
+        f'config.model.features: found {features}; allowed: positive numbers, one for each '
+        'convolution',
     )
     require(
         0 <= dropout_rate < 1,
@@ -56,11 +51,14 @@ def create_model(
     return CNN(features, hidden_size, num_classes, conv, dtype, batch_norm)
 
 
-def summarize(model: nn.Module, **arguments: Any) -> str:
+def summarize(
+    model: nn.Module, image_shape: tuple[int, ...] = (28, 28, 1), **arguments: Any
+) -> str:
     """Tabulates the layers with their outputs and numbers of parameters.
 
     Args:
       model: The model.
+      image_shape: Height, width and channels of the images.
       **arguments: What it is called with, beside the images; see `calls`.
     """
     table = nn.tabulate(
@@ -70,7 +68,15 @@ def summarize(model: nn.Module, **arguments: Any) -> str:
         # Plain text everywhere, at a width that terminals, logs and notebooks have.
         console_kwargs={'width': 100, 'force_terminal': False, 'force_jupyter': False},
     )
-    return table(jnp.zeros((1, *IMAGE_SHAPE)), **arguments).strip()
+    return table(jnp.zeros((1, *image_shape)), **arguments).strip()
+
+
+def count_convolutions(height: int, width: int) -> int:
+    """Counts how many convolutions with pooling images of a size allow."""
+    side, number = min(height, width), 0
+    while side >= 4:  # what a 3x3 convolution and a 2x2 pool need
+        side, number = (side - 2) // 2, number + 1
+    return number
 
 
 class CNN(nn.Module):
@@ -102,7 +108,17 @@ class CNN(nn.Module):
           dropout: How to drop activations; nothing is dropped if None.
           axis_name: The mapped axis along which devices share the batch, if any; batch
             norm takes its statistics over the whole batch.
+
+        Raises:
+          UserError: The images are too small for so many convolutions.
         """
+        height, width = images.shape[1:3]
+        most = count_convolutions(height, width)
+        require(
+            len(self.features) <= most,
+            f'config.model.features: found {self.features}; images of {height}x{width} '
+            f'pixels allow 1 to {most} convolutions',
+        )
         x = images
         for i, features in enumerate(self.features):
             x = ConvReluPool(

@@ -18,7 +18,7 @@ from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.common import renamed
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data.datasets import IMAGE_SHAPE, normalize
+from mnist_flax.data.datasets import normalize
 from mnist_flax.models import CNN, calls
 
 # The networks of the package, trained for the handwriting of other people.
@@ -47,6 +47,7 @@ class Networks:
         self.workdir = workdir
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
+        self.image_shape = _read_shape(about)
         self.num_networks = len(jax.tree.leaves(variables)[0])
         if type(model) is CNN:
             # Without gradients XLA's own convolution is the fastest on a CPU too, one
@@ -68,9 +69,9 @@ class Networks:
         self._apply = apply
 
     def logits(
-        self, images: UInt8[np.ndarray, 'images 28 28 1']
+        self, images: UInt8[np.ndarray, 'images height width channels']
     ) -> Float[np.ndarray, 'networks images classes']:
-        """Computes the logits of images in MNIST's format."""
+        """Computes the logits of images of ``image_shape``."""
         parts = [np.zeros((self.num_networks, 0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), _BATCH_SIZE):
             batch = images[start : start + _BATCH_SIZE]
@@ -80,7 +81,7 @@ class Networks:
         return np.concatenate(parts, axis=1)
 
     def probabilities(
-        self, images: UInt8[np.ndarray, 'images 28 28 1']
+        self, images: UInt8[np.ndarray, 'images height width channels']
     ) -> Float[np.ndarray, 'images classes']:
         """Computes the probability of each class, the mean over the networks."""
         logits = self.logits(images).astype(np.float64)
@@ -120,6 +121,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         names = checkpoint.about['class_names']
         have_names = all(isinstance(name, str) and name.isprintable() for name in names)
         num_classes = len({*names}) if have_names else 0
+        image_shape = _read_shape(checkpoint.about)
         precision = config.get('matmul_precision', 'float32')  # early runs do not say
         jax.default_matmul_precision(precision)  # raises if it is not one
     except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -133,7 +135,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         'if you trust the code of that function, name it with --constructor',
     )
     model = construct_named(model_config, 'config.model')
-    described = _describe_variables(model, num_classes, path)
+    described = _describe_variables(model, image_shape, num_classes, path)
     expected = {
         name: f'{of.dtype}{[len(finite), *of.shape]}' for name, of in described.items()
     }
@@ -163,18 +165,31 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
     return Networks(folder, model, nested, about, precision)
 
 
+def _read_shape(about: dict[str, Any]) -> tuple[int, ...]:
+    """Reads height, width and channels; early runs, of MNIST, do not say.
+
+    Raises:
+      ValueError: They are no shape of an image, or larger than any that is trained on.
+    """
+    shape = about.get('image_shape', (28, 28, 1))
+    fits = len(shape) == 3 and all(type(of) is int and 1 <= of <= 1023 for of in shape)
+    if not fits or shape[2] not in (1, 3):
+        raise ValueError(f'the images have the shape {shape}')
+    return tuple(shape)
+
+
 def _describe_variables(
-    model: nn.Module, num_classes: int, path: pathlib.Path
+    model: nn.Module, image_shape: tuple[int, ...], num_classes: int, path: pathlib.Path
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Describes the model's variables by name, after checking its input and output."""
-    image = jax.ShapeDtypeStruct((1, *IMAGE_SHAPE), 'float32')
+    image = jax.ShapeDtypeStruct((1, *image_shape), 'float32')
     init = functools.partial(model.init_with_output, **calls.eval_arguments(model))
     try:
         logits, variables = jax.eval_shape(init, jax.random.key(0), image)
     except Exception as error:  # a user's own model can raise anything
         reason = ' '.join(str(error).split())[:200]
         raise UserError(
-            f'--workdir: the network in {path} cannot take images of shape {IMAGE_SHAPE} '
+            f'--workdir: the network in {path} cannot take images of shape {image_shape} '
             f'({type(error).__name__}: {reason})'
         ) from error
     require(

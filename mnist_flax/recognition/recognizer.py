@@ -6,13 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
-from PIL import Image
 
-from mnist_flax.data.datasets import IMAGE_SHAPE
-from mnist_flax.recognition import framing, ink, pictures
+from mnist_flax.recognition import framing, ink, pictures, resizing
 from mnist_flax.recognition.networks import Networks, load_networks
 
 _DIGITS = tuple('0123456789')
+_MNIST_SHAPE = (28, 28, 1)
 
 
 class Prediction(NamedTuple):
@@ -22,7 +21,7 @@ class Prediction(NamedTuple):
     confidence: float  # its probability
     runner_up: int  # the second most probable class
     probabilities: Float[np.ndarray, 'classes']
-    image: UInt8[np.ndarray, '28 28 1']  # the input of the networks
+    image: UInt8[np.ndarray, 'height width channels']  # the input of the networks
 
 
 class Recognizer:
@@ -50,11 +49,11 @@ class Recognizer:
 
     def to_input(
         self, source: pictures.Source, name: str = 'picture'
-    ) -> UInt8[np.ndarray, '28 28 1']:
+    ) -> UInt8[np.ndarray, 'height width channels']:
         """Converts a picture to the input of the networks.
 
-        Networks of the ten digits get the digit in MNIST's format, others the whole
-        picture, resized.
+        Networks of the ten digits get the digit in MNIST's format. Others get the whole
+        picture, padded with the colour of its edge and resized.
 
         Args:
           source: As in `pictures.read`.
@@ -63,14 +62,19 @@ class Recognizer:
         Raises:
           UserError: As in `predict`.
         """
-        convert = to_mnist_format if self.class_names == _DIGITS else resize
-        return convert(source, name)
+        if self.class_names == _DIGITS and self.networks.image_shape == _MNIST_SHAPE:
+            return to_mnist_format(source, name)
+        *size, channels = self.networks.image_shape
+        pixels = resizing.to_pixels(source, name)
+        return resizing.fit(
+            resizing.to_channels(pixels, channels), (size[0], size[1]), stretch=False
+        )
 
     def predict_inputs(
-        self, inputs: Sequence[UInt8[np.ndarray, '28 28 1']]
+        self, inputs: Sequence[UInt8[np.ndarray, '_ _ _']]
     ) -> list[Prediction]:
         """Predicts from inputs of the networks, as `to_input` returns them."""
-        images = np.array(inputs, np.uint8).reshape(-1, *IMAGE_SHAPE)
+        images = np.array(inputs, np.uint8).reshape(-1, *self.networks.image_shape)
         predictions = []
         for image, row in zip(images, self.networks.probabilities(images), strict=True):
             label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()
@@ -91,22 +95,6 @@ def to_mnist_format(
       UserError: It cannot be read, or shows no digit or several.
     """
     return framing.frame(ink.find_ink(pictures.read(source, name), name), name)
-
-
-def resize(source: pictures.Source, name: str = 'picture') -> UInt8[np.ndarray, '28 28 1']:
-    """Resizes a whole picture, in shades of gray, to the size of MNIST's images.
-
-    Args:
-      source: As in `pictures.read`.
-      name: What to call it in messages.
-
-    Raises:
-      UserError: It cannot be read.
-    """
-    colours = pictures.read(source, name)
-    gray = Image.fromarray(np.round(255 * colours.mean(axis=2)).astype(np.uint8))
-    height, width, _ = IMAGE_SHAPE
-    return np.asarray(gray.resize((width, height), Image.Resampling.BOX))[..., None]
 
 
 def load(workdir: str | pathlib.Path = '', constructor: str = '') -> Recognizer:

@@ -3,9 +3,11 @@
 import io
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int, UInt8
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -126,13 +128,7 @@ def sample_predictions(
             top, left = 1.35 * (place // 8), place % 8
             predicted, label = predictions[index], examples.labels[index]
             right = predicted == label
-            axes.imshow(
-                examples.images[index, :, :, 0],
-                cmap='gray_r',
-                vmin=0,
-                vmax=255,
-                extent=(left, left + 0.9, top + 0.9, top),
-            )
+            _show(axes, examples.images[index], extent=(left, left + 0.9, top + 0.9, top))
             axes.text(
                 left + 0.45,
                 top - 0.03,
@@ -198,7 +194,7 @@ def confusion_matrix(
 
 
 def network_inputs(
-    images: Sequence[UInt8[np.ndarray, '28 28 1']], titles: Sequence[str]
+    images: Sequence[UInt8[np.ndarray, 'height width channels']], titles: Sequence[str]
 ) -> Figure:
     """Shows what a network got, with a title for each.
 
@@ -214,6 +210,14 @@ def network_inputs(
     for axes in grid:
         axes.set_axis_off()
     for image, title, axes in zip(images, titles, grid, strict=False):
-        axes.imshow(image[:, :, 0], cmap='gray_r', vmin=0, vmax=255)
+        _show(axes, image)
         axes.set_title(title, fontsize='small', parse_math=False)
     return figure
+
+
+def _show(axes: Axes, image: UInt8[np.ndarray, '_ _ channels'], **options: Any) -> None:
+    """Draws an image: gray as ink on paper, which looks better than white on black."""
+    if image.shape[-1] == 1:
+        axes.imshow(image[:, :, 0], cmap='gray_r', vmin=0, vmax=255, **options)
+    else:
+        axes.imshow(image, **options)

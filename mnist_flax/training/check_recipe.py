@@ -36,7 +36,7 @@ def check_recipe(
         too large.
     """
     model = recipe.model
-    images = jax.ShapeDtypeStruct((2, *datasets.IMAGE_SHAPE), 'float32')
+    images = jax.ShapeDtypeStruct((2, *recipe.image_shape), 'float32')
 
     def evaluate(images: Any) -> Any:
         arguments = calls.eval_arguments(model)
@@ -108,7 +108,7 @@ def _check_augment(recipe: run.Recipe, images: Any) -> None:
     require(
         changed.shape == images.shape,
         f'config.augment: images have the shape {changed.shape[1:]} after the '
-        f'augmentation; they must keep {datasets.IMAGE_SHAPE}',
+        f'augmentation; they must keep {recipe.image_shape}',
     )
 
 
@@ -146,13 +146,13 @@ def check_loss(
     )
 
 
-def takes_dropout_rate(models: Sequence[nn.Module]) -> bool:
+def takes_dropout_rate(models: Sequence[nn.Module], image_shape: tuple[int, ...]) -> bool:
     """Tells whether models that differ in their dropout rate are the same program.
 
     They are if they take ``dropout`` with each batch. Those that keep the rate for
     themselves are not: sharing a program, all runs would have the rate of the first.
     """
-    images = jnp.zeros((2, *datasets.IMAGE_SHAPE))
+    images = jnp.zeros((2, *image_shape))
 
     def trace(model: nn.Module) -> str:
         used = ['model.dropout_rate']
@@ -167,7 +167,7 @@ def can_trace(recipe: run.Recipe, path: str) -> bool:
     """Tells whether a number of the loss or of the optimizer need not be compiled in."""
     number = jax.ShapeDtypeStruct((), 'float32')
     hyperparams = {'optimizer.learning_rate': number, path: number}
-    images = jax.ShapeDtypeStruct((2, *datasets.IMAGE_SHAPE), 'float32')
+    images = jax.ShapeDtypeStruct((2, *recipe.image_shape), 'float32')
     try:
         outputs, _, _, params = jax.eval_shape(
             lambda images: _train(recipe.model, [], images), images

@@ -18,11 +18,11 @@ from mnist_flax.training.run import TrainState
 class Arrays(NamedTuple):
     """The data, on every device of a mesh."""
 
-    train_images: UInt8[Array, 'train 28 28 1']
+    train_images: UInt8[Array, 'train height width channels']
     train_labels: Int32[Array, 'train']
-    validation_images: UInt8[Array, 'validation 28 28 1']
+    validation_images: UInt8[Array, 'validation height width channels']
     validation_labels: Int32[Array, 'validation']
-    test_images: UInt8[Array, 'test 28 28 1']
+    test_images: UInt8[Array, 'test height width channels']
 
 
 class Group(NamedTuple):

@@ -102,6 +102,7 @@ def make_plans(
     for config_, points_ in sweeps.group(config, points, numbers):
         key = json.dumps(to_tree(config_)['dataset'], sort_keys=True)
         loaded[key] = dataset or loaded.get(key) or _load(config_)
+        config_ = complete(config_, loaded[key])
         # Whether a number need not be compiled in depends on the functions that get it.
         traced = recipes.find_traced(config_, points_, numbers, loaded[key])
         for base, members in sweeps.group(config_, points_, traced):
@@ -114,6 +115,18 @@ def make_plans(
             'holdout_size so that these stay the same',
         )
     return plans
+
+
+def complete(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset
+) -> ml_collections.ConfigDict:
+    """Fills in what a config leaves to the data: the number of classes, if it is 0."""
+    if config.model.get('num_classes') != 0:
+        return config
+    config = config.copy_and_resolve_references()
+    with config.unlocked():
+        config.model.num_classes = len(dataset.class_names)
+    return config
 
 
 def _make_mesh(settings: Settings, num_runs: int) -> Mesh:
@@ -147,7 +160,7 @@ def _plan(
 ) -> Plan:
     """Plans the runs of one program."""
     settings = construct(Settings, config, 'config')
-    num_examples = len(dataset.train.labels)
+    num_examples, *image_shape = dataset.train.images.shape
     require(
         settings.batch_size <= num_examples,
         f'config.batch_size: found {settings.batch_size}; allowed: 1 to {num_examples}, '
@@ -167,7 +180,10 @@ def _plan(
     )
     mesh = _make_mesh(settings, len(points) * len(seeds))
     configs = [sweeps.override(config, point, 'config.sweep') for point in points]
-    created = [recipes.create_recipe(point, num_examples, traced) for point in configs]
+    created = [
+        recipes.create_recipe(point, num_examples, tuple(image_shape), traced)
+        for point in configs
+    ]
     hyperparams = [
         recipes.read_hyperparams(point, created[0], traced & swept.keys())
         for point, swept in zip(configs, points, strict=True)
@@ -203,7 +219,7 @@ def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[s
 
     That is what a function returned for its sweep, and whether images were set upright.
     """
-    tree = to_tree(config)
+    tree = to_tree(complete(config, plans[0].dataset))
     if 'constructor' in config.sweep:
         swept = {json.dumps(run.swept): run.swept for plan in plans for run in plan.runs}
         tree['sweep']['points'] = json.loads(json.dumps([*swept.values()]))

@@ -53,7 +53,7 @@ def train_epoch(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples 28 28 1'],
+    images: UInt8[Array, 'examples height width channels'],
     labels: Int[Array, 'examples'],
     batch_size: int,
     on_progress: Callable[[int, TrainState, Totals], bool] = lambda *_: True,
@@ -109,7 +109,7 @@ def compile_epoch(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples 28 28 1'],
+    images: UInt8[Array, 'examples height width channels'],
     labels: Int[Array, 'examples'],
     batch_size: int,
     in_slices: bool = False,
@@ -139,7 +139,10 @@ def compile_epoch(
 
 
 def compile_predictions(
-    mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[Array, 'examples height width channels'],
 ) -> int:
     """Compiles `predict_logits` for as many images; returns bytes likewise."""
     program: Any = on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)
@@ -201,7 +204,10 @@ def _bounds(mesh, first, last, num_steps):
 
 
 def predict_logits(
-    mesh: Mesh, recipe: Recipe, state: TrainState, images: UInt8[Array, 'examples 28 28 1']
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[Array, 'examples height width channels'],
 ) -> Float[Array, 'runs examples classes']:
     """Computes the logits of any number of images by each run."""
     return on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)(state, images)
@@ -211,7 +217,7 @@ def evaluate(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples 28 28 1'],
+    images: UInt8[Array, 'examples height width channels'],
     labels: Int[Array, 'examples'],
 ) -> Totals:
     """Sums the loss and the correct predictions of each run over every example."""

@@ -25,7 +25,7 @@ def eval_variables(state: TrainState, ema_decay: float) -> dict[str, Any]:
 
 def predict_logits(
     state: TrainState,
-    images: UInt8[Array, 'examples 28 28 1'],
+    images: UInt8[Array, 'examples height width channels'],
     *,
     recipe: Recipe,
     batch_size: int | None = None,

@@ -22,13 +22,17 @@ _RECIPE = ('model', 'loss', 'optimizer', 'schedule', 'metrics', 'augment', 'ema_
 
 
 def create_recipe(
-    config: ml_collections.ConfigDict, num_examples: int, traced: Set[str]
+    config: ml_collections.ConfigDict,
+    num_examples: int,
+    image_shape: tuple[int, ...],
+    traced: Set[str],
 ) -> run.Recipe:
     """Makes the parts of a recipe from a config.
 
     Args:
       config: The settings.
       num_examples: Of the training set.
+      image_shape: Height, width and channels of its images.
       traced: Paths of the numbers that a sweep varies within a program.
 
     Raises:
@@ -52,6 +56,7 @@ def create_recipe(
         ),
         augment=_create_augment(settings.augment),
         ema_decay=settings.ema_decay,
+        image_shape=image_shape,
         loss=loss,
         metrics=objective.create_step_metrics(
             settings.metrics,
@@ -141,12 +146,13 @@ def find_traced(
     if len(points) == 1:
         return set()
     configs = [sweeps.override(config, point, 'config.sweep') for point in points]
-    recipe = create_recipe(configs[0], len(dataset.train.labels), set())
+    num_examples, *image_shape = dataset.train.images.shape
+    recipe = create_recipe(configs[0], num_examples, tuple(image_shape), set())
     traced = set()
     for path in numbers:
         if path == 'model.dropout_rate':
             models = [create_model(config) for config in configs]
-            can_share = check_recipe.takes_dropout_rate(models)
+            can_share = check_recipe.takes_dropout_rate(models, recipe.image_shape)
         elif path == 'augment.strength':
             require(
                 recipe.augment is not None,

@@ -14,7 +14,7 @@ from jaxtyping import Float, Int, UInt8
 
 from mnist_flax.common import intervals
 from mnist_flax.data import balance
-from mnist_flax.data.datasets import IMAGE_SHAPE, check_images, normalize
+from mnist_flax.data.datasets import check_images, normalize
 from mnist_flax.models import calls
 from mnist_flax.training import metrics
 from mnist_flax.training.metrics import Row
@@ -53,6 +53,7 @@ class RunResult:
     train_seconds: float  # of the runs side by side, divided by how many they can be
     diverged: Divergence | None  # None if it has not
     changes: tuple[str, ...] = ()  # of settings while it was trained
+    image_shape: tuple[int, ...] = (28, 28, 1)  # height, width, channels
 
     @property
     def params(self) -> Any:
@@ -71,12 +72,12 @@ class RunResult:
     def apply(
         self, images: UInt8[np.ndarray, 'images height width channels'] | Any
     ) -> Float[np.ndarray, 'images classes']:
-        """Computes the logits of images, in MNIST's format.
+        """Computes the logits of images, in the form of the data.
 
         Raises:
           ValueError: The images are not uint8, or of another shape.
         """
-        images = check_images(images, IMAGE_SHAPE)
+        images = check_images(images, self.image_shape)
         batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
         return np.concatenate(
             [np.asarray(_predict(self.model, self.variables, batch)) for batch in batches]

@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Bool, Float, Int, Key, UInt8, UInt32
 
 from mnist_flax.data.augment import Augment
-from mnist_flax.data.datasets import IMAGE_SHAPE, normalize
+from mnist_flax.data.datasets import normalize
 from mnist_flax.models import Dropout, calls
 from mnist_flax.recipe.objective import LOGGED, Loss, StepMetric, measure_step
 from mnist_flax.recipe.optimizers import Optimizer
@@ -38,6 +38,7 @@ class Recipe:
     optimizer: Optimizer
     augment: Augment | None
     ema_decay: float  # of the moving average of the parameters that is tested; 0 for none
+    image_shape: tuple[int, ...] = (28, 28, 1)  # height, width, channels
     loss: Loss = Loss()  # noqa: RUF009  # it is frozen
     metrics: tuple[StepMetric, ...] = ()  # measured in each step, beside loss and accuracy
     log_every: int = 0  # steps of an epoch between those that are logged; 0 for none
@@ -81,7 +82,7 @@ def init(
     """Draws a run's initial state."""
     init_key, key = jax.random.split(jax.random.key(seed))
     variables = recipe.model.init(
-        init_key, jnp.zeros((1, *IMAGE_SHAPE)), **calls.eval_arguments(recipe.model)
+        init_key, jnp.zeros((1, *recipe.image_shape)), **calls.eval_arguments(recipe.model)
     )
     optimizer = recipe.optimizer.transformation(hyperparams)
     model_state = {name: of for name, of in variables.items() if name != 'params'}
@@ -113,7 +114,7 @@ def train_steps(
     state: TrainState,
     totals: Totals,
     order: Int[Array, 'examples'],
-    images: UInt8[Array, 'examples 28 28 1'],
+    images: UInt8[Array, 'examples height width channels'],
     labels: Int[Array, 'examples'],
     bounds: Int[Array, '2'] | None = None,
     *,
@@ -162,7 +163,7 @@ def train_steps(
 
 def train_step(
     state: TrainState,
-    images: UInt8[Array, 'local_batch 28 28 1'],
+    images: UInt8[Array, 'local_batch height width channels'],
     labels: Int[Array, 'local_batch'],
     mask: Bool[Array, 'local_batch'],
     rows: Int[Array, 'local_batch'],

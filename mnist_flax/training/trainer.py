@@ -128,7 +128,8 @@ class Trainer:
         return [
             RunResult(
                 plan=self._plan.runs[position],
-                model=self._plan.recipe.model,
+                model=recipe.model,
+                image_shape=recipe.image_shape,
                 rows=snapshot.histories[i],
                 logits=np.asarray(logits[i]),
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),

@@ -133,7 +133,7 @@ def test_the_graph_is_the_network_whatever_its_sizes(features, batch_norm, mnist
         ),
         variables,
     )
-    content = onnx_graph.to_onnx(model, variables)
+    content = onnx_graph.to_onnx(model, variables, (28, 28, 1))
     expected = model.apply(variables, datasets.normalize(jnp.asarray(images)))
     logits = onnx_graph.run_onnx(content, [images])
     np.testing.assert_allclose(logits, expected, rtol=1e-4, atol=1e-4)

@@ -57,7 +57,7 @@ class Callback(nn.Module):
 
 def test_a_model_that_jax_cannot_export_is_one_line():
     with pytest.raises(UserError, match='^model.stablehlo: jax.export cannot export this'):
-        export.to_stablehlo(Callback(), {})
+        export.to_stablehlo(Callback(), {}, (28, 28, 1))
 
 
 @pytest.mark.parametrize('package', ['onnx', 'onnxruntime'])
