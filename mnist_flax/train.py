@@ -153,7 +153,7 @@ def _write_model(
     """
     chosen = reports.choose(results)
     config = sweeps.override(
-        complete(config, dataset), chosen[0].plan.swept, 'config.sweep'
+        complete(config, len(dataset.class_names)), chosen[0].plan.swept, 'config.sweep'
     )
     config.sweep = ml_collections.ConfigDict()
     variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in chosen])

@@ -12,10 +12,10 @@ from ml_collections import config_flags
 from repository import ROOT
 
 from mnist_flax.common import configs, new_fields
-from mnist_flax.training import recipes, sweeps
+from mnist_flax.training import plan, recipes, sweeps
 
 OTHERS = 'curl', 'git', 'pre-commit', 'tensorboard'  # programs that are not checked
-OF_THE_READER = 'photo.jpg', 'scans/'
+OF_THE_READER = 'photo.jpg', 'scans/', 'pictures', 'fashion'
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 
 
@@ -134,6 +134,7 @@ class Checker:
         if new:
             new_fields.add(found.config, new)
             config = found.config.get('recipe', found.config)
+            config = plan.complete(config, num_classes=10)
             recipes.create_recipe(config, 1000, (28, 28, 1), traced=set())
             sweeps.read(config)
 

@@ -1,6 +1,7 @@
 """What the documents say is so: their commands parse and run, what they name exists."""
 
 import functools
+import gzip
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ from repository import ROOT
 from configs import robust
 from mnist_flax.common import new_fields
 from mnist_flax.common.errors import UserError
+from mnist_flax.recognition.networks import load_networks
 
 README = ROOT / 'README.md'
 PAGES = [README, ROOT / 'CONTRIBUTING.md', *sorted((ROOT / 'docs').glob('*.md'))]
@@ -138,7 +140,7 @@ def test_every_test_that_a_promise_names_exists():
 
 
 def test_the_readme_is_a_page():
-    assert len(README.read_text().splitlines()) <= 168
+    assert len(README.read_text().splitlines()) <= 174
 
 
 @pytest.fixture
@@ -183,9 +185,48 @@ def test_the_examples_run_as_they_are_printed(command, folder, page, name, tiny)
     assert (folder / f'outputs/{name}/metrics.json').exists()
 
 
+def make_pictures(folder, images, labels):
+    """The reader's own pictures, of several sizes, and a small set as IDX files."""
+    for i, (image, label) in enumerate(zip(images[:40], labels, strict=False)):
+        path = folder / 'pictures' / 'ab'[label % 2] / f'{i}.png'
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image[..., 0]).resize((40 + i, 60)).convert('RGB').save(path)
+    (folder / 'fashion').mkdir()
+    for split, part in (('train', slice(0, 700)), ('t10k', slice(700, 950))):
+        for kind, array in (('images-idx3', images[part, ..., 0]), ('labels-idx1', labels)):
+            array = array[part] if kind == 'labels-idx1' else array
+            header = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, '>u4').tobytes()
+            content = gzip.compress(header + array.astype(np.uint8).tobytes())
+            (folder / f'fashion/{split}-{kind}-ubyte.gz').write_bytes(content)
+
+
 @pytest.mark.slow
-def test_the_commands_of_the_readme_run(command, folder):
+def test_the_commands_for_own_pictures_run(command, folder, mnist):
     def tiny(words):
+        if words[0] != '-m':
+            return []
+        if '--config.dataset.name=flowers' in words:
+            return ['--config.batch_size=8', '--config.num_epochs=1', *TINY_CNN[4:]]
+        return TINY_CNN
+
+    make_pictures(folder, mnist.test.images[:950], mnist.test.labels[:950])
+    text = (ROOT / 'docs/data.md').read_text()
+    names = 'flowers', 'fashion'
+    lines = [line for line in text.splitlines() if any(name in line for name in names)]
+    block = ['```sh', *(line for line in lines if line.startswith('.venv')), '```']
+    run_commands(command, folder, '\n'.join(block), tiny)
+    for name, shape in (('flowers', [32, 32, 3]), ('fashion_mnist', [28, 28, 1])):
+        config = json.loads((folder / f'outputs/{name}/config.json').read_text())
+        assert config['model']['num_classes'] == (2 if name == 'flowers' else 10)
+        assert (folder / f'data/{name}/1.0.0/dataset_info.json').exists()
+        assert load_networks(folder / f'outputs/{name}').image_shape == tuple(shape)
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_run(command, folder, mnist):
+    def tiny(words):
+        if '--config.dataset.name=flowers' in words:
+            return ['--config.batch_size=8', '--config.num_epochs=1', *TINY_CNN[4:]]
         if words[0] == '-m':
             logged = any(word.startswith('--config.log_every_steps=') for word in words)
             short = ['--config.log_every_steps=2', '--profile=1'] if logged else []
@@ -195,6 +236,7 @@ def test_the_commands_of_the_readme_run(command, folder):
         recipe = [setting.replace('config.', 'config.recipe.') for setting in TINY_CNN]
         return [*recipe, '--seeds=2', '--variants=no_dropout']
 
+    make_pictures(folder, mnist.test.images[:950], mnist.test.labels[:950])
     text = README.read_text()
     for path, code in read_examples(text).items():
         (folder / path).write_text(code)

@@ -181,7 +181,7 @@ def _corruption_table(numbers: dict[str, Any]) -> str:
     by_severity = []
     for name, severities in numbers['corruptions'].items():
         accuracies = [100 * of['accuracy'] for of in severities]
-        amounts = ', '.join(f'{of["amount"]:g}' for of in severities)
+        amounts = ', '.join(f'{of["amount"]:.3g}' for of in severities)
         cells = [f'{value:.1f}' for value in [*accuracies, np.mean(accuracies)]]
         rows.append([name, *cells, f'{amounts} {CORRUPTIONS[name].unit}'])
         by_severity.append(accuracies)

@@ -158,7 +158,10 @@ def _describe(
 def _describe_data(
     name: str, settings: Mapping[str, Any], is_mnist: bool, num_test: int
 ) -> str:
-    text = f'`{name}` of TensorFlow Datasets, whose catalog names its authors and terms.\n'
+    text = (
+        f'`{name}`, in the form of TensorFlow Datasets. For a data set of their own their '
+        'catalog names\nits authors and terms.\n'
+    )
     if is_mnist:
         text = _MNIST.format(name=name)
     trained, validation = f'the split `{settings["train_split"]}`', 'the test images'

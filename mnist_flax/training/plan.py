@@ -102,7 +102,7 @@ def make_plans(
     for config_, points_ in sweeps.group(config, points, numbers):
         key = json.dumps(to_tree(config_)['dataset'], sort_keys=True)
         loaded[key] = dataset or loaded.get(key) or _load(config_)
-        config_ = complete(config_, loaded[key])
+        config_ = complete(config_, len(loaded[key].class_names))
         # Whether a number need not be compiled in depends on the functions that get it.
         traced = recipes.find_traced(config_, points_, numbers, loaded[key])
         for base, members in sweeps.group(config_, points_, traced):
@@ -118,14 +118,14 @@ def make_plans(
 
 
 def complete(
-    config: ml_collections.ConfigDict, dataset: datasets.Dataset
+    config: ml_collections.ConfigDict, num_classes: int
 ) -> ml_collections.ConfigDict:
     """Fills in what a config leaves to the data: the number of classes, if it is 0."""
     if config.model.get('num_classes') != 0:
         return config
     config = config.copy_and_resolve_references()
     with config.unlocked():
-        config.model.num_classes = len(dataset.class_names)
+        config.model.num_classes = num_classes
     return config
 
 
@@ -219,7 +219,7 @@ def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[s
 
     That is what a function returned for its sweep, and whether images were set upright.
     """
-    tree = to_tree(complete(config, plans[0].dataset))
+    tree = to_tree(complete(config, len(plans[0].dataset.class_names)))
     if 'constructor' in config.sweep:
         swept = {json.dumps(run.swept): run.swept for plan in plans for run in plan.runs}
         tree['sweep']['points'] = json.loads(json.dumps([*swept.values()]))

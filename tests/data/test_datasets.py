@@ -232,8 +232,8 @@ def test_a_missing_library_for_array_record_is_named(load_written, monkeypatch):
     ('options', 'message'),
     [
         (
-            {'images': np.zeros((4, 32, 32, 3), np.uint8)},
-            r'uint8 images of shape \(32, 32, 3\); allowed: uint8 .* \(28, 28, 1\)',
+            {'images': np.zeros((40, 8, 8, 4), np.uint8)},
+            r'uint8 images of shape \(8, 8, 4\); allowed: uint8 .* 1 or 3 channels',
         ),
         (
             {'label_key': 'answer'},

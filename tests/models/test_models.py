@@ -83,7 +83,7 @@ def test_width_and_depth_follow_the_config():
 @pytest.mark.parametrize(
     ('field', 'value'),
     [
-        *(('features', value) for value in ((), (8, 0), (8, 8, 8, 8))),
+        *(('features', value) for value in ((), (8, 0))),
         ('hidden_size', 0),
         ('num_classes', -1),
         *(('dropout_rate', value) for value in (-0.1, 1.0, float('nan'))),
