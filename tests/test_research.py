@@ -1,5 +1,6 @@
 """Parts of a recipe that a researcher names work together, and are resumed."""
 
+import contextlib
 import importlib
 import json
 import os
@@ -15,6 +16,7 @@ from small_configs import SGD, part, read_lines, small
 from configs import default
 from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common.errors import UserError
+from mnist_flax.profiling import profile
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plan
 
@@ -130,12 +132,26 @@ def create_constant(num_steps):
 """
 
 
+@pytest.fixture
+def instant_trace(monkeypatch):
+    """Traces are empty: a true one describes all that the process has ever compiled."""
+
+    @contextlib.contextmanager
+    def trace(folder):
+        (folder / 'plugins/profile/now').mkdir(parents=True)
+        yield
+
+    monkeypatch.setattr(profile, 'trace', trace)
+    monkeypatch.setattr(profile, 'dearest_operations', lambda folder: [])
+
+
+@pytest.mark.usefixtures('instant_trace')
 def test_a_profile_that_is_not_written_is_said_so(tmp_path, capsys):
     config = small()
-    for profile, number, warned in ((2, 1, False), (1, 1, True)):
-        train_and_evaluate(config, str(tmp_path), profile)
+    for epoch, number, warned in ((2, 1, False), (1, 1, True)):
+        train_and_evaluate(config, str(tmp_path), epoch)
         assert len([*tmp_path.glob('profile/plugins/profile/*')]) == number
-        warning = f'--profile: epoch {profile} had been trained before, and was not'
+        warning = f'--profile: epoch {epoch} had been trained before, and was not'
         assert (warning in capsys.readouterr().err) == warned
 
 

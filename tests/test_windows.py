@@ -3,6 +3,7 @@
 import re
 
 import numpy as np
+import pytest
 from PIL import Image
 
 # Modules and functions that only POSIX systems have. Libraries may use them, if they know
@@ -41,6 +42,7 @@ else:
 FORBIDDEN = re.compile(r'[<>:"|?*\\]|[. ]$|^(con|prn|aux|nul)(\.|$)', re.IGNORECASE)
 
 
+@pytest.mark.slow
 def test_a_network_is_trained_and_used_without_what_windows_lacks(command, tmp_path):
     def run(*arguments):
         process = command('-c', RUN, *arguments)

@@ -15,7 +15,7 @@ from mnist_flax.export import export, onnx_graph
 
 
 def use_another_order(monkeypatch):
-    monkeypatch.setattr(onnx_graph, '_channels_first', lambda kernel, side: kernel)
+    monkeypatch.setattr(onnx_graph, '_channels_first', lambda kernel, *size: kernel)
 
 
 def use_another_scale(monkeypatch):
