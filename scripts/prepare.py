@@ -17,6 +17,7 @@ source has no test images, a part of each class is drawn for them.
 
 import pathlib
 import re
+import shlex
 
 from absl import flags
 
@@ -110,7 +111,8 @@ def main(arguments: list[str]) -> None:
             _SEED.value,
         ),
     )
-    options = f' --config.dataset.data_dir={_DATA_DIR.value}' if _DATA_DIR.value else ''
+    data_dir = shlex.quote(_DATA_DIR.value)
+    options = f' --config.dataset.data_dir={data_dir}' if _DATA_DIR.value else ''
     print(
         'Train on it: python -m mnist_flax.main --config=configs/default.py '
         f'--config.dataset.name={name}{options}'
@@ -121,11 +123,12 @@ def _parse_shape(flag: flags.FlagHolder, lengths: tuple[int, ...]) -> tuple[int,
     if not flag.value:
         return ()
     numbers = flag.value.lower().split('x')
+    valid = all(number.isdecimal() for number in numbers) and len(numbers) in lengths
+    channels = ', and perhaps the channels,' if 3 in lengths else ''
     require(
-        len(numbers) in lengths
-        and all(number.isdecimal() and 1 <= int(number) <= 1023 for number in numbers),
-        f'--{flag.name}: found {flag.value!r}; allowed: height and width with an x '
-        f'between them{" and perhaps the channels" if 3 in lengths else ""}, such as 28x28',
+        valid and all(4 <= int(side) <= 1023 for side in numbers[:2]),
+        f'--{flag.name}: found {flag.value!r}; allowed: height and width{channels} with an '
+        'x between them, each of 4 to 1023 pixels, such as 28x28',
     )
     return tuple(map(int, numbers))
 

@@ -29,6 +29,9 @@ _MAY_DIFFER = (
     'metrics', 'evaluators', 'writers',
 )  # fmt: skip
 
+# What is noted beside the config, but was not by earlier versions.
+_NOT_ALWAYS_NOTED = ('dataset.sha256',)
+
 # Fields that say which runs there are and how their steps are counted.
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
 
@@ -195,6 +198,8 @@ def find_differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
 
 def _compare(ours, theirs, default, path):
     if path in _MAY_DIFFER or ours == theirs:
+        return {}
+    if path in _NOT_ALWAYS_NOTED and theirs is None:
         return {}
     if not (isinstance(ours, dict) and isinstance(theirs, dict)):
         return {path: (ours, theirs)}

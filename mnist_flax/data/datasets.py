@@ -34,6 +34,7 @@ class Dataset:
     test: Examples
     class_names: tuple[str, ...]
     turned: bool = False  # see `Split`
+    sha256: str = ''  # likewise
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
@@ -53,6 +54,7 @@ class Split(NamedTuple):
     examples: Examples
     class_names: tuple[str, ...]
     turned: bool = False  # whether its images lie in TFDS, and were set upright
+    sha256: str = ''  # of its description, if no list of checksums has it
 
 
 def normalize(
@@ -114,7 +116,7 @@ def load(
         return load_split(name, data_dir, split, Fields(*names))
 
     train = load_role(train_split, 'train_split').examples
-    full_name, test, class_names, turned = load_role(test_split, 'test_split')
+    full_name, test, class_names, turned, sha256 = load_role(test_split, 'test_split')
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -128,7 +130,7 @@ def load(
         train = train.slice(None, -holdout_size)
     if extra:
         train = _add_extra(train, extra, class_names)
-    return Dataset(full_name, train, held_out, test, class_names, turned)
+    return Dataset(full_name, train, held_out, test, class_names, turned, sha256)
 
 
 def _add_extra(
@@ -167,8 +169,9 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     builder = builders.find(name, root, fields)
     label = _check_features(builder, fields)
     checksums = builders.read_checksums(root)
-    for path in pathlib.Path(builder.data_path).glob('*.json'):
-        verify(path, checksums.get(path))
+    descriptions = pathlib.Path(builder.data_path).glob('*.json')
+    digests = {path.name: verify(path, checksums.get(path)) for path in descriptions}
+    sha256 = '' if checksums else digests['dataset_info.json']
     examples = _read_split(builder, checksums, split, fields)
     least, most = int(examples.labels.min()), int(examples.labels.max())
     require(
@@ -181,7 +184,7 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     if turned:
         images = np.ascontiguousarray(examples.images.swapaxes(1, 2))
         examples = examples._replace(images=images)
-    return Split(builder.info.full_name, examples, class_names, turned)
+    return Split(builder.info.full_name, examples, class_names, turned, sha256)
 
 
 def _check_features(

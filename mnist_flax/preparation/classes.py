@@ -1,5 +1,6 @@
 """The classes of labelled pictures, numbered from 0."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -29,21 +30,32 @@ def number(
     Raises:
       UserError: There are fewer than two classes, or the names do not fit.
     """
-    distinct = {label for of_split in labels.values() for label in of_split}
-    mixed = len({isinstance(label, str) for label in distinct}) > 1
+    occurring = {label for of_split in labels.values() for label in of_split}
     require(
-        not mixed, 'some labels are numbers and others are names; they must be of one kind'
-    )
-    found = list(known) if known else sorted(distinct)
-    require(
-        len(distinct) >= 2,
-        f'all pictures have the label {next(iter(distinct), None)!r}; there must be at '
+        len(occurring) >= 2,
+        f'all pictures have the label {next(iter(occurring), None)!r}; there must be at '
         'least two classes',
     )
+    meant = _read(occurring)
+    distinct = {*meant.values()}
+    numbered = all(isinstance(label, int) for label in distinct)
+    found = sorted(distinct)
+    if known and not numbered:
+        unknown = [str(label) for label in found if label not in known]
+        require(
+            not unknown,
+            f'some labels ({", ".join(unknown[:5])}) are none of the classes that the file '
+            'names',
+        )
+        found = [*known]
     names = tuple(map(str, found))
     if wanted:
-        numbered = all(isinstance(label, int) for label in distinct)
-        fits = numbered and all(0 <= int(label) < len(wanted) for label in distinct)
+        require(
+            numbered,
+            '--class_names: it names classes that are numbers; these have names: '
+            f'{", ".join(names[:10])}{", ..." if len(names) > 10 else ""}',
+        )
+        fits = all(0 <= int(label) < len(wanted) for label in distinct)
         require(
             len(wanted) == len(found) or fits,
             f'--class_names: {len(wanted)} names are given for {len(found)} classes '
@@ -59,6 +71,17 @@ def number(
     )
     numbers = {label: i for i, label in enumerate(found)}
     return names, {
-        split: np.array([numbers[label] for label in of_split], np.int32)
+        split: np.array([numbers[meant[label]] for label in of_split], np.int32)
         for split, of_split in labels.items()
     }
+
+
+def _read(labels: set[Label]) -> dict[Label, Label]:
+    """Reads labels that are all numbers, such as '7' or '7.0', as these; else as names."""
+    texts = {label: str(label) for label in labels}
+    # Not '07': it and '7' could be two classes.
+    if all(re.fullmatch(r'(0|[1-9]\d{0,8})(\.0+)?', text) for text in texts.values()):
+        return {label: int(float(text)) for label, text in texts.items()}
+    if all(isinstance(label, int) for label in labels):  # some of them negative
+        return {label: label for label in labels}
+    return dict(texts)

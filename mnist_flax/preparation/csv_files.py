@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import io
 import math
 import pathlib
 import zlib
@@ -54,22 +55,22 @@ def _examples(
             len(row) == math.prod(shape) + 1,
             f'{name}: it has {len(row)} columns, not {math.prod(shape) + 1}',
         )
-        label = row.pop(label_column).strip()
+        label = row.pop(label_column).strip()  # of which kind, `classes` finds out
         try:
             pixels = np.array(row, np.float32).reshape(shape)
         except ValueError as error:
             raise UserError(f'{name}: {error}') from error
-        yield Example(
-            name,
-            to_bytes(pixels, name, white),
-            int(label) if label.isdecimal() else label,
-        )
+        yield Example(name, to_bytes(pixels, name, white), label)
 
 
 def _rows(path: pathlib.Path) -> Iterator[list[str]]:
     try:
-        zipped = path.suffix == '.gz'
-        with gzip.open(path, 'rt') if zipped else path.open('rt', newline='') as file:
+        zipped = path.suffix.lower() == '.gz'
+        # A spreadsheet may start its file with a byte order mark.
+        with (
+            gzip.open(path) if zipped else path.open('rb') as raw,
+            io.TextIOWrapper(raw, encoding='utf-8-sig', newline='') as file,
+        ):
             yield from (row for row in csv.reader(file) if row)
     except (OSError, EOFError, zlib.error, UnicodeDecodeError, csv.Error) as error:
         reason = getattr(error, 'strerror', None) or error

@@ -2,32 +2,37 @@
 
 import os
 import pathlib
+from collections import Counter
 from collections.abc import Iterator
 
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.preparation.sources import Example, Options, Part, Source
+from mnist_flax.preparation.splits import SPLITS
 from mnist_flax.recognition.pictures import SUFFIXES
 
 
 def read(path: pathlib.Path, options: Options) -> Source:
     """Finds the pictures of each class, in all folders below the folder of the class.
 
-    Folders ``train`` and ``test``, and others beside them, are splits that have the folders
-    of the classes. Hidden files, and those that are no pictures by their suffixes, are left
-    out.
+    Folders that are named like splits, such as ``train`` and ``test``, have the folders of
+    the classes. Hidden files are left out; those that are no pictures by their suffixes
+    too, which the note of the source says.
 
     Raises:
       UserError: A folder cannot be read or holds no pictures, or there are fewer than two
         classes.
     """
     del options
+    skipped: Counter[str] = Counter()
     try:
         below = _list_folders(path)
-        is_split = 'train' in below
-        splits = below if is_split else {'': path}
+        splits = _find_splits(path, below)
         files = {
-            split: {name: _list_pictures(of) for name, of in _list_folders(folder).items()}
-            for split, folder in splits.items()
+            split: {
+                name: _list_pictures(of, skipped)
+                for name, of in _list_folders(folder).items()
+            }
+            for split, folder in (splits or {'all': path}).items()
         }
     except OSError as error:
         raise UserError(
@@ -36,21 +41,46 @@ def read(path: pathlib.Path, options: Options) -> Source:
     class_names = tuple(sorted({name for of in files.values() for name in of}, key=_order))
     require(
         len(class_names) >= 2,
-        f'{path}: it has {len(class_names)} folders; it must have one with pictures for '
-        'each class, at least two, or folders train and test that have these',
+        f'{path}: it has {len(class_names)} folders of classes; it must have one with '
+        'pictures for each class, at least two, or folders train and test that have these',
     )
     for split, of in files.items():
         empty = [name for name, paths in of.items() if not paths]
         require(
             not empty,
-            f'{path / split}: the folder {(empty or [""])[0]!r} holds no pictures; fill or '
-            'remove it',
+            f'{path}: the folder {(empty or [""])[0]!r} of {split!r} holds no pictures; '
+            'fill or remove it',
         )
     parts = {
-        split or 'all': Part(sum(map(len, of.values())), _examples(of))
+        split: Part(sum(map(len, of.values())), _examples(of))
         for split, of in files.items()
     }
-    return Source(parts, class_names)
+    return Source(parts, class_names, _describe_skipped(skipped))
+
+
+def _find_splits(
+    path: pathlib.Path, below: dict[str, pathlib.Path]
+) -> dict[str, pathlib.Path]:
+    """Finds the folders that are splits; none if all are classes."""
+    named = {name: SPLITS[name.lower()] for name in below if name.lower() in SPLITS}
+    direct = [name for name in named if _has_pictures(below[name])]
+    if not named or (direct and len(named) < len(below)):
+        return {}  # such as a class of trains
+    others = [name for name in below if name not in named]
+    require(
+        not direct and not others and len({*named.values()}) == len(named),
+        f'{path}: its folders {", ".join(below)} are neither all splits, with a folder for '
+        'each class in each, nor all classes',
+    )
+    return {split: below[name] for name, split in named.items()}
+
+
+def _has_pictures(folder: pathlib.Path) -> bool:
+    return any(_is_picture(entry.name) for entry in folder.iterdir() if entry.is_file())
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(SUFFIXES) and not name.startswith('.')
 
 
 def _list_folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
@@ -61,16 +91,33 @@ def _list_folders(path: pathlib.Path) -> dict[str, pathlib.Path]:
     }
 
 
-def _list_pictures(folder: pathlib.Path) -> list[str]:
+def _list_pictures(folder: pathlib.Path, skipped: Counter[str]) -> list[str]:
+    """Lists the pictures below a folder, and counts other files by their suffixes."""
+
     def refuse(error: OSError) -> None:
         raise error
 
-    return [
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder, onerror=refuse)
-        for name in sorted(names)
-        if name.lower().endswith(SUFFIXES) and not name.startswith('.')
-    ]
+    found, seen = [], set()
+    for place, folders, names in os.walk(folder, onerror=refuse, followlinks=True):
+        folders.sort()
+        if os.path.realpath(place) in seen:  # a link that leads round in a circle
+            folders.clear()
+            continue
+        seen.add(os.path.realpath(place))
+        found += [os.path.join(place, name) for name in sorted(names) if _is_picture(name)]
+        skipped.update(
+            pathlib.Path(name).suffix.lower() or 'no suffix'
+            for name in names
+            if not _is_picture(name) and not name.startswith('.')
+        )
+    return found
+
+
+def _describe_skipped(skipped: Counter[str]) -> str:
+    if not skipped:
+        return ''
+    kinds = ', '.join(f'{count} of {kind}' for kind, count in skipped.most_common(5))
+    return f'files that are no pictures of a known kind were left out: {kinds}'
 
 
 def _order(name: str) -> tuple[bool, int, str]:

@@ -80,20 +80,21 @@ def _read_array(path: pathlib.Path) -> np.ndarray:
                 f'{path}: it is not an IDX file of bytes',
             )
             sizes = file.read(4 * start[3])
+            require(len(sizes) == 4 * start[3] <= 32, f'{path}: its header is damaged')
             shape = tuple(np.frombuffer(sizes, '>u4').tolist())
             size = math.prod(shape)
             # A few bytes can claim to be terabytes.
             require(
                 size <= memory.count_bytes() // 4,
-                f'{path}: it says that it holds {size / 1e9:.0f} GB; that does not fit in '
-                'memory',
+                f'{path}: it says that it holds {size / 1e9:,.0f} GB, which does not fit '
+                'in memory; perhaps its header is damaged',
             )
             content = file.read(size + 1)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, 'strerror', None) or error
         raise UserError(f'{path}: it cannot be read ({reason})') from error
     require(
-        len(sizes) == 4 * start[3] and len(content) == size,
+        len(content) == size,
         f'{path}: it is damaged; it should hold {size:,} bytes of data, and holds '
         f'{"more" if len(content) > size else f"{len(content):,}"}',
     )

@@ -31,7 +31,7 @@ def _find_reader(path: pathlib.Path) -> Callable[[pathlib.Path, Options], Source
             raise UserError(f'{path}: it cannot be read ({error.strerror})') from error
         if any(map(idx_files.is_idx, names)):
             return idx_files.read
-        if any(name.endswith('.parquet') for name in (*names, *_names_in(path / 'data'))):
+        if any(any(path.glob(place)) for place in parquet.PLACES):
             return parquet.read
         return folders.read
     readers = {'.npz': npz_files.read, '.csv': csv_files.read, '.parquet': parquet.read}
@@ -45,7 +45,3 @@ def _find_reader(path: pathlib.Path) -> Callable[[pathlib.Path, Options], Source
         f'{path}: it is none of the known kinds: a folder with a folder for each class, '
         'IDX files (named like train-images-idx3-ubyte.gz), .npz, .csv or .parquet'
     )
-
-
-def _names_in(folder: pathlib.Path) -> list[str]:
-    return [entry.name for entry in folder.iterdir()] if folder.is_dir() else []

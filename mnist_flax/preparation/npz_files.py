@@ -66,8 +66,14 @@ def _find_keys(
             split: tuple(key.replace('{split}', split) for key in (image_key, label_key))
             for split in (_SPLITS if has_splits else ('all',))
         }
+        alone = [key for of in keys.values() for key in of if len({*of} & {*found}) == 1]
+        alone = [key for key in alone if key in found]
         keys = {split: of for split, of in keys.items() if {*of} <= {*found}}
         if keys:
+            require(
+                not alone,
+                f'{path}: of pictures and labels only {", ".join(alone)} is there',
+            )
             return keys  # type: ignore[return-value]
     raise UserError(
         f'{path}: it holds the arrays {", ".join(found) or "none"}; name those of the '

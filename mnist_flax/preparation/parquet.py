@@ -12,6 +12,9 @@ from pyarrow import parquet
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.preparation.sources import Example, Options, Part, Source
 
+# Where the files are in a folder.
+PLACES = ('*.parquet', 'data/*.parquet', '*/*.parquet', '*/*/*.parquet')
+
 
 def read(path: pathlib.Path, options: Options) -> Source:
     """Reads the parquet files of a folder, or of its folder ``data``, or a single one.
@@ -24,11 +27,13 @@ def read(path: pathlib.Path, options: Options) -> Source:
     """
     paths = [path]
     if path.is_dir():
-        paths = sorted(path.glob('*.parquet')) or sorted(path.glob('data/*.parquet'))
+        paths = next(filter(None, (sorted(path.glob(of)) for of in PLACES)), [])
     keys = (options.image_key or 'image', options.label_key or 'label')
     by_split: dict[str, list[pathlib.Path]] = {}
     for each in paths:
-        split = re.split(r'[-.]', each.name)[0] if len(paths) > 1 else 'all'
+        # Of train/0000.parquet the folder is named like the split.
+        name = each.name if each.stem[0].isalpha() else each.parent.name
+        split = re.split(r'[-.]', name)[0] if len(paths) > 1 else 'all'
         by_split.setdefault(split, []).append(each)
     parts, class_names = {}, None
     for split, files in by_split.items():
@@ -78,6 +83,8 @@ def _examples(
                     number += 1
                     name = f'{path.name}, row {number}'
                     content: Any = image.get('bytes') if isinstance(image, dict) else image
+                    if isinstance(label, float) and label.is_integer():
+                        label = int(label)
                     require(
                         isinstance(content, bytes) and isinstance(label, int | str),
                         f'{name}: it must have the bytes of a picture, and a number or '
@@ -91,5 +98,5 @@ def _examples(
                         )
                         label = class_names[label]
                     yield Example(name, content, label)
-        except pyarrow.ArrowException as error:
+        except (pyarrow.ArrowException, OSError) as error:
             raise UserError(f'{path}: it cannot be read ({error})') from error

@@ -1,6 +1,7 @@
 """A TFDS data set made of labelled pictures: read, brought to one size, split, written."""
 
 import pathlib
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -62,11 +63,7 @@ def prepare(
         too many; or the data set is there already.
       OSError: The folder cannot be written.
     """
-    target = root / name / writer.VERSION
-    require(
-        not target.exists(),
-        f'--name: {target} is there already; delete it, or choose another name',
-    )
+    _check_target(root, name)
     source = kinds.read(path, options)
     found = _read_all(source, settings)
     names, labels = classes.number(
@@ -84,6 +81,34 @@ def prepare(
     ]
     folder = writer.write(root, name, divided, names, file_format, '. '.join(lines))
     print('\n'.join([f'{folder}:', *lines]))
+
+
+def _check_target(root: pathlib.Path, name: str) -> None:
+    """Checks that a data set can be written, and would be found by its name."""
+    import tensorflow_datasets as tfds
+
+    folder = root / name
+    require(
+        not any(not path.name.startswith('.') for path in folder.glob('*')),
+        f'--name: {folder} is there already; delete it, or choose another name',
+    )
+    try:
+        special = bool(tfds.builder_cls(name).builder_configs) or name == 'mnist'
+    except Exception:  # TFDS knows no such data set, as it should be
+        special = False
+    require(
+        not special,
+        f'--name: {name!r} means a data set of TFDS; choose another name, such as '
+        f'my_{name}',
+    )
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root):
+            pass
+    except OSError as error:
+        raise UserError(
+            f'--data_dir: cannot write to {root} ({error.strerror}); choose another folder'
+        ) from error
 
 
 def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:
@@ -122,11 +147,10 @@ def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:
         f'{len(unreadable)} of {total} pictures cannot be read; the first is '
         f'{next(iter(unreadable), "")}',
     )
-    for split, read in found.items():
-        # Also where a source ended early.
-        require(bool(read.images), f'there are no pictures in {split!r}')
-    if not settings.size:
+    if sizes and not settings.size:
         _check_sizes(sizes)
+    for split, read in found.items():
+        require(bool(read.images), f'there are no pictures in {split!r}')
     return found
 
 

@@ -95,8 +95,10 @@ def to_bytes(pixels: np.ndarray, name: str, white: float) -> np.ndarray:
     """
     if pixels.dtype == np.uint8 and white == 255:
         return pixels
+    if pixels.dtype == bool:
+        return pixels * np.uint8(255)
     require(
-        pixels.dtype.kind in 'iufb', f'{name}: the pixels are {pixels.dtype}, not numbers'
+        pixels.dtype.kind in 'iuf', f'{name}: the pixels are {pixels.dtype}, not numbers'
     )
     least, most = (pixels.min(), pixels.max()) if pixels.size else (0, 0)
     require(

@@ -7,6 +7,12 @@ import numpy as np
 from mnist_flax.common.errors import require
 from mnist_flax.data.shards import Examples
 
+# The names that people give to splits, and those of TFDS.
+SPLITS = {
+    'train': 'train', 'training': 'train', 'test': 'test', 'testing': 'test',
+    'val': 'validation', 'valid': 'validation', 'validation': 'validation',
+}  # fmt: skip
+
 
 def divide(
     examples: Mapping[str, Examples], test_fraction: float, seed: int
@@ -27,7 +33,10 @@ def divide(
       UserError: There is nothing to train on, or too little to draw from.
     """
     rng = np.random.default_rng(seed)
-    result = {'train' if name == 'all' else name: of for name, of in examples.items()}
+    result = {
+        'train' if name == 'all' else SPLITS.get(name, name): of
+        for name, of in examples.items()
+    }
     require(
         'train' in result,
         f'there are {" and ".join(sorted(result))}, but no images named train',
@@ -46,7 +55,8 @@ def divide(
         )
         result['train'] = Examples(train.images[~is_test], train.labels[~is_test])
         result['test'] = Examples(train.images[is_test], train.labels[is_test])
-    return {name: _shuffle(result[name], rng) for name in sorted(result, reverse=True)}
+    ordered = dict.fromkeys(['train', 'test', *result])
+    return {name: _shuffle(result[name], rng) for name in ordered}
 
 
 def _shuffle(examples: Examples, rng: np.random.Generator) -> Examples:

@@ -11,6 +11,9 @@ from mnist_flax.data.shards import Examples
 # Pictures that are darker than this everywhere were hardly meant to be.
 _BRIGHT = 64
 
+# More classes are not listed by name.
+_MOST_LISTED = 20
+
 
 def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> list[str]:
     """Describes the splits, and says what a user may want to know before training."""
@@ -18,12 +21,15 @@ def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> li
     shape = 'x'.join(map(str, train.images.shape[1:]))
     sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
     lines = [f'{sizes} images of {shape}, {len(class_names)} classes']
+    if len(class_names) <= _MOST_LISTED:
+        lines.append(f'classes: {", ".join(class_names)}')
     if counts := balance.describe(train.labels, class_names):
         lines.append(f'train images of each class: {counts}')
-    test_only = np.setdiff1d(test.labels, train.labels)
-    if len(test_only):
-        names = ', '.join(class_names[label] for label in test_only[:5])
-        lines.append(f'{len(test_only)} classes have test images only: {names}')
+    for one, other, name in ((test, train, 'test'), (train, test, 'train')):
+        only = np.setdiff1d(one.labels, other.labels)
+        if len(only):
+            names = ', '.join(class_names[label] for label in only[:5])
+            lines.append(f'classes that have {name} images only: {len(only)} ({names})')
     known = {_digest(image) for image in train.images}
     copies = sum(_digest(image) in known for image in test.images)
     if copies:

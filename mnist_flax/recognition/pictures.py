@@ -52,13 +52,15 @@ Mask = Bool[np.ndarray, '_ _']
 Source = str | pathlib.Path | bytes | np.ndarray
 
 
-def read(source: Source, name: str) -> Colours:
+def read(source: Source, name: str, exact: bool = False) -> Colours:
     """Reads a picture, upright, on white or black where it is transparent.
 
     Args:
       source: The picture. A file is of one of `FORMATS`; of an animation the first frame
         is read.
       name: What to call it in messages.
+      exact: Whether gray of 16 bits keeps its scale. Otherwise what has more than 8 bits
+        is stretched from its darkest to its brightest pixel.
 
     Returns:
       Its colours, from 0 to 1; a large picture is averaged over blocks of pixels.
@@ -70,7 +72,7 @@ def read(source: Source, name: str) -> Colours:
         return _read_array(source, name)
     if not isinstance(source, bytes):
         source = _read_file(pathlib.Path(source), name)
-    return _decode(source, name)
+    return _decode(source, name, exact)
 
 
 def _read_array(pixels: np.ndarray, name: str) -> Colours:
@@ -113,7 +115,7 @@ def _read_file(path: pathlib.Path, name: str) -> bytes:
         raise UserError(f'{name}: it cannot be read ({reason})') from error
 
 
-def _decode(content: bytes, name: str) -> Colours:
+def _decode(content: bytes, name: str, exact: bool) -> Colours:
     require(bool(content), f'{name}: the file is empty')
     require(
         len(content) <= MOST_BYTES,
@@ -133,7 +135,7 @@ def _decode(content: bytes, name: str) -> Colours:
             warnings.simplefilter('ignore')  # of odd metadata
             with Image.open(io.BytesIO(content), formats=FORMATS) as image:
                 _check_size(image, name)
-                return _to_colours(image)
+                return _to_colours(image, exact)
     except UserError:
         raise
     except Image.DecompressionBombError as error:
@@ -186,11 +188,15 @@ def _check_size(image: Image.Image, name: str) -> None:
     )
 
 
-def _to_colours(image: Image.Image) -> Colours:
+def _to_colours(image: Image.Image, exact: bool = False) -> Colours:
     image.draft(image.mode, (_SIDE, _SIDE))  # JPEG can be decoded at 1/2, 1/4 or 1/8
     factor = max(1, max(image.size) // _SIDE)
     info = image.info
-    if image.mode[0] in 'IF':
+    if exact and image.mode[0] in 'IF':
+        if not image.mode.startswith('I;16'):
+            raise ValueError('its pixels are numbers of 32 bits')
+        image = _reduce(Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), factor)
+    elif image.mode[0] in 'IF':
         image = Image.fromarray(_to_bytes(np.asarray(image), factor))
     else:
         if image.mode in ('1', 'P') or 'transparency' in info:

@@ -11,7 +11,9 @@ from mnist_flax.recognition import framing, ink, pictures, resizing
 from mnist_flax.recognition.networks import Networks, load_networks
 
 _DIGITS = tuple('0123456789')
-_MNIST_SHAPE = (28, 28, 1)
+
+# TFDS's data sets of such images.
+_MNIST = ('mnist', 'emnist', 'mnist_corrupted')
 
 
 class Prediction(NamedTuple):
@@ -52,8 +54,9 @@ class Recognizer:
     ) -> UInt8[np.ndarray, 'height width channels']:
         """Converts a picture to the input of the networks.
 
-        Networks of the ten digits get the digit in MNIST's format. Others get the whole
-        picture, padded with the colour of its edge and resized.
+        Networks that were trained on the digits of MNIST or EMNIST get the digit in MNIST's
+        format. Others get the whole picture, padded with the colour of its edge and
+        resized.
 
         Args:
           source: As in `pictures.read`.
@@ -62,7 +65,8 @@ class Recognizer:
         Raises:
           UserError: As in `predict`.
         """
-        if self.class_names == _DIGITS and self.networks.image_shape == _MNIST_SHAPE:
+        of_run = str(self.networks.about.get('dataset')).partition('/')[0]
+        if of_run in _MNIST and self.class_names == _DIGITS:
             return to_mnist_format(source, name)
         *size, channels = self.networks.image_shape
         pixels = resizing.to_pixels(source, name)

@@ -217,7 +217,8 @@ def _plan(
 def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[str, Any]:
     """Converts a config to plain values, with what has been decided for it.
 
-    That is what a function returned for its sweep, and whether images were set upright.
+    That is what a function returned for its sweep, whether images were set upright, and
+    which data set had the name.
     """
     tree = to_tree(complete(config, len(plans[0].dataset.class_names)))
     if 'constructor' in config.sweep:
@@ -225,6 +226,8 @@ def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[s
         tree['sweep']['points'] = json.loads(json.dumps([*swept.values()]))
     if plans[0].dataset.turned:  # which earlier versions did not do
         tree['dataset']['turned_upright'] = True
+    if plans[0].dataset.sha256:
+        tree['dataset']['sha256'] = plans[0].dataset.sha256
     return tree
 
 

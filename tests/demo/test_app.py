@@ -91,7 +91,9 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
     clothes = Recognizer.__new__(Recognizer)
     clothes.class_names = ('Bag', 'Boot')
     clothes.networks = types.SimpleNamespace(
-        image_shape=(28, 28, 3), probabilities=lambda images: np.array([[0.25, 0.75]])
+        about={},
+        image_shape=(28, 28, 3),
+        probabilities=lambda images: np.array([[0.25, 0.75]]),
     )
     client = TestClient(app.create_app(clothes))
     answer = client.post('/predict', content=to_file(np.full((50, 50), 255, np.uint8)))

@@ -42,7 +42,7 @@ def test_the_networks_of_the_package_recognise_most(digits):
 def test_a_network_that_knows_nothing_is_measured_so(digits):
     class Guess(Networks):
         num_networks, class_names = 1, tuple('0123456789')
-        image_shape = (28, 28, 1)
+        image_shape, about = (28, 28, 1), {'dataset': 'mnist/3.0.1'}
 
         def __init__(self):
             pass

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,15 +11,19 @@ import time
 
 import made_up_sources as made_up
 import numpy as np
+import pyarrow
 import pytest
 import tensorflow_datasets as tfds
 from made_up_sources import IMAGES, LABELS, RANDOM, TEST, TRAIN
 from PIL import Image
+from pyarrow import parquet
 from repository import ROOT
 
+from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import builders, datasets, shards
 from mnist_flax.data.builders import Fields
+from mnist_flax.preparation import classes
 from mnist_flax.preparation import prepare as preparation
 from mnist_flax.preparation.prepare import Settings
 from mnist_flax.preparation.sources import Options
@@ -219,8 +224,10 @@ def test_copies_uneven_classes_and_dark_pictures_are_said(prepare, tmp_path, cap
     prepare(tmp_path / 'a.npz')
     assert capsys.readouterr().out.splitlines()[1:] == [
         '8 train, 3 test images of 12x10x1, 4 classes',
+        'classes: 3, 5, 9, 11',
         'train images of each class: 3: 5, 5: 2, 9: 1, 11: 0',
-        '1 classes have test images only: 11',
+        'classes that have test images only: 1 (11)',
+        'classes that have train images only: 2 (5, 9)',
         '3 of the 3 test images are in train too, with the same pixels: the test accuracy '
         'will be too good',
         'no pixel is brighter than 15 of 255; see --white',
@@ -251,6 +258,10 @@ def claim_terabytes(source):
     next(source.glob('train-images*')).write_bytes(gzip.compress(header))
 
 
+def cut_header(source):
+    (source / 't10k-images.idx3-ubyte').write_bytes(made_up.to_idx(IMAGES)[:10])
+
+
 def arrays(**arrays):
     return lambda path: np.savez(path, **arrays)
 
@@ -278,6 +289,7 @@ IDX, NPZ, CSV, PARQUET = made_up.idx, made_up.keras, made_up.table, made_up.hugg
         (IDX, shorten_images, 'should hold 3,600 bytes of data, and holds 3,599'),
         (IDX, remove_images, 'it holds labels; the pictures must be beside them'),
         (IDX, claim_terabytes, 'does not fit in memory'),
+        (IDX, cut_header, 'its header is damaged'),
         (NPZ, arrays(x_train=np.array([{}] * 3), y_train=[1, 2, 3]), 'Python objects'),
         (NPZ, arrays(x_train=IMAGES, y_train=LABELS[:9]), r'labels of shape \(9,\)'),
         (NPZ, arrays(x_train=IMAGES[0], y_train=LABELS), r'of shape \(12, 10\)'),
@@ -288,6 +300,16 @@ IDX, NPZ, CSV, PARQUET = made_up.idx, made_up.keras, made_up.table, made_up.hugg
         (NPZ, arrays(x_test=IMAGES, y_test=LABELS), 'no images named train'),
         (NPZ, arrays(x_train=IMAGES[:0], y_train=LABELS[:0]), 'no pictures in'),
         (NPZ, arrays(foo=IMAGES, bar=LABELS), 'holds the arrays foo, bar'),
+        (
+            NPZ,
+            arrays(x_train=IMAGES, y_train=LABELS, x_test=IMAGES),
+            'only x_test is there',
+        ),
+        (
+            NPZ,
+            arrays(x_train=IMAGES, y_train=LABELS, x_test=IMAGES[:, 1:], y_test=LABELS),
+            'several sizes .*: 40 of 12x10, 40 of 11x10',
+        ),
         (NPZ, content(b'PK'), 'not a zip file'),
         (CSV, content(b'\xff\xfe\x00'), 'cannot be read'),
         (CSV, lines('a,b', '1,2'), "one of them 'label'"),
@@ -307,7 +329,7 @@ def test_a_bad_source_is_one_line_and_leaves_nothing(
     with pytest.raises(UserError, match=message) as caught:
         prepare(source)
     assert '\n' not in str(caught.value)
-    assert not (tmp_path / 'tfds').exists()
+    assert not [*(tmp_path / 'tfds').glob('*')]
 
 
 def test_pictures_of_several_sizes_are_counted(prepare, tmp_path):
@@ -348,7 +370,7 @@ def test_large_pictures_need_a_size(prepare, tmp_path):
 def test_a_data_set_is_not_overwritten(prepare, tmp_path):
     source = made_up.write(made_up.keras, tmp_path / 'source')
     prepare(source)
-    with pytest.raises(UserError, match='mine/1.0.0 is there already; delete it'):
+    with pytest.raises(UserError, match='mine is there already; delete it'):
         prepare(source)
 
 
@@ -401,3 +423,166 @@ def test_mistakes_on_the_command_line_are_one_line(command, tmp_path, flags, mes
     assert process.returncode == 1
     assert message in process.stderr
     assert process.stderr.count('\n') == 1
+
+
+def write_folders(root, *folders):
+    """Writes two pictures into each folder, of which each has a gray of its own."""
+    for number, folder in enumerate(folders):
+        for i in range(2):
+            path = root / folder / f'{i}.PNG'
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new('L', (9, 9), 10 + number).save(path)
+    return root
+
+
+@pytest.mark.parametrize(
+    ('folders', 'splits'),
+    [
+        (('training/a', 'training/b', 'testing/a'), {'train': 4, 'test': 2}),
+        (('Train/a', 'Train/b', 'TEST/b', 'val/a'),
+         {'train': 4, 'test': 2, 'validation': 2}),
+        (('train', 'bus'), {'train': 2, 'test': 2}),  # vehicles
+    ],
+)  # fmt: skip
+def test_folders_are_splits_or_classes(prepare, tmp_path, folders, splits):
+    settings = AS_THEY_ARE._replace(test_fraction=0.5)
+    read = prepare(write_folders(tmp_path / 'source', *folders), settings=settings)
+    assert {name: len(read(name).labels) for name in splits} == splits
+
+
+@pytest.mark.parametrize(
+    ('folders', 'message'),
+    [
+        (('train/a', 'train/b', 'test'), 'neither all splits, .* nor all classes'),
+        (('train', 'test'), 'neither all splits, .* nor all classes'),
+        (('train/a', 'train/b', 'docs'), 'neither all splits, .* nor all classes'),
+        (('val/a', 'val/b', 'test/a'), 'there are test and validation, but no images'),
+        (('train/a', 'test/a'), 'has 1 folders of classes; it must have one'),
+    ],
+)
+def test_folders_that_could_be_both_are_refused(prepare, tmp_path, folders, message):
+    with pytest.raises(UserError, match=message):
+        prepare(write_folders(tmp_path / 'source', *folders))
+
+
+def test_links_are_followed_and_other_files_counted(prepare, tmp_path, capsys):
+    source = write_folders(tmp_path / 'source', 'a', 'b')
+    write_folders(tmp_path / 'elsewhere', 'more')
+    (source / 'b/link').symlink_to(tmp_path / 'elsewhere')
+    (source / 'b/circle').symlink_to(source / 'b')
+    for name in ('1.heic', '2.HEIC', 'notes', '.hidden'):
+        (source / 'a' / name).write_bytes(b'')
+    read = prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
+    assert len(read('train').labels) + len(read('test').labels) == 6
+    said = capsys.readouterr().out
+    assert 'left out: 2 of .heic, 1 of no suffix' in said
+
+
+@pytest.mark.parametrize(
+    ('labels', 'class_names', 'expected'),
+    [
+        (['10', '9', '2'], (), ['10', '9', '2']),  # in the order of the numbers
+        (['10', '9', '2'], ('a', 'b', 'c'), ['c', 'b', 'a']),
+        (['1.0', '0.0', '2.0'], ('a', 'b', 'c', 'd'), ['b', 'a', 'c']),
+        (['01', '1', '2'], (), ['01', '1', '2']),
+        (['A', '1', 'b'], (), ['A', '1', 'b']),
+        ([-1, 1, 5], (), ['-1', '1', '5']),
+    ],
+)
+def test_labels_are_numbers_or_names(labels, class_names, expected):
+    names, numbered = classes.number({'all': labels}, None, class_names)
+    assert [names[label] for label in numbered['all']] == expected
+
+
+def test_classes_that_have_names_are_not_renamed(prepare, tmp_path):
+    source = write_folders(tmp_path / 'source', 'cat', 'dog')
+    with pytest.raises(UserError, match='these have names: cat, dog'):
+        prepare(source, class_names=('dog', 'cat'))
+
+
+def test_gray_of_16_bits_keeps_its_scale(prepare, tmp_path):
+    for label, value in (('dark', 1000), ('light', 60_000)):
+        (tmp_path / 'source' / label).mkdir(parents=True)
+        for i in range(2):
+            pixels = np.full((9, 9), value + i, np.uint16)
+            Image.fromarray(pixels).save(tmp_path / f'source/{label}/{i}.png')
+    read = prepare(tmp_path / 'source', settings=AS_THEY_ARE._replace(test_fraction=0.5))
+    images, labels = read('train')
+    assert [images[labels == label].max() for label in (0, 1)] == [3, 234]
+
+
+def test_black_and_white_pictures_are_not_dark(prepare, tmp_path):
+    path = tmp_path / 'a.npz'
+    np.savez(path, x_train=IMAGES > 127, y_train=LABELS)
+    assert set(np.unique(prepare(path)('train').images)) == {0, 255}
+
+
+@pytest.mark.parametrize('name', ['digits.csv', 'DIGITS.CSV.GZ'])
+def test_tables_of_spreadsheets_are_read(prepare, tmp_path, name):
+    text = '\ufeff' + made_up.write(made_up.table, tmp_path / 'source').read_text()
+    content = text.replace('\n', '\r\n').encode()
+    path = tmp_path / name
+    path.write_bytes(gzip.compress(content) if name.endswith('GZ') else content)
+    read = prepare(path, pixels_shape=(12, 10))
+    assert_equal(shards.concatenate([read('train'), read('test')]), IMAGES, LABELS)
+
+
+def test_parquet_files_of_other_layouts_are_read(prepare, tmp_path):
+    source = made_up.write(made_up.hugging_face, tmp_path / 'source')
+    for split in ('train', 'test'):
+        path = next(source.glob(f'data/{split}-*'))
+        table = parquet.read_table(path).replace_schema_metadata()
+        labels = table['label'].to_numpy().astype(float)
+        place = source / 'default' / split
+        place.mkdir(parents=True)
+        table = table.set_column(1, 'label', pyarrow.array(labels))
+        parquet.write_table(table, place / '0000.parquet')
+        path.unlink()
+    read = prepare(source)
+    assert_equal(read('test'), IMAGES[TEST], LABELS[TEST])
+
+
+def test_labels_that_a_parquet_file_does_not_know_are_refused(prepare, tmp_path):
+    source = made_up.write(made_up.hugging_face, tmp_path / 'source')
+    path = next(source.glob('data/train-*'))
+    table = parquet.read_table(path)
+    names = pyarrow.array(['a', 'b'] * 15)
+    parquet.write_table(table.set_column(1, 'label', names), path)
+    with pytest.raises(UserError, match='labels .a, b. are none of the classes that'):
+        prepare(source)
+
+
+@pytest.mark.parametrize('name', ['mnist', 'emnist'])
+def test_names_with_a_meaning_of_their_own_are_refused(tmp_path, name):
+    source = made_up.write(made_up.keras, tmp_path / 'source')
+    options = source, tmp_path, name, 'tfrecord', (), Options(), AS_THEY_ARE
+    with pytest.raises(UserError, match=f"'{name}' means a data set of TFDS"):
+        preparation.prepare(*options)
+
+
+def test_another_version_is_not_hidden_by_ours(prepare, tmp_path):
+    (tmp_path / 'tfds/mine/3.0.2').mkdir(parents=True)
+    with pytest.raises(UserError, match='mine is there already'):
+        prepare(made_up.write(made_up.keras, tmp_path / 'source'))
+
+
+def test_a_folder_that_cannot_be_written_is_told_at_once(prepare, tmp_path):
+    (tmp_path / 'tfds').write_text('a file')
+    with pytest.raises(UserError, match='--data_dir: cannot write to .*tfds'):
+        prepare(made_up.write(made_up.keras, tmp_path / 'source'))
+
+
+def test_another_data_set_of_the_same_name_is_noticed(prepare, tmp_path):
+    """So that a run is not resumed on it."""
+    root = tmp_path / 'tfds'
+    digests = []
+    for number, images in enumerate((IMAGES, 255 - IMAGES)):
+        path = tmp_path / f'{number}.npz'
+        np.savez(path, x_train=images, y_train=LABELS)
+        prepare(path)
+        digests.append(datasets.load_split('mine', str(root), 'train', FIELDS).sha256)
+        shutil.rmtree(root)
+    ours, theirs = ({'dataset': {'name': 'mine', 'sha256': of}} for of in digests)
+    assert [*workdirs.find_differences(ours, theirs)] == ['dataset.sha256']
+    # Earlier versions did not note it.
+    assert workdirs.find_differences(ours, {'dataset': {'name': 'mine'}}) == {}

@@ -54,3 +54,17 @@ def test_other_classes_get_the_whole_picture_resized():
     assert len(loaded.predict([np.full((50, 60), 255, np.uint8)])) == 1
     with pytest.raises(UserError, match='^1: it is damaged or not a picture'):
         loaded.predict([b'shirt'])
+
+
+def test_digits_of_another_data_set_are_not_brought_into_mnist_s_format():
+    """A user's own, of which nobody knows that they are centred, and light on black."""
+    networks = load_networks()
+    own = Networks.__new__(Networks)
+    vars(own).update(vars(networks), about={**networks.about, 'dataset': 'my_digits/1.0.0'})
+    picture = np.zeros((56, 28), np.uint8)
+    picture[10:20, 5:9] = 200
+    whole = recognizer.Recognizer(own).to_input(picture)
+    framed = recognizer.Recognizer(networks).to_input(picture)
+    assert whole[:, :7].max() == 0  # padded
+    np.testing.assert_array_equal(whole[6:9, 10:11], 200)
+    assert (whole != framed).any()
