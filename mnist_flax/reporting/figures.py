@@ -119,6 +119,7 @@ def sample_predictions(
     figure = Figure(figsize=(11, 1.85 * sum(rows) + 1.1), layout='constrained')
     figure.suptitle(f'{title}: predicted class and confidence (true class)')
     parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)[:, 0]
+    shape = examples.images.shape[1:3]
     for (heading, indices), part, num_rows in zip(sections, parts, rows, strict=True):
         part.suptitle(heading, fontsize='medium')
         # All in one pair of axes: a pair for each image takes four times as long to draw.
@@ -128,7 +129,7 @@ def sample_predictions(
             top, left = 1.35 * (place // 8), place % 8
             predicted, label = predictions[index], examples.labels[index]
             right = predicted == label
-            _show(axes, examples.images[index], extent=(left, left + 0.9, top + 0.9, top))
+            _show(axes, examples.images[index], extent=_fit(shape, left, top))
             axes.text(
                 left + 0.45,
                 top - 0.03,
@@ -213,6 +214,13 @@ def network_inputs(
         _show(axes, image)
         axes.set_title(title, fontsize='small', parse_math=False)
     return figure
+
+
+def _fit(shape: Sequence[int], left: float, top: float) -> tuple[float, ...]:
+    """Places an image in the middle of a square of 0.9, in its own proportions."""
+    height, width = (0.9 * (side / max(shape)) for side in shape)
+    start, above = left + (0.9 - width) / 2, top + (0.9 - height) / 2
+    return start, start + width, above + height, above
 
 
 def _show(axes: Axes, image: UInt8[np.ndarray, '_ _ channels'], **options: Any) -> None:

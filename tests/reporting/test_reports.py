@@ -12,7 +12,7 @@ from PIL import Image
 from mnist_flax.data import datasets
 from mnist_flax.data.shards import Examples
 from mnist_flax.models import cnn
-from mnist_flax.reporting import reports, run_tables
+from mnist_flax.reporting import figures, reports, run_tables
 from mnist_flax.training.metrics import row_columns
 from mnist_flax.training.plan import Plan, RunPlan
 from mnist_flax.training.results import Divergence, RunResult, summarize_seeds
@@ -225,3 +225,15 @@ def test_a_sweep_says_of_the_test_set_only_what_was_chosen_is(tmp_path, dataset,
         assert not re.search('90[.]00|0[.]90', text)
         assert 'chosen by held-out accuracy: dropout_rate=0.25 (96.00 ± 1.41 %)' in text
     assert 'model.dropout_rate,seed,epoch,' in (tmp_path / 'history.csv').read_text()
+
+
+@pytest.mark.parametrize(('shape', 'ratio'), [((28, 28, 1), 1), ((64, 48, 3), 64 / 48)])
+def test_images_of_any_shape_keep_their_proportions(shape, ratio):
+    examples = Examples(np.zeros((2, *shape), np.uint8), np.array([0, 1], np.int32))
+    figure = figures.sample_predictions(examples, np.eye(2), ('a', 'b'), 'name', 'images')
+    (axes,) = (axes for part in figure.subfigs for axes in part.axes)
+    assert len(axes.images) == 2
+    for image in axes.images:
+        left, right, bottom, top = image.get_extent()
+        assert (bottom - top) / (right - left) == pytest.approx(ratio)
+        assert max(bottom - top, right - left) == pytest.approx(0.9)
