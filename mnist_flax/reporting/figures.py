@@ -126,7 +126,7 @@ def sample_predictions(
         axes = part.subplots()
         axes.set_axis_off()
         for place, index in enumerate(indices):
-            top, left = 1.35 * (place // 8), place % 8
+            top, left = 1.35 * (place // 8), 1.0 * (place % 8)
             predicted, label = predictions[index], examples.labels[index]
             right = predicted == label
             _show(axes, examples.images[index], extent=_fit(shape, left, top))
