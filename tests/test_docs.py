@@ -215,7 +215,7 @@ def test_the_commands_for_own_pictures_run(command, folder, mnist):
     lines = [line for line in text.splitlines() if any(name in line for name in names)]
     block = ['```sh', *(line for line in lines if line.startswith('.venv')), '```']
     run_commands(command, folder, '\n'.join(block), tiny)
-    for name, shape in (('flowers', [32, 32, 3]), ('fashion_mnist', [28, 28, 1])):
+    for name, shape in (('flowers', [32, 32, 1]), ('fashion_mnist', [28, 28, 1])):
         config = json.loads((folder / f'outputs/{name}/config.json').read_text())
         assert config['model']['num_classes'] == (2 if name == 'flowers' else 10)
         assert (folder / f'data/{name}/1.0.0/dataset_info.json').exists()
