@@ -26,6 +26,7 @@ from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition import pictures
 from mnist_flax.recognition.recognizer import Recognizer
+from mnist_flax.recognition.resizing import to_image
 
 MOST_BYTES = 16 * 2**20  # of one upload
 _UPLOAD_SECONDS = 30  # for a whole upload, however slowly it comes
@@ -204,10 +205,7 @@ class _RequestQueue:
         (prediction,) = self._recognizer.predict_inputs([image])
         names = self._recognizer.class_names
         seen = io.BytesIO()
-        pixels = prediction.image
-        Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(
-            seen, 'PNG'
-        )
+        to_image(prediction.image).save(seen, 'PNG')
         return {
             'prediction': names[prediction.label],
             'confidence': prediction.confidence,

@@ -63,7 +63,10 @@ def _find_keys(
     for image_key, label_key in (own,) if any(own) else _USUAL:
         has_splits = '{split}' in image_key
         keys = {
-            split: tuple(key.replace('{split}', split) for key in (image_key, label_key))
+            split: (
+                image_key.replace('{split}', split),
+                label_key.replace('{split}', split),
+            )
             for split in (_SPLITS if has_splits else ('all',))
         }
         alone = [key for of in keys.values() for key in of if len({*of} & {*found}) == 1]
@@ -74,7 +77,7 @@ def _find_keys(
                 not alone,
                 f'{path}: of pictures and labels only {", ".join(alone)} is there',
             )
-            return keys  # type: ignore[return-value]
+            return keys
     raise UserError(
         f'{path}: it holds the arrays {", ".join(found) or "none"}; name those of the '
         "pictures and labels by --image_key and --label_key, such as 'x_{split}' and "

@@ -1,7 +1,6 @@
 """A TFDS data set made of labelled pictures: read, brought to one size, split, written."""
 
 import pathlib
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from tqdm import tqdm
 
+from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import memory
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data.shards import Examples
@@ -101,14 +101,7 @@ def _check_target(root: pathlib.Path, name: str) -> None:
         f'--name: {name!r} means a data set of TFDS; choose another name, such as '
         f'my_{name}',
     )
-    try:
-        root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=root):
-            pass
-    except OSError as error:
-        raise UserError(
-            f'--data_dir: cannot write to {root} ({error.strerror}); choose another folder'
-        ) from error
+    workdirs.prepare(str(root), '--data_dir')  # which only makes it, and tries to write
 
 
 def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:

@@ -38,6 +38,10 @@ def divide(
         for name, of in examples.items()
     }
     require(
+        len(result) == len(examples),
+        f'of the splits {", ".join(examples)} two have the same meaning; merge them',
+    )
+    require(
         'train' in result,
         f'there are {" and ".join(sorted(result))}, but no images named train',
     )

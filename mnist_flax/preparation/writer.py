@@ -7,11 +7,11 @@ import shutil
 from collections.abc import Iterator, Mapping
 
 import numpy as np
-from PIL import Image
 from tqdm import tqdm
 
 from mnist_flax.data import records
 from mnist_flax.data.shards import Examples, verify
+from mnist_flax.recognition.resizing import to_image
 
 VERSION = '1.0.0'
 
@@ -103,6 +103,5 @@ def _serialize(split: str, examples: Examples) -> Iterator[bytes]:
 
 def _to_png(image: np.ndarray) -> bytes:
     buffer = io.BytesIO()
-    pixels = image[..., 0] if image.shape[2] == 1 else image
-    Image.fromarray(pixels).save(buffer, 'png')
+    to_image(image).save(buffer, 'png')
     return buffer.getvalue()

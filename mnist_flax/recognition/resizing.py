@@ -27,6 +27,11 @@ def to_pixels(source: pictures.Source, name: str) -> Pixels:
     return colours[..., :1] if is_gray else colours
 
 
+def to_image(pixels: Pixels) -> Image.Image:
+    """Makes a picture of Pillow's."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+
+
 def to_channels(
     pixels: UInt8[np.ndarray, 'height width _'], channels: int
 ) -> UInt8[np.ndarray, 'height width {channels}']:
@@ -57,9 +62,10 @@ def fit(
     scale = min(size[0] / pixels.shape[0], size[1] / pixels.shape[1])
     inner = tuple(max(1, round(scale * side)) for side in pixels.shape[:2])
     height, width = size if stretch else inner
-    image = Image.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
     # Pillow's filter becomes wider when a picture is made smaller, so that it averages.
-    resized = np.asarray(image.resize((width, height), Image.Resampling.BILINEAR))
+    resized = np.asarray(
+        to_image(pixels).resize((width, height), Image.Resampling.BILINEAR)
+    )
     resized = resized.reshape(height, width, pixels.shape[2])
     if (height, width) == size:
         return resized

@@ -117,10 +117,12 @@ def test(
     """Measures predictions of the test images."""
     predictions = probabilities.argmax(axis=1)
     of_label = probabilities[np.arange(len(labels)), labels]
-    balanced = {_BALANCED: balance.balanced_accuracy(predictions, labels)}
+    balanced = {}
+    if balance.is_uneven(labels):
+        balanced[_BALANCED] = balance.balanced_accuracy(predictions, labels)
     return {
         'test_accuracy': float((predictions == labels).mean()),
-        **(balanced if balance.is_uneven(labels) else {}),
+        **balanced,
         'test_loss': float(-np.log(np.maximum(of_label, 1e-300)).mean()),
         'test_calibration_error': metrics.calibration_error(probabilities, labels),
     }
