@@ -163,6 +163,7 @@ def _write_model(
         'image_shape': dataset.test.images.shape[1:],
         'class_names': dataset.class_names,
         **({'turned_upright': True} if dataset.turned else {}),
+        **({'framing': dataset.framing} if dataset.framing else {}),
         'runs': [
             {
                 'seed': run.plan.seed,

@@ -2,6 +2,7 @@
 
   python scripts/benchmark.py --parts=epoch --rounds=3
   python scripts/benchmark.py --parts=epoch --contenders=mnist_flax --baseline=../before
+  python scripts/benchmark.py --parts=epoch --dataset=flowers --data_dir=data
 
 The machine must be idle: PyTorch's threads wait for one another in busy loops, and beside
 another program it takes many times as long. After Ctrl-C, what was measured up to then is
@@ -34,11 +35,12 @@ flags.DEFINE_string('baseline', '', 'Folder of another commit, which takes part 
 flags.DEFINE_integer('rounds', 5, 'In parts epoch, population and logging.', lower_bound=1)
 flags.DEFINE_integer(
     'num_examples',
-    60_000,
-    'Training examples in parts epoch and scaling; fewer for a quick look.',
+    None,
+    'Training examples in parts epoch, scaling and logging; without it all of them.',
     lower_bound=128,
-    upper_bound=60_000,
 )
+flags.DEFINE_string('dataset', 'mnist', 'TFDS name of a data set, for epoch and scaling.')
+flags.DEFINE_string('data_dir', '', 'Its TFDS directory, as config.dataset.data_dir.')
 flags.DEFINE_multi_integer(
     'populations', [1, 4, 16, 64], 'How many runs in part population.', lower_bound=1
 )
@@ -65,9 +67,16 @@ def main() -> None:
     from benchmarking import measure, report
 
     from mnist_flax.checkpointing import workdirs
+    from mnist_flax.common.errors import require
     from mnist_flax.common.interrupts import Interrupted
 
     values = flags.FLAGS
+    only_mnist = sorted({*values.parts} - {'epoch', 'scaling'})
+    require(
+        values.dataset == 'mnist' or not only_mnist,
+        f'--dataset: found {values.dataset!r}; the parts {", ".join(only_mnist)} measure '
+        'MNIST; choose --parts=epoch or --parts=scaling',
+    )
     folder = workdirs.prepare(values.workdir)
     with tempfile.TemporaryDirectory() as scratch:
         benchmark = measure.Benchmark(
@@ -78,6 +87,8 @@ def main() -> None:
             values.rounds,
             values.num_examples,
             values.populations,
+            values.dataset,
+            values.data_dir,
         )
         command = shlex.join(['python', *sys.argv])
         signal.signal(signal.SIGINT, signal.default_int_handler)

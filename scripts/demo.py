@@ -19,6 +19,7 @@ from absl import flags
 from mnist_flax.common import cli
 
 cli.define_network()
+cli.define_framing()
 _HOST = flags.DEFINE_string(
     'host',
     '127.0.0.1',
@@ -45,6 +46,7 @@ def main() -> None:
     loaded = recognizer.load(
         flags.FLAGS.workdir or networks.PRETRAINED,
         flags.FLAGS.constructor or networks.DEFAULT_CONSTRUCTOR,
+        flags.FLAGS.framing,
     )
     server.serve(app.create_app(loaded), listening)
 

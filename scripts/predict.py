@@ -6,10 +6,10 @@ For each picture it prints the name, the digit, its probability, and the second 
   python scripts/predict.py --workdir=outputs --json - < photo.jpg
 
 A picture shows one digit, on paper or a screen, in any colour and light. It is converted
-to the format of MNIST's images first; --save_figure shows the result. Networks of other
-classes than the ten digits get the whole picture, resized. Files that cannot be read, and
-pictures with no digit or several, are reported on the standard error; the others are
-predicted all the same, and the exit status is 1.
+to the format of MNIST's images first; --save_figure shows the result. Networks that were
+trained on other things get the whole picture, resized; --framing chooses. Files that cannot
+be read, and pictures with no digit or several, are reported on the standard error; the
+others are predicted all the same, and the exit status is 1.
 """
 
 import sys
@@ -19,6 +19,7 @@ from absl import flags
 from mnist_flax.common import cli
 
 cli.define_network()
+cli.define_framing()
 _JSON = flags.DEFINE_bool(
     'json', False, 'Print one JSON object a line, with the probabilities of all classes.'
 )
@@ -35,7 +36,9 @@ def main(sources: list[str]) -> None:
     from mnist_flax.recognition import recognizer
     from mnist_flax.recognition.predict import predict_files
 
-    loaded = recognizer.load(flags.FLAGS.workdir, flags.FLAGS.constructor)
+    loaded = recognizer.load(
+        flags.FLAGS.workdir, flags.FLAGS.constructor, flags.FLAGS.framing
+    )
     sys.exit(not predict_files(sources, loaded, _JSON.value, _SAVE_FIGURE.value))
 
 

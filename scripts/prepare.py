@@ -36,11 +36,13 @@ _FILE_FORMAT = flags.DEFINE_enum(
 _SIZE = flags.DEFINE_string(
     'size', '', 'Resize the pictures to HxW, height and width, such as 28x28.'
 )
-_STRETCH = flags.DEFINE_bool(
-    'stretch',
-    False,
-    'When resizing, change the ratio of height to width; without it a picture is padded '
-    'with the colour of its edge.',
+_FRAMING = flags.DEFINE_enum(
+    'framing',
+    'pad',
+    ['pad', 'stretch', 'mnist'],
+    'What is taken of a picture: all, padded to the size with the colour of its edge (pad) '
+    "or stretched to it; or the digit that it shows, cut out and given MNIST's format "
+    '(mnist). Networks that are trained on the data set get pictures in the same way.',
 )
 _CHANNELS = flags.DEFINE_enum(
     'channels',
@@ -105,7 +107,7 @@ def main(arguments: list[str]) -> None:
         Options(_IMAGE_KEY.value, _LABEL_KEY.value, shape, _WHITE.value),
         Settings(
             (size[0], size[1]) if size else None,
-            _STRETCH.value,
+            _FRAMING.value,
             {'auto': 0, '1': 1, '3': 3}[_CHANNELS.value],
             _TEST_FRACTION.value,
             _SEED.value,

@@ -6,12 +6,15 @@ import json
 import numpy as np
 import pytest
 import tfds_directory
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from configs import default
 from mnist_flax.common.errors import UserError
+from mnist_flax.data import datasets
 from mnist_flax.evaluation import evaluation
 from mnist_flax.export import export
+from mnist_flax.preparation.prepare import Settings, prepare
+from mnist_flax.preparation.sources import Options
 from mnist_flax.recognition import recognizer
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
@@ -126,3 +129,39 @@ def test_networks_of_another_shape_are_not_evaluated(tmp_path):
     networks = load_networks()
     with pytest.raises(UserError, match=r'images of shape \(12, 9, 1\); the network takes'):
         evaluation.evaluate(networks, 'bars', str(tmp_path), '', '', '', 'test', False)
+
+
+@pytest.mark.parametrize(
+    'framing',
+    [
+        'stretch',
+        pytest.param('pad', marks=pytest.mark.slow),
+        pytest.param('mnist', marks=pytest.mark.slow),
+    ],
+)
+def test_a_picture_for_prediction_is_framed_as_those_of_the_training(tmp_path, framing):
+    """A network gets, of a picture that it was trained on, the very same image."""
+    paths = []
+    for label, pen in ((0, 12), (0, 24), (1, 12), (1, 24)):
+        page = Image.new('L', (90, 150), 230)
+        canvas = ImageDraw.Draw(page)
+        if label:
+            canvas.line([(20, 20), (70, 130)], fill=20, width=pen)
+        else:
+            canvas.ellipse([(10, 20), (80, 130)], outline=20, width=pen)
+        paths.append(tmp_path / f'pictures/{label}/{pen}.png')
+        paths[-1].parent.mkdir(parents=True, exist_ok=True)
+        page.save(paths[-1])
+    size = None if framing == 'mnist' else (16, 16)
+    settings = Settings(size, framing, 0, 0.5, 0)
+    root = tmp_path / 'tfds'
+    prepare(tmp_path / 'pictures', root, 'own', 'tfrecord', (), Options(), settings)
+    config = configure(root)
+    config.update({'num_epochs': 1, 'batch_size': 2})
+    config.dataset.name = 'own'
+    train_and_evaluate(config, str(tmp_path / 'run'))
+    loaded = recognizer.load(tmp_path / 'run')
+    data = datasets.load(**config.dataset)
+    trained_on = {image.tobytes() for image in [*data.train.images, *data.test.images]}
+    assert {loaded.to_input(path).tobytes() for path in paths} == trained_on
+    assert len(trained_on) == 4

@@ -88,6 +88,19 @@ def define_network() -> None:
     )
 
 
+def define_framing() -> None:
+    """Defines the flag that says how a picture becomes the input of a network."""
+    flags.DEFINE_enum(
+        'framing',
+        None,
+        ['mnist', 'pad', 'stretch'],
+        "How a picture becomes the network's input: the digit in it, cut out and given "
+        "MNIST's format (mnist); or all of it, padded with the colour of its edge to the "
+        "network's proportions (pad), or stretched (stretch). Without this flag as the "
+        'pictures were that the network was trained on.',
+    )
+
+
 def run(main: Callable[..., object], arguments: str = '') -> None:
     """Parses the flags, calls ``main`` and exits.
 

@@ -1,6 +1,7 @@
 """Where a TFDS data set lies on the disk, and what to do if it is not there."""
 
 import difflib
+import json
 import pathlib
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
 
 # TFDS's own `mnist/3.0.1` with its checksums.
 EMBEDDED_DIR = pathlib.Path(__file__).parent / 'tfds'
+
+# TFDS's name of a file for what a data set has to say beside its description.
+METADATA = 'metadata.json'
 
 
 class Fields(NamedTuple):
@@ -86,6 +90,19 @@ def read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
         raise UserError(
             f'{listing}: each line must be a checksum and a file name'
         ) from error
+
+
+def read_framing(folder: pathlib.Path) -> str:
+    """Reads how the pictures of a data set were framed; '' if it does not say.
+
+    `preparation.writer` notes it, in the file that TFDS has for such remarks.
+    """
+    try:
+        metadata = json.loads((folder / METADATA).read_text())
+    except (OSError, ValueError):  # TFDS does without this file
+        return ''
+    found = metadata.get('framing') if isinstance(metadata, dict) else None
+    return found if isinstance(found, str) else ''
 
 
 def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:

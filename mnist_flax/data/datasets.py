@@ -35,6 +35,7 @@ class Dataset:
     class_names: tuple[str, ...]
     turned: bool = False  # see `Split`
     sha256: str = ''  # likewise
+    framing: str = ''  # likewise
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
@@ -55,6 +56,7 @@ class Split(NamedTuple):
     class_names: tuple[str, ...]
     turned: bool = False  # whether its images lie in TFDS, and were set upright
     sha256: str = ''  # of its description, if no list of checksums has it
+    framing: str = ''  # how its images were made of pictures, if it says so
 
 
 def normalize(
@@ -116,7 +118,7 @@ def load(
         return load_split(name, data_dir, split, Fields(*names))
 
     train = load_role(train_split, 'train_split').examples
-    full_name, test, class_names, turned, sha256 = load_role(test_split, 'test_split')
+    full_name, test, *about = load_role(test_split, 'test_split')
     held_out = test
     if validation == 'holdout':
         available = len(train.labels)
@@ -129,8 +131,8 @@ def load(
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
     if extra:
-        train = _add_extra(train, extra, class_names)
-    return Dataset(full_name, train, held_out, test, class_names, turned, sha256)
+        train = _add_extra(train, extra, about[0])
+    return Dataset(full_name, train, held_out, test, *about)
 
 
 def _add_extra(
@@ -169,7 +171,8 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     builder = builders.find(name, root, fields)
     label = _check_features(builder, fields)
     checksums = builders.read_checksums(root)
-    descriptions = pathlib.Path(builder.data_path).glob('*.json')
+    folder = pathlib.Path(builder.data_path)
+    descriptions = folder.glob('*.json')
     digests = {path.name: verify(path, checksums.get(path)) for path in descriptions}
     sha256 = '' if checksums else digests['dataset_info.json']
     examples = _read_split(builder, checksums, split, fields)
@@ -184,7 +187,8 @@ def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:
     if turned:
         images = np.ascontiguousarray(examples.images.swapaxes(1, 2))
         examples = examples._replace(images=images)
-    return Split(builder.info.full_name, examples, class_names, turned, sha256)
+    framing = builders.read_framing(folder)
+    return Split(builder.info.full_name, examples, class_names, turned, sha256, framing)
 
 
 def _check_features(

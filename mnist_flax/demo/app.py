@@ -4,6 +4,7 @@ import asyncio
 import base64
 import contextlib
 import hashlib
+import html
 import io
 import json
 import pathlib
@@ -24,6 +25,7 @@ from starlette.routing import Route
 
 from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
+from mnist_flax.demo import words
 from mnist_flax.recognition import pictures
 from mnist_flax.recognition.recognizer import Recognizer
 from mnist_flax.recognition.resizing import to_image
@@ -60,13 +62,24 @@ def create_app(recognizer: Recognizer) -> Starlette:
     recognizer.predict_inputs(
         [np.zeros(recognizer.networks.image_shape, np.uint8)]
     )  # compiles
+    texts = words.choose(recognizer)
     description = json.loads((_FOLDER / 'openapi.json').read_text())
-    description['info']['version'] = __version__
+    description['info'] |= {
+        'version': __version__,
+        'summary': texts.summary,
+        'description': texts.description,
+    }
+    description['paths']['/predict']['post']['summary'] = texts.summary
+    height, width, _ = recognizer.networks.image_shape
+    shown = texts._asdict() | {
+        'classes': json.dumps(recognizer.class_names),
+        'size': f'{height} × {width}',
+    }
     queue = _RequestQueue(recognizer)
     app = Starlette(
         routes=[
-            Route('/', _load_page('page.html'), methods=['GET']),
-            Route('/docs', _load_page('docs.html'), methods=['GET']),
+            Route('/', _load_page('page.html', shown), methods=['GET']),
+            Route('/docs', _load_page('docs.html', {}), methods=['GET']),
             Route('/openapi.json', _to_json(description), methods=['GET']),
             Route('/predict', queue.predict, methods=['POST']),
         ],
@@ -80,9 +93,14 @@ def create_app(recognizer: Recognizer) -> Starlette:
     return app
 
 
-def _load_page(name: str) -> Response:
-    """Loads a page, whose headers forbid the browser to load anything from elsewhere."""
+def _load_page(name: str, words: Mapping[str, str]) -> Response:
+    """Loads a page, whose headers forbid the browser to load anything from elsewhere.
+
+    The words are put in where it has their names between two percent signs.
+    """
     content = (_FOLDER / name).read_text(encoding='utf-8')
+    for place, text in words.items():
+        content = content.replace(f'%%{place}%%', html.escape(text))
     policy = "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
     for tag in ('script', 'style'):
         (code,) = re.findall(f'<{tag}>(.*?)</{tag}>', content, re.DOTALL)

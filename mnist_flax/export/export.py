@@ -19,6 +19,7 @@ from mnist_flax.data.shards import Examples, first_line
 from mnist_flax.export import model_card, onnx_graph
 from mnist_flax.models import CNN, calls
 from mnist_flax.recognition.networks import Networks, load_networks
+from mnist_flax.recognition.recognizer import framing_of
 from mnist_flax.reporting import reports
 
 PLATFORMS = ('cpu', 'cuda', 'tpu')
@@ -88,7 +89,14 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
     size = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
     try:
         card = model_card.write(
-            networks.about, run, size, expected, test.labels, checks, report
+            networks.about,
+            run,
+            size,
+            expected,
+            test.labels,
+            checks,
+            report,
+            framing_of(networks.about),
         )
     except (AttributeError, KeyError, TypeError) as error:
         raise UserError(

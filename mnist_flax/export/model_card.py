@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 
 import mnist_flax
 from mnist_flax.common import intervals, tables
+from mnist_flax.recognition.inputs import Framing
 from mnist_flax.recognition.networks import DEFAULT_CONSTRUCTOR
 from mnist_flax.training import results
 
@@ -57,14 +58,24 @@ and 10,000 test images.
 _LIMITS = """\
 - It always answers with one of its classes, and may be confident of it, even if the image
   shows a letter, several digits or noise.
-- It takes images in the form of those that it was trained on. For MNIST that is one digit,
-  light on black, in a box of 20x20 pixels, with its centre of mass in the middle. The
-  function `to_mnist_format('photo.jpg')` of `mnist_flax.recognition.recognizer` brings a
-  picture of one digit into that form.
+- It takes images in the form of those that it was trained on. {form}
 - It was measured on the test images above. For other handwriting, pens and cameras expect
   lower accuracy and confidence; `scripts/strangers.py` measures a run on such digits.
 - It has not been tested for uses in which a mistake harms somebody.
 """
+
+# What pictures become before the networks get them, by `inputs.Framing`.
+_FORMS = {
+    'mnist': """\
+That is one digit or
+  letter, light on black, in a box of 20x20 pixels, with its centre of mass in the middle of
+  28x28. The function `to_mnist_format` of `mnist_flax.recognition.inputs` brings a picture
+  of one into that form.""",
+    'pad': """\
+Pictures are padded
+  with the colour of their edge to the proportions of these images, and then resized.""",
+    'stretch': 'Pictures are\n  resized, whatever their proportions.',
+}
 
 _LICENCE = """\
 The code, and the networks that come with it: Apache-2.0. A network of your own is yours.
@@ -88,6 +99,7 @@ def write(
     labels: Int[np.ndarray, 'images'],
     checks: Mapping[str, str],
     report: str,
+    framing: Framing,
 ) -> str:
     """Writes the card of a network.
 
@@ -99,6 +111,7 @@ def write(
       labels: The labels of the test images.
       checks: What was found out about each exported file, by its name.
       report: The run's own report in a line; may be empty.
+      framing: How pictures become its input.
     """
     config, name = about['config'], about['dataset']
     image_shape = about.get('image_shape', (28, 28, 1))
@@ -111,7 +124,7 @@ def write(
         'Data': _describe_data(name, config['dataset'], is_mnist, len(labels)),
         'Recipe': _describe_recipe(config, finite[run]),
         'Metrics': _describe_metrics(logits, labels, checks, report),
-        'Limits': _LIMITS,
+        'Limits': _LIMITS.format(form=_FORMS[framing]),
         'Licence': _LICENCE + _MNIST_LICENCE * is_mnist,
         'Citation': _CITATION * is_mnist,
     }

@@ -14,7 +14,8 @@ from mnist_flax.common.errors import UserError, require
 from mnist_flax.data.shards import Examples
 from mnist_flax.preparation import classes, kinds, splits, summary, writer
 from mnist_flax.preparation.sources import Label, Options, Source
-from mnist_flax.recognition import resizing
+from mnist_flax.recognition import inputs, resizing
+from mnist_flax.recognition.inputs import Framing
 from mnist_flax.recognition.resizing import Pixels
 
 # Larger pictures are wanted smaller; `pictures.read` may have averaged them already.
@@ -25,7 +26,7 @@ class Settings(NamedTuple):
     """What is made of the pictures."""
 
     size: tuple[int, int] | None  # height and width; as the pictures have them if None
-    stretch: bool  # see `resizing.fit`
+    framing: Framing  # see `inputs.to_input`
     channels: int  # 1 or 3; 0 for 3 if any picture has colours
     test_fraction: float  # of what is not split, drawn from each class
     seed: int  # of this drawing, and of the order
@@ -76,10 +77,13 @@ def prepare(
     divided = splits.divide(whole, settings.test_fraction, settings.seed)
     lines = [
         *summary.describe(divided, names),
-        *([_describe_size(settings)] if settings.size else []),
+        *_describe_framing(settings),
         *([source.note] if source.note else []),
     ]
-    folder = writer.write(root, name, divided, names, file_format, '. '.join(lines))
+    description = '. '.join(lines)
+    folder = writer.write(
+        root, name, divided, names, file_format, description, settings.framing
+    )
     print('\n'.join([f'{folder}:', *lines]))
 
 
@@ -114,17 +118,15 @@ def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:
     unreadable: list[UserError] = []
     left = memory.count_bytes() // 4
     for split, part in source.parts.items():
-        bar = tqdm(part.examples, f'reading {split}', part.size, leave=False, unit='')
+        bar = tqdm(part.examples, f'reading {split}', part.size, unit='', **writer.BAR)
         for name, picture, label in bar:
             try:
-                pixels = resizing.to_pixels(picture, name)
+                pixels = inputs.to_input(picture, name, settings.framing, settings.size)
             except UserError as error:
                 unreadable.append(error)
                 continue
             sizes[pixels.shape[:2]] += 1
-            if settings.size:
-                pixels = resizing.fit(pixels, settings.size, settings.stretch)
-            elif len(sizes) > 1:
+            if len(sizes) > 1:
                 continue  # will be refused; the others are only counted
             left -= pixels.nbytes
             require(
@@ -140,7 +142,7 @@ def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:
         f'{len(unreadable)} of {total} pictures cannot be read; the first is '
         f'{next(iter(unreadable), "")}',
     )
-    if sizes and not settings.size:
+    if sizes:
         _check_sizes(sizes)
     for split, read in found.items():
         require(bool(read.images), f'there are no pictures in {split!r}')
@@ -163,13 +165,18 @@ def _check_sizes(sizes: Counter[tuple[int, ...]]) -> None:
     )
 
 
-def _describe_size(settings: Settings) -> str:
-    assert settings.size
-    how = 'stretched' if settings.stretch else 'padded with the colour of its edge'
-    return (
-        f'each picture of another size was resized to {settings.size[0]}x'
-        f'{settings.size[1]} and {how}'
-    )
+def _describe_framing(settings: Settings) -> list[str]:
+    how = {'pad': 'padded with the colour of its edge', 'stretch': 'stretched'}
+    height, width = settings.size or (28, 28)
+    if settings.framing == 'mnist':
+        resized = f', and resized to {height}x{width}' if settings.size else ''
+        return [f"of each picture the digit was cut out and given MNIST's format{resized}"]
+    if not settings.size:
+        return []
+    return [
+        f'each picture of another size was resized to {height}x{width} and '
+        f'{how[settings.framing]}'
+    ]
 
 
 def _to_arrays(

@@ -5,15 +5,20 @@ import json
 import pathlib
 import shutil
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 from tqdm import tqdm
 
-from mnist_flax.data import records
+from mnist_flax.data import builders, records
 from mnist_flax.data.shards import Examples, verify
+from mnist_flax.recognition import inputs
 from mnist_flax.recognition.resizing import to_image
 
 VERSION = '1.0.0'
+
+# Of a progress bar: it goes when it is done, and only a terminal has one.
+BAR: dict[str, Any] = {'leave': False, 'disable': None}
 
 
 def write(
@@ -23,6 +28,7 @@ def write(
     class_names: tuple[str, ...],
     file_format: str,
     description: str,
+    framing: inputs.Framing,
 ) -> pathlib.Path:
     """Writes ``<root>/<name>/1.0.0``, which appears only when it is complete.
 
@@ -33,6 +39,8 @@ def write(
       class_names: The names of the classes.
       file_format: One of `records.FORMATS`.
       description: What the data set is, for `tfds` to show.
+      framing: How the images were made of pictures, so that a network that is trained on
+        them gets others in the same way.
 
     Returns:
       The folder.
@@ -82,6 +90,7 @@ def write(
             },
         }
         (folder / 'dataset_info.json').write_text(json.dumps(info, indent=2) + '\n')
+        (folder / builders.METADATA).write_text(json.dumps({'framing': framing}) + '\n')
         folder.rename(target)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
@@ -92,7 +101,7 @@ def write(
 def _serialize(split: str, examples: Examples) -> Iterator[bytes]:
     from tensorflow_datasets.proto import tf_example_pb2
 
-    bar = tqdm(examples.images, f'writing {split}', leave=False, unit='')
+    bar = tqdm(examples.images, f'writing {split}', unit='', **BAR)
     for image, label in zip(bar, examples.labels, strict=True):
         example = tf_example_pb2.Example()
         feature = example.features.feature

@@ -1,18 +1,17 @@
 """From pictures to the input of the networks, and to predictions."""
 
 import pathlib
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
-from mnist_flax.recognition import framing, ink, pictures, resizing
+from mnist_flax.recognition import inputs, pictures, resizing
+from mnist_flax.recognition.inputs import Framing
 from mnist_flax.recognition.networks import Networks, load_networks
 
-_DIGITS = tuple('0123456789')
-
-# TFDS's data sets of such images.
+# TFDS's data sets of images in MNIST's format.
 _MNIST = ('mnist', 'emnist', 'mnist_corrupted')
 
 
@@ -27,11 +26,26 @@ class Prediction(NamedTuple):
 
 
 class Recognizer:
-    """Predicts what pictures show."""
+    """Predicts what pictures show.
 
-    def __init__(self, networks: Networks):
+    Attributes:
+      networks: The networks.
+      class_names: What they know.
+      framing: How a picture becomes their input.
+    """
+
+    def __init__(self, networks: Networks, framing: Framing | None = None):
+        """Makes a recognizer.
+
+        Args:
+          networks: The networks.
+          framing: As in `inputs.to_input`. If None, as the images were made that they were
+            trained on, if their data set says so; else 'mnist' for the data sets in MNIST's
+            format, and 'pad' for others.
+        """
         self.networks = networks
         self.class_names = networks.class_names
+        self.framing = framing or framing_of(networks.about)
 
     def predict(self, sources: Sequence[pictures.Source]) -> list[Prediction]:
         """Predicts what each picture shows.
@@ -40,45 +54,35 @@ class Recognizer:
           sources: Names of files, their contents, or arrays, as in `pictures.read`.
 
         Raises:
-          UserError: A picture cannot be read; or the networks know digits, and it shows
-            none or several.
+          UserError: As in `inputs.to_input`.
         """
-        inputs = []
+        images = []
         for i, source in enumerate(sources, 1):
             unnamed = isinstance(source, bytes | np.ndarray)
-            inputs.append(self.to_input(source, str(i) if unnamed else str(source)))
-        return self.predict_inputs(inputs)
+            images.append(self.to_input(source, str(i) if unnamed else str(source)))
+        return self.predict_inputs(images)
 
     def to_input(
         self, source: pictures.Source, name: str = 'picture'
     ) -> UInt8[np.ndarray, 'height width channels']:
         """Converts a picture to the input of the networks.
 
-        Networks that were trained on the digits of MNIST or EMNIST get the digit in MNIST's
-        format. Others get the whole picture, padded with the colour of its edge and
-        resized.
-
         Args:
           source: As in `pictures.read`.
           name: What to call it in messages.
 
         Raises:
-          UserError: As in `predict`.
+          UserError: As in `inputs.to_input`.
         """
-        of_run = str(self.networks.about.get('dataset')).partition('/')[0]
-        if of_run in _MNIST and self.class_names == _DIGITS:
-            return to_mnist_format(source, name)
-        *size, channels = self.networks.image_shape
-        pixels = resizing.to_pixels(source, name)
-        return resizing.fit(
-            resizing.to_channels(pixels, channels), (size[0], size[1]), stretch=False
-        )
+        height, width, channels = self.networks.image_shape
+        pixels = inputs.to_input(source, name, self.framing, (height, width))
+        return resizing.to_channels(pixels, channels)
 
     def predict_inputs(
-        self, inputs: Sequence[UInt8[np.ndarray, '_ _ _']]
+        self, images: Sequence[UInt8[np.ndarray, '_ _ _']]
     ) -> list[Prediction]:
         """Predicts from inputs of the networks, as `to_input` returns them."""
-        images = np.array(inputs, np.uint8).reshape(-1, *self.networks.image_shape)
+        images = np.array(images, np.uint8).reshape(-1, *self.networks.image_shape)
         predictions = []
         for image, row in zip(images, self.networks.probabilities(images), strict=True):
             label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()
@@ -86,21 +90,19 @@ class Recognizer:
         return predictions
 
 
-def to_mnist_format(
-    source: pictures.Source, name: str = 'picture'
-) -> UInt8[np.ndarray, '28 28 1']:
-    """Converts the digit in a picture to the format of MNIST's images.
-
-    Args:
-      source: As in `pictures.read`.
-      name: What to call it in messages.
-
-    Raises:
-      UserError: It cannot be read, or shows no digit or several.
-    """
-    return framing.frame(ink.find_ink(pictures.read(source, name), name), name)
+def framing_of(about: Mapping[str, Any]) -> Framing:
+    """Says how pictures become the input of networks, by what their run has noted."""
+    for known in inputs.FRAMINGS:
+        if about.get('framing') == known:
+            return known
+    of_run = str(about.get('dataset')).partition('/')[0]
+    return 'mnist' if of_run in _MNIST else 'pad'
 
 
-def load(workdir: str | pathlib.Path = '', constructor: str = '') -> Recognizer:
+def load(
+    workdir: str | pathlib.Path = '',
+    constructor: str = '',
+    framing: Framing | None = None,
+) -> Recognizer:
     """Loads the networks of a finished run, as `load_networks`, to predict with."""
-    return Recognizer(load_networks(workdir, constructor))
+    return Recognizer(load_networks(workdir, constructor), framing)

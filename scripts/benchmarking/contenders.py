@@ -39,7 +39,7 @@ def start(
     folder = pathlib.Path(tempfile.mkdtemp(dir=scratch))
     with (folder / 'log').open('w+') as log:
         process = subprocess.Popen(
-            [python, path, scratch / 'mnist.npz', *options],
+            [python, path, scratch / 'images.npz', *options],
             env=environment(root, folder),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -48,7 +48,7 @@ def start(
             start_new_session=True,  # Ctrl-C is for the benchmark alone
         )
 
-        def ask(command: str = '', **arguments: int) -> Any:
+        def ask(command: str = '', **arguments: int | str) -> Any:
             if command:
                 request = json.dumps({'command': command, **arguments})
                 with contextlib.suppress(BrokenPipeError):  # then there is no answer

@@ -30,14 +30,14 @@ class Keras:
         keras.utils.set_random_seed(seed)
         self._model = keras.Sequential(
             [
-                keras.Input((28, 28, 1)),
+                keras.Input(self._train[0].shape[1:]),
                 layers.Conv2D(32, 3, activation='relu'),
                 layers.MaxPooling2D(2),
                 layers.Conv2D(64, 3, activation='relu'),
                 layers.MaxPooling2D(2),
                 layers.Flatten(),
                 layers.Dense(128, activation='relu'),
-                layers.Dense(10),
+                layers.Dense(int(self._train[1].max()) + 1),
             ]
         )
         # Neither `jit_compile=True` nor `steps_per_execution` made it faster on a CPU.

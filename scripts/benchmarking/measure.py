@@ -16,16 +16,14 @@ import numpy as np
 from benchmarking import contenders
 from benchmarking.report import Table
 
-from configs import default
-from mnist_flax.common.constructors import construct
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
+from mnist_flax.data.builders import Fields
 
 _BATCH_SIZES = (32, 128, 512, 2048, 4096)
 _SCALING_PASSES = 2
 _SEEDS = 3  # of part time_to_99
 _MOST_EPOCHS = 20  # to 99 %
-_NUM_TEST = 10_000
 
 
 @dataclasses.dataclass
@@ -37,38 +35,53 @@ class Benchmark:
     baseline: str  # folder of another commit of this project, if it is a contender
     peers_python: str  # the Python that has PyTorch, Keras and TensorFlow
     rounds: int  # how often each has its turn in epoch and population
-    num_examples: int  # for training, in epoch and scaling
+    num_examples: int | None  # for training, in epoch, scaling and logging; None for all
     populations: list[int]  # how many runs at once in population
+    dataset: str  # in epoch and scaling
+    data_dir: str
     tables: list[Table] = dataclasses.field(default_factory=list)
     versions: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        data = construct(datasets.load, default.get_config().dataset, 'config.dataset')
+        splits = {
+            split: datasets.load_split(
+                self.dataset, self.data_dir, split, Fields('--dataset', '--data_dir', split)
+            ).examples
+            for split in ('train', 'test')
+        }
         arrays = {
             f'{split}_{name}': array
-            for split, examples in (('train', data.train), ('test', data.test))
+            for split, examples in splits.items()
             for name, array in examples._asdict().items()  # images and labels
         }
-        np.savez(self.scratch / 'mnist.npz', **arrays)
+        np.savez(self.scratch / 'images.npz', **arrays)
+        self.num_test = len(splits['test'].labels)
+        available = len(splits['train'].labels)
+        self.num_examples = self.num_examples or available
+        require(
+            self.num_examples <= available,
+            f'--num_examples: found {self.num_examples}; allowed: up to {available}',
+        )
 
     def epoch(self) -> None:
         """Measures epochs of all examples, and the evaluation of all test images."""
         epoch = f'epoch of {self.num_examples:,} images, s'
-        evaluation = f'evaluation of {_NUM_TEST:,} images, s'
+        evaluation = f'evaluation of {self.num_test:,} images, s'
         accuracy = f'test accuracy after {self.rounds} epochs, %'
         table = Table(f'Batches of 128, rounds: {self.rounds}', bars=(epoch, evaluation))
         self.tables.append(table)
         with self._running(self.contenders) as asks:
             settings = {'batch_size': 128, 'num_examples': self.num_examples, 'seed': 0}
             for name, ask in asks.items():
-                table.add(name, 'set-up and compilation, s', ask('setup', **settings)[0])
+                seconds, _ = self._set_up(name, ask, settings)
+                table.add(name, 'set-up and compilation, s', seconds)
                 ask('evaluate')  # compiles, or warms up
             for _, name in _turns(asks, self.rounds):
                 table.add(name, epoch, asks[name]('train')[0])
                 seconds = [asks[name]('evaluate')[0] for _ in range(3)]
                 table.add(name, evaluation, statistics.median(seconds))
             for name, ask in asks.items():
-                table.add(name, accuracy, 100 * ask('evaluate')[1] / _NUM_TEST)
+                table.add(name, accuracy, 100 * ask('evaluate')[1] / self.num_test)
 
     def scaling(self) -> None:
         """Measures epochs by batch size, on a quarter of the examples, and by examples."""
@@ -85,7 +98,8 @@ class Benchmark:
         with self._running(self._quick_to_compile()) as asks:
             for size, number in sorted(settings - large):
                 for i, name in _turns(asks, _SCALING_PASSES):
-                    asks[name]('setup', batch_size=size, num_examples=number, seed=i)
+                    setting = {'batch_size': size, 'num_examples': number, 'seed': i}
+                    self._set_up(name, asks[name], setting)
                     taken, _ = asks[name]('train')
                     if number == quarter:
                         speed.add(name, f'{size:,}', round(number / taken))
@@ -184,10 +198,18 @@ class Benchmark:
             accuracy, epochs = 0.0, 0
             while accuracy < 99 and epochs < _MOST_EPOCHS:
                 ask('train')
-                accuracy = 100 * ask('evaluate')[1] / _NUM_TEST
+                accuracy = 100 * ask('evaluate')[1] / self.num_test
                 epochs += 1
             seconds = time.perf_counter() - begin
         return {'whole run, s': seconds, 'epochs': epochs, 'test accuracy, %': accuracy}
+
+    def _set_up(
+        self, name: str, ask: Callable[..., Any], settings: dict[str, int]
+    ) -> list[Any]:
+        # Ours loads the data by itself; the peers have them in a file.
+        if self.dataset == 'mnist' or name in contenders.PEERS:
+            return ask('setup', **settings)
+        return ask('setup', **settings, dataset=self.dataset, data_dir=self.data_dir)
 
     def _quick_to_compile(self) -> list[str]:
         # It takes half a minute for each setting.

@@ -22,12 +22,20 @@ class Ours:
         packages = ('mnist_flax', 'jax', 'jaxlib', 'flax', 'optax', 'numpy')
         self.versions = {package: metadata.version(package) for package in packages}
 
-    def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
+    def setup(
+        self,
+        batch_size: int,
+        num_examples: int,
+        seed: int,
+        dataset: str = 'mnist',
+        data_dir: str = '',
+    ) -> None:
         """Makes a new network and compiles its training."""
         config = default.get_config()
         config.batch_size = batch_size
         config.schedule.constructor = 'constant'
         config.dataset.train_split = f'train[:{num_examples}]'
+        config.dataset.update({'name': dataset, 'data_dir': data_dir})
         plan = make_plan(config)
         arrays = (*plan.dataset.train, *plan.dataset.test)
         images, labels, *self._test = devices.replicate(plan.mesh, arrays)

@@ -16,8 +16,8 @@ def serve(make_contender: Callable[[Mapping[str, np.ndarray]], Any]) -> None:
 
     Args:
       make_contender: Called with the arrays of the file that the command line names:
-        ``train_images`` and ``test_images`` (uint8, examples x 28 x 28 x 1) and
-        ``train_labels`` and ``test_labels``. The contender has the ``versions`` of its
+        ``train_images`` and ``test_images`` (uint8, examples x height x width x channels)
+        and ``train_labels`` and ``test_labels``. The contender has the ``versions`` of its
         packages, and three methods, which return when their results are ready:
         ``setup(batch_size, num_examples, seed)`` makes a new network and compiles, or
         takes first steps; ``train()`` trains on every one of the first ``num_examples``

@@ -35,10 +35,14 @@ class PyTorch:
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
         """Makes a new network and takes a step with each batch size of its epochs."""
         torch.manual_seed(seed)
+        channels, *sides = self._train_images.shape[1:]
+        height, width = (((side - 2) // 2 - 2) // 2 for side in sides)
+        classes = int(self._train_labels.max()) + 1
         self._model = nn.Sequential(
-            *(nn.Conv2d(1, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
+            *(nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
-            *(nn.Flatten(), nn.Linear(1600, 128), nn.ReLU(), nn.Linear(128, 10)),
+            *(nn.Flatten(), nn.Linear(64 * height * width, 128), nn.ReLU()),
+            nn.Linear(128, classes),
         ).to(memory_format=torch.channels_last)
         # Not `fused=True`, which was no faster on a CPU.
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=1e-3)

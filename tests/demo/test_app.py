@@ -1,7 +1,10 @@
 """The demo's app, in this process: what it answers to good, bad and random uploads."""
 
 import base64
+import html
 import io
+import json
+import re
 import types
 
 import jsonschema
@@ -90,9 +93,10 @@ def test_a_picture_is_the_body_or_a_form_s_file(client, check, loaded, kind):
 def test_networks_of_other_classes_get_the_whole_picture(check):
     clothes = Recognizer.__new__(Recognizer)
     clothes.class_names = ('Bag', 'Boot')
+    clothes.framing = 'pad'
     clothes.networks = types.SimpleNamespace(
         about={},
-        image_shape=(28, 28, 3),
+        image_shape=(28, 20, 3),
         probabilities=lambda images: np.array([[0.25, 0.75]]),
     )
     client = TestClient(app.create_app(clothes))
@@ -100,6 +104,33 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
     check(answer)
     assert answer.json()['prediction'] == 'Boot'
     assert answer.json()['probabilities'] == {'Bag': 0.25, 'Boot': 0.75}
+    page = client.get('/').text
+    assert 'digit' not in page.partition('<style>')[0]
+    assert '%%' not in page
+    assert '<h1>Show a picture</h1>' in page
+    assert 'Input, 28 × 20<' in page
+    assert 'says which of its 2 classes it shows' in page
+    summary = client.get('/openapi.json').json()['info']
+    assert summary['summary'] == 'Says which class a picture shows.'
+    assert summary['description'].endswith('The classes are: Bag, Boot.')
+
+
+@pytest.mark.parametrize(
+    ('names', 'title', 'alternative'),
+    [
+        ('0123456789', 'Draw a digit', 'or drop a picture of a digit'),
+        ('ABC<', 'Draw a character', 'or drop a picture of a character'),
+    ],
+)
+def test_the_page_says_what_the_networks_know(loaded, names, title, alternative):
+    other = Recognizer(loaded.networks)
+    other.class_names = tuple(names)
+    page = TestClient(app.create_app(other)).get('/').text
+    assert f'<title>{title}</title>' in page
+    assert f'</b> {alternative}</p>' in page
+    assert 'Input, 28 × 28<' in page
+    (classes,) = re.findall('data-classes="(.*?)"', page)
+    assert json.loads(html.unescape(classes)) == [*names]
 
 
 @pytest.mark.parametrize(

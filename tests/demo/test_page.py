@@ -1,5 +1,7 @@
 """The demo's page in a real browser, drawn on with a mouse and with a finger."""
 
+import html
+import json
 import re
 
 import pytest
@@ -191,16 +193,31 @@ def test_a_server_that_is_gone_or_busy_is_asked_again(open_page):
 
 
 @pytest.mark.slow
-def test_other_classes_are_shown_by_their_names(open_page):
-    page = open_page(**PHONE)
+def answer_with(page, probabilities):
+    """Has the server know other classes, and answer always the same."""
+
+    def change(route):
+        classes = html.escape(json.dumps([*probabilities]))
+        response = route.fetch()
+        text = re.sub('data-classes=".*?"', f'data-classes="{classes}"', response.text())
+        route.fulfill(response=response, body=text)
+
+    page.route(lambda url: url.endswith('/'), change)
+    page.reload()
+    best, other = sorted(probabilities, key=probabilities.get, reverse=True)[:2]
     prediction = {
-        'prediction': 'Ankle boot',
-        'confidence': 0.75,
-        'runner_up': 'Bag',
-        'probabilities': {'Bag': 0.25, 'Ankle boot': 0.75},
+        'prediction': best,
+        'confidence': probabilities[best],
+        'runner_up': other,
+        'probabilities': probabilities,
         'image': 'data:image/png;base64,',
     }
     page.route('**/predict', lambda route: route.fulfill(json=prediction))
+
+
+def test_other_classes_are_shown_by_their_names(open_page):
+    page = open_page(**PHONE)
+    answer_with(page, {'Bag': 0.25, 'Ankle boot': 0.75})
     draw_by_finger(page, write(1))
     assert answer(page) == 'Ankle boot'
     assert message(page) == 'Ankle boot: 75.0% sure; next: Bag (25.0%)'
@@ -209,3 +226,17 @@ def test_other_classes_are_shown_by_their_names(open_page):
     page.get_by_role('button', name='Clear').click()
     assert page.locator('#bars li').all_inner_texts() == ['Bag', 'Ankle boot']
     assert page.evaluate('document.documentElement.scrollWidth') == 360
+
+
+def test_of_many_classes_the_most_probable_are_shown(open_page):
+    page = open_page(**DESKTOP)
+    names = [f'class {i}' for i in range(40)]
+    answer_with(page, {name: i / 780 for i, name in enumerate(names)})
+    assert page.locator('#bars li').all_inner_texts() == names[:10]
+    draw_by_mouse(page, write(1))
+    assert answer(page) == 'class 39'
+    rows = [row.split('\n')[0] for row in page.locator('#bars li').all_inner_texts()]
+    assert rows == names[:-11:-1]
+    # Whatever their names, the bars begin below one another.
+    starts = {page.locator(f'#bars i >> nth={i}').bounding_box()['x'] for i in range(10)}
+    assert len(starts) == 1

@@ -7,7 +7,7 @@ from mnist_flax.data.builders import Fields
 from mnist_flax.preparation.prepare import Settings
 
 FIELDS = Fields('name', 'data_dir', 'split')
-AS_THEY_ARE = Settings(None, False, 0, 0.25, 0)
+AS_THEY_ARE = Settings(None, 'pad', 0, 0.25, 0)
 
 
 def read_back(root, split):

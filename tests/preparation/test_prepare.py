@@ -103,19 +103,19 @@ def test_tfds_with_tensorflow_reads_it(prepare, tmp_path, tensorflow):
 
 
 @pytest.mark.parametrize(
-    ('size', 'stretch', 'expected'),
+    ('size', 'framing', 'expected'),
     [
         # The picture is white above and gray below, in a frame of black.
         (
             (8, 16),
-            False,
+            'pad',
             [[0] * 4 + [255] * 8 + [0] * 4] * 4 + [[0] * 4 + [9] * 8 + [0] * 4] * 4,
         ),
-        ((8, 16), True, [[255] * 16] * 4 + [[9] * 16] * 4),
+        ((8, 16), 'stretch', [[255] * 16] * 4 + [[9] * 16] * 4),
     ],
 )
 def test_pictures_are_resized_and_padded_or_stretched(
-    prepare, tmp_path, capsys, size, stretch, expected
+    prepare, tmp_path, capsys, size, framing, expected
 ):
     large = np.zeros((16, 16), np.uint8)
     large[:8], large[8:] = 255, 9
@@ -123,14 +123,15 @@ def test_pictures_are_resized_and_padded_or_stretched(
     pictures = [large, large.repeat(2, axis=0).repeat(2, axis=1)]
     for label in (0, 1):
         made_up.write_pictures(tmp_path / 'source', pictures, [label, label])
-    settings = AS_THEY_ARE._replace(size=size, stretch=stretch, test_fraction=0.5)
+    settings = AS_THEY_ARE._replace(size=size, framing=framing, test_fraction=0.5)
     image = prepare(tmp_path / 'source', settings=settings)('train').images[0, ..., 0]
     # Apart from where colours meet.
     sure = [1, 2, 5, 6], [2, 6, 7, 8, 9, 13]
     inner = np.ix_(*sure)
     np.testing.assert_allclose(image[inner], np.array(expected)[inner], atol=2)
     said = capsys.readouterr().out
-    assert f'resized to 8x16 and {"stretched" if stretch else "padded with the"}' in said
+    how = {'pad': 'padded with the', 'stretch': 'stretched'}
+    assert f'resized to 8x16 and {how[framing]}' in said
 
 
 @pytest.mark.parametrize('channels', [1, 3])

@@ -3,7 +3,7 @@
 import numpy as np
 from PIL import Image, ImageDraw
 
-from mnist_flax.recognition.recognizer import to_mnist_format
+from mnist_flax.recognition.inputs import to_mnist_format
 
 
 def arc(x, y, width, height, start, end):

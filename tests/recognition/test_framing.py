@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.recognition.recognizer import to_mnist_format
+from mnist_flax.recognition.inputs import to_mnist_format
 
 
 def extent(image):

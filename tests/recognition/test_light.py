@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition import light
-from mnist_flax.recognition.recognizer import to_mnist_format
+from mnist_flax.recognition.inputs import to_mnist_format
 
 
 def cast(size, turn, place=0.0, soft=0.001, dark=0.5):

@@ -6,7 +6,7 @@ from drawn_digits import draw
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets
-from mnist_flax.recognition import recognizer
+from mnist_flax.recognition import inputs, recognizer
 from mnist_flax.recognition.networks import PRETRAINED, Networks, load_networks
 
 CLOTHES = ('top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker',
@@ -16,7 +16,7 @@ CLOTHES = ('top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sn
 def load_clothes():
     """The default network, as if its classes were those of Fashion-MNIST."""
     of = load_networks(PRETRAINED.parent / 'default')
-    about = {**of.about, 'class_names': CLOTHES}
+    about = {**of.about, 'class_names': CLOTHES, 'dataset': 'fashion_mnist/3.0.1'}
     networks = Networks(of.workdir, of.model, of.variables, about, 'float32')
     return recognizer.Recognizer(networks)
 
@@ -29,7 +29,7 @@ def test_digits_are_predicted_without_the_training_data(monkeypatch):
         predictions = loaded.predict(pages)
         assert [prediction.label for prediction in predictions] == [*range(10)]
     image, row = predictions[7].image, predictions[7].probabilities
-    np.testing.assert_array_equal(image, recognizer.to_mnist_format(pages[7]))
+    np.testing.assert_array_equal(image, inputs.to_mnist_format(pages[7]))
     assert (row.argmax(), row.max()) == (7, predictions[7].confidence)
     assert row[predictions[7].runner_up] == np.sort(row)[-2]
     assert loaded.predict([]) == []
@@ -56,15 +56,37 @@ def test_other_classes_get_the_whole_picture_resized():
         loaded.predict([b'shirt'])
 
 
-def test_digits_of_another_data_set_are_not_brought_into_mnist_s_format():
-    """A user's own, of which nobody knows that they are centred, and light on black."""
+def recognizer_of(noted, framing=None):
+    """The networks of the package, with something else noted about their run."""
     networks = load_networks()
     own = Networks.__new__(Networks)
-    vars(own).update(vars(networks), about={**networks.about, 'dataset': 'my_digits/1.0.0'})
+    vars(own).update(vars(networks), about={**networks.about, **noted})
+    return recognizer.Recognizer(own, framing)
+
+
+def test_digits_of_another_data_set_are_not_brought_into_mnist_s_format():
+    """A user's own, of which nobody knows that they are centred, and light on black."""
     picture = np.zeros((56, 28), np.uint8)
     picture[10:20, 5:9] = 200
-    whole = recognizer.Recognizer(own).to_input(picture)
-    framed = recognizer.Recognizer(networks).to_input(picture)
+    whole = recognizer_of({'dataset': 'my_digits/1.0.0'}).to_input(picture)
+    framed = recognizer_of({}).to_input(picture)
     assert whole[:, :7].max() == 0  # padded
     np.testing.assert_array_equal(whole[6:9, 10:11], 200)
     assert (whole != framed).any()
+
+
+@pytest.mark.parametrize(
+    ('noted', 'framing', 'expected'),
+    [
+        ({}, None, 'mnist'),
+        ({'dataset': 'emnist/letters/3.1.0', 'class_names': ['A', 'B']}, None, 'mnist'),
+        ({'dataset': 'kmnist/3.0.1'}, None, 'pad'),
+        ({'dataset': 'kmnist/3.0.1'}, 'mnist', 'mnist'),
+        ({'dataset': 'mine/1.0.0', 'framing': 'mnist'}, None, 'mnist'),
+        ({'dataset': 'mine/1.0.0', 'framing': 'stretch'}, None, 'stretch'),
+        ({'dataset': 'mine/1.0.0', 'framing': 'stretch'}, 'pad', 'pad'),
+        ({'dataset': 'mine/1.0.0', 'framing': ['whatever']}, None, 'pad'),
+    ],
+)
+def test_pictures_are_framed_as_those_of_the_training_were(noted, framing, expected):
+    assert recognizer_of(noted, framing).framing == expected

@@ -10,7 +10,7 @@ from PIL import Image, ImageDraw
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition import sheet
-from mnist_flax.recognition.recognizer import to_mnist_format
+from mnist_flax.recognition.inputs import to_mnist_format
 
 QUICK_BOXES = (2, 30, 0), (9, 0, 12), (9, 60, 0)
 
