@@ -20,7 +20,7 @@ from absl import flags
 
 from mnist_flax.common import cli
 
-_PARTS = ['epoch', 'scaling', 'time_to_99', 'population', 'logging']
+_PARTS = ['epoch', 'scaling', 'time_to_99', 'population', 'logging', 'layers']
 _CONTENDERS = ['mnist_flax', 'pytorch', 'pytorch_compile', 'keras']
 
 flags.DEFINE_list(
@@ -28,11 +28,14 @@ flags.DEFINE_list(
     _PARTS,
     'What is measured: an epoch and the evaluation; speed by batch size and by number of '
     'examples; whole runs from the start of the process to 99 % test accuracy; several '
-    'runs of mnist_flax at once against one after another; metrics of every 50 steps.',
+    'runs of mnist_flax at once against one after another; metrics of every 50 steps; '
+    "layers of many shapes in mnist_flax's formulation and in XLA's.",
 )
 flags.DEFINE_list('contenders', _CONTENDERS, 'Who takes part, if its packages are there.')
 flags.DEFINE_string('baseline', '', 'Folder of another commit, which takes part too.')
-flags.DEFINE_integer('rounds', 5, 'In parts epoch, population and logging.', lower_bound=1)
+flags.DEFINE_integer(
+    'rounds', 5, 'Turns of each, except in scaling and time_to_99.', lower_bound=1
+)
 flags.DEFINE_integer(
     'num_examples',
     None,
@@ -71,7 +74,7 @@ def main() -> None:
     from mnist_flax.common.interrupts import Interrupted
 
     values = flags.FLAGS
-    only_mnist = sorted({*values.parts} - {'epoch', 'scaling'})
+    only_mnist = sorted({*values.parts} - {'epoch', 'scaling', 'layers'})
     require(
         values.dataset == 'mnist' or not only_mnist,
         f'--dataset: found {values.dataset!r}; the parts {", ".join(only_mnist)} measure '

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
-from benchmarking import contenders
+from benchmarking import contenders, layers
 from benchmarking.report import Table
 
 from mnist_flax.common.errors import UserError, require
@@ -140,6 +140,16 @@ class Benchmark:
                 train(log_every=log_every)  # loads what was compiled
             for _, way in _turns(ways, self.rounds):
                 table.add(way, seconds, train(log_every=ways[way])[1])
+
+    def layers(self) -> None:
+        """Measures a layer of many shapes, in our formulation and in XLA's own."""
+        for table, column, calls in layers.measure():
+            if table not in self.tables:
+                self.tables.append(table)
+            for call in calls.values():
+                layers.time_turn(call)  # compiles
+            for _, form in _turns(calls, self.rounds):
+                table.add(form, column, layers.time_turn(calls[form]))
 
     def time_to_99(self) -> None:
         """Measures whole runs, from the start of the process to 99 % test accuracy."""

@@ -2,10 +2,13 @@
 
 import sys
 
+import numpy as np
 import pytest
+import tfds_directory
 from repository import ROOT
 
 sys.path.insert(0, str(ROOT / 'scripts'))
+from benchmarking import layers, measure
 from benchmarking.report import Table, to_figure
 
 # A contender without a network: it trains in no time, and ends in its third epoch.
@@ -94,6 +97,63 @@ def test_what_was_measured_before_the_end_is_reported(
         process.stdout
     )
     assert 'baseline, fake 1.0' in process.stdout
+
+
+@pytest.mark.slow
+def test_any_data_set_takes_part(command, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (256, 12, 15, 3), np.uint8)
+    labels = np.arange(256) % 3
+    images[labels == 1] //= 2
+    tfds_directory.write(tmp_path, 'own', images, labels, num_classes=3)
+    process = command(
+        *('scripts/benchmark.py', '--parts=epoch', '--contenders=mnist_flax'),
+        *('--rounds=2', '--dataset=own', f'--data_dir={tmp_path}'),
+        f'--workdir={tmp_path / "out"}',
+    )
+    assert process.returncode == 0, process.stderr
+    header, _, row = process.stdout.splitlines()[2:5]
+    assert 'epoch of 256 images, s | evaluation of 256 images, s |' in header
+    assert float(row.split()[-2]) > 40  # percent, of three classes
+
+
+@pytest.mark.slow
+def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
+    for group in ('_FIRST', '_LATER', '_SMALL'):
+        monkeypatch.setattr(layers, group, ((4, 4, 1 if group == '_FIRST' else 8, 2),))
+    benchmark = measure.Benchmark(
+        tmp_path, [], '', sys.executable, 2, None, [], 'mnist', ''
+    )
+    benchmark.layers()
+    assert len(benchmark.tables) == 5
+    for table in benchmark.tables:
+        (cells,) = table.columns.values()
+        assert [*cells] == ['winograd', 'xla']
+        assert min(min(values) for values in cells.values()) > 0
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'message'),
+    [
+        (
+            ['--dataset=kmnist'],
+            "error: --dataset: found 'kmnist'; the parts logging, population, time_to_99 "
+            'measure MNIST; choose --parts=epoch or --parts=scaling\n',
+        ),
+        (
+            ['--parts=epoch', '--dataset=own', '--data_dir=/no'],
+            "error: --data_dir: '/no' is not a directory; use a TFDS directory, or '' for "
+            'the embedded MNIST\n',
+        ),
+        (
+            ['--parts=epoch', '--num_examples=60001'],
+            'error: --num_examples: found 60001; allowed: up to 60000\n',
+        ),
+    ],
+)
+def test_data_that_cannot_be_measured_are_refused(command, tmp_path, arguments, message):
+    process = command('scripts/benchmark.py', *arguments, f'--workdir={tmp_path}')
+    assert (process.returncode, process.stdout) == (1, '')
+    assert process.stderr == message
 
 
 @pytest.mark.parametrize('flag', ['--parts=epok', '--contenders=caffe', '--baseline=/no'])
