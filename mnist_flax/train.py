@@ -15,7 +15,7 @@ from flax import traverse_util
 from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data import balance
+from mnist_flax.data import balance, edges
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
@@ -162,6 +162,7 @@ def _write_model(
         'dataset': dataset.full_name,
         'image_shape': dataset.test.images.shape[1:],
         'class_names': dataset.class_names,
+        'edges': edges.find_usual(dataset.train.images),
         **({'turned_upright': True} if dataset.turned else {}),
         **({'framing': dataset.framing} if dataset.framing else {}),
         'runs': [

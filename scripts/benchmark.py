@@ -76,9 +76,9 @@ def main() -> None:
     values = flags.FLAGS
     only_mnist = sorted({*values.parts} - {'epoch', 'scaling', 'layers'})
     require(
-        values.dataset == 'mnist' or not only_mnist,
+        (values.dataset, values.data_dir) == ('mnist', '') or not only_mnist,
         f'--dataset: found {values.dataset!r}; the parts {", ".join(only_mnist)} measure '
-        'MNIST; choose --parts=epoch or --parts=scaling',
+        'the MNIST that comes along; choose --parts=epoch,scaling',
     )
     folder = workdirs.prepare(values.workdir)
     with tempfile.TemporaryDirectory() as scratch:

@@ -1,4 +1,4 @@
-"""Serves a page to draw a digit on; while you draw, it shows what the network sees.
+"""Serves a page to draw on, or show pictures to; it shows what the network sees in them.
 
   python scripts/demo.py
   python scripts/demo.py --workdir=outputs --port=8080

@@ -1,6 +1,6 @@
-"""Says which digit a picture shows.
+"""Says what pictures show: digits, or what a network of your own knows.
 
-For each picture it prints the name, the digit, its probability, and the second guess.
+For each picture it prints the name, the class, its probability, and the second guess.
 
   python scripts/predict.py photo.jpg scans/ 'more/*.png'
   python scripts/predict.py --workdir=outputs --json - < photo.jpg

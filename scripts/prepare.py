@@ -1,7 +1,7 @@
 """Makes a data set of your own pictures, to train on.
 
   python scripts/prepare.py pictures/ --name=flowers --data_dir=data --size=32x32
-  python scripts/prepare.py mnist.npz --name=my_mnist --data_dir=data
+  python scripts/prepare.py mnist.npz --name=my_mnist --data_dir=data --framing=mnist
 
 SOURCE is one of these:
 
@@ -23,6 +23,7 @@ from absl import flags
 
 from mnist_flax.common import cli
 from mnist_flax.common.errors import require
+from mnist_flax.common.framings import FRAMINGS
 
 _NAME = flags.DEFINE_string(
     'name', None, 'Name of the data set: small letters, digits and underscores.'
@@ -39,10 +40,11 @@ _SIZE = flags.DEFINE_string(
 _FRAMING = flags.DEFINE_enum(
     'framing',
     'pad',
-    ['pad', 'stretch', 'mnist'],
+    FRAMINGS,
     'What is taken of a picture: all, padded to the size with the colour of its edge (pad) '
-    "or stretched to it; or the digit that it shows, cut out and given MNIST's format "
-    '(mnist). Networks that are trained on the data set get pictures in the same way.',
+    'or stretched to it (stretch); or the digit that it shows, cut out and given the form '
+    "of MNIST's images, if it has another (mnist). Networks that are trained on the data "
+    'set get pictures in the same way.',
 )
 _CHANNELS = flags.DEFINE_enum(
     'channels',

@@ -19,6 +19,7 @@ from ml_collections import config_flags
 
 from mnist_flax.common import configs, new_fields, renamed
 from mnist_flax.common.errors import UserError
+from mnist_flax.common.framings import FRAMINGS
 from mnist_flax.common.interrupts import Interrupted
 
 _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
@@ -93,7 +94,7 @@ def define_framing() -> None:
     flags.DEFINE_enum(
         'framing',
         None,
-        ['mnist', 'pad', 'stretch'],
+        FRAMINGS,
         "How a picture becomes the network's input: the digit in it, cut out and given "
         "MNIST's format (mnist); or all of it, padded with the colour of its edge to the "
         "network's proportions (pad), or stretched (stretch). Without this flag as the "

@@ -6,6 +6,7 @@ import pathlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.framings import FRAMINGS, Framing
 from mnist_flax.data import records
 from mnist_flax.data.shards import first_line
 
@@ -92,17 +93,25 @@ def read_checksums(root: pathlib.Path) -> dict[pathlib.Path, str]:
         ) from error
 
 
-def read_framing(folder: pathlib.Path) -> str:
-    """Reads how the pictures of a data set were framed; '' if it does not say.
+def read_framing(folder: pathlib.Path) -> Framing | None:
+    """Reads how the pictures of a data set were framed, if it says so.
 
     `preparation.writer` notes it, in the file that TFDS has for such remarks.
+
+    Raises:
+      UserError: The file is damaged, or names a framing that is not known.
     """
+    path = folder / METADATA
     try:
-        metadata = json.loads((folder / METADATA).read_text())
-    except (OSError, ValueError):  # TFDS does without this file
-        return ''
-    found = metadata.get('framing') if isinstance(metadata, dict) else None
-    return found if isinstance(found, str) else ''
+        metadata = json.loads(path.read_text())
+        found = metadata.get('framing')
+        if found not in (*FRAMINGS, None):
+            raise ValueError(f'the framing {found!r} is none of {", ".join(FRAMINGS)}')
+    except FileNotFoundError:  # of most data sets
+        return None
+    except (AttributeError, RecursionError, TypeError, ValueError) as error:
+        raise UserError(f'{path}: it cannot be read ({first_line(error)})') from error
+    return found
 
 
 def _explain_absence(name: str, root: pathlib.Path, fields: Fields) -> str:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, UInt8
 from mnist_flax.common import memory
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.framings import Framing
 from mnist_flax.data import builders
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples, concatenate, first_line, read_shard, verify
@@ -35,7 +36,7 @@ class Dataset:
     class_names: tuple[str, ...]
     turned: bool = False  # see `Split`
     sha256: str = ''  # likewise
-    framing: str = ''  # likewise
+    framing: Framing | None = None  # likewise
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
@@ -56,7 +57,7 @@ class Split(NamedTuple):
     class_names: tuple[str, ...]
     turned: bool = False  # whether its images lie in TFDS, and were set upright
     sha256: str = ''  # of its description, if no list of checksums has it
-    framing: str = ''  # how its images were made of pictures, if it says so
+    framing: Framing | None = None  # how its images were made of pictures, if it says so
 
 
 def normalize(

@@ -71,14 +71,14 @@ def create_app(recognizer: Recognizer) -> Starlette:
     }
     description['paths']['/predict']['post']['summary'] = texts.summary
     height, width, _ = recognizer.networks.image_shape
-    shown = texts._asdict() | {
+    of_page = texts._asdict() | {
         'classes': json.dumps(recognizer.class_names),
         'size': f'{height} × {width}',
     }
     queue = _RequestQueue(recognizer)
     app = Starlette(
         routes=[
-            Route('/', _load_page('page.html', shown), methods=['GET']),
+            Route('/', _load_page('page.html', of_page), methods=['GET']),
             Route('/docs', _load_page('docs.html', {}), methods=['GET']),
             Route('/openapi.json', _to_json(description), methods=['GET']),
             Route('/predict', queue.predict, methods=['POST']),
@@ -93,14 +93,13 @@ def create_app(recognizer: Recognizer) -> Starlette:
     return app
 
 
-def _load_page(name: str, words: Mapping[str, str]) -> Response:
+def _load_page(name: str, texts: Mapping[str, str]) -> Response:
     """Loads a page, whose headers forbid the browser to load anything from elsewhere.
 
-    The words are put in where it has their names between two percent signs.
+    The texts are put in where it has their names between percent signs, %%so%%.
     """
     content = (_FOLDER / name).read_text(encoding='utf-8')
-    for place, text in words.items():
-        content = content.replace(f'%%{place}%%', html.escape(text))
+    content = re.sub('%%([a-z]+)%%', lambda place: html.escape(texts[place[1]]), content)
     policy = "default-src 'none'; img-src 'self' data: blob:; connect-src 'self'; "
     for tag in ('script', 'style'):
         (code,) = re.findall(f'<{tag}>(.*?)</{tag}>', content, re.DOTALL)
@@ -232,6 +231,7 @@ class _RequestQueue:
                 zip(names, prediction.probabilities.tolist(), strict=True)
             ),
             'image': 'data:image/png;base64,' + base64.b64encode(seen.getvalue()).decode(),
+            'doubt': self._recognizer.explain_doubt(image),
         }
 
 

@@ -14,7 +14,7 @@ class Words(NamedTuple):
     intro: str
     lead: str  # of the invitation, on the empty surface
     alternative: str  # likewise
-    thing: str  # what to photograph
+    photograph: str  # of the camera's button
     summary: str  # of the API
     description: str
 
@@ -28,10 +28,10 @@ def choose(recognizer: Recognizer) -> Words:
         how = 'padded' if recognizer.framing == 'pad' else 'stretched'
         return Words(
             'Show a picture',
-            f'A small neural network says which of its {len(names)} classes it shows.',
+            f'A small neural network says which of {len(names)} classes a picture shows.',
             'Drop a picture here',
             'or draw one',
-            'something',
+            'Take a photograph',
             'Says which class a picture shows.',
             f'The whole picture is taken, {how} and resized to {height}x{width} pixels. '
             f'{classes}',
@@ -42,7 +42,7 @@ def choose(recognizer: Recognizer) -> Words:
         f'While you draw, a small neural network guesses which {thing} it is.',
         'Draw here',
         f'or drop a picture of a {thing}',
-        f'a {thing}',
+        f'Photograph a {thing}',
         f'Recognizes the {thing} in a picture.',
         f'One {thing} in each picture, on paper or a screen, in any colour and light. It '
         f"is first brought into MNIST's format. {classes}",

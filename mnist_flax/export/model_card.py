@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 import mnist_flax
 from mnist_flax.common import intervals, tables
-from mnist_flax.recognition.inputs import Framing
+from mnist_flax.common.framings import Framing
 from mnist_flax.recognition.networks import DEFAULT_CONSTRUCTOR
 from mnist_flax.training import results
 
@@ -57,24 +57,24 @@ and 10,000 test images.
 
 _LIMITS = """\
 - It always answers with one of its classes, and may be confident of it, even if the image
-  shows a letter, several digits or noise.
-- It takes images in the form of those that it was trained on. {form}
-- It was measured on the test images above. For other handwriting, pens and cameras expect
-  lower accuracy and confidence; `scripts/strangers.py` measures a run on such digits.
+  shows something else.
+- It takes images in the form of those that it was trained on. {form} In Python,
+  `mnist_flax.recognition.recognizer.load(workdir).to_input('photo.jpg')` does that, with
+  the workdir of the run.
+- It was measured on the test images above. For other {others} expect lower accuracy and
+  confidence{measure}.
 - It has not been tested for uses in which a mistake harms somebody.
 """
 
-# What pictures become before the networks get them, by `inputs.Framing`.
+# What pictures become before the networks get them, by `Framing`.
 _FORMS = {
     'mnist': """\
-That is one digit or
-  letter, light on black, in a box of 20x20 pixels, with its centre of mass in the middle of
-  28x28. The function `to_mnist_format` of `mnist_flax.recognition.inputs` brings a picture
-  of one into that form.""",
+That is one digit or letter, light
+  on black, in a box of 20x20 pixels, its centre of mass in the middle of 28x28{size}.""",
     'pad': """\
-Pictures are padded
-  with the colour of their edge to the proportions of these images, and then resized.""",
-    'stretch': 'Pictures are\n  resized, whatever their proportions.',
+Pictures are padded with the colour
+  of their edge to the proportions of these images, and then resized{size}.""",
+    'stretch': 'Pictures are resized{size},\n  whatever their proportions.',
 }
 
 _LICENCE = """\
@@ -124,7 +124,7 @@ def write(
         'Data': _describe_data(name, config['dataset'], is_mnist, len(labels)),
         'Recipe': _describe_recipe(config, finite[run]),
         'Metrics': _describe_metrics(logits, labels, checks, report),
-        'Limits': _LIMITS.format(form=_FORMS[framing]),
+        'Limits': _describe_limits(framing, image_shape, is_mnist),
         'Licence': _LICENCE + _MNIST_LICENCE * is_mnist,
         'Citation': _CITATION * is_mnist,
     }
@@ -172,8 +172,8 @@ def _describe_data(
     name: str, settings: Mapping[str, Any], is_mnist: bool, num_test: int
 ) -> str:
     text = (
-        f'`{name}`, in the form of TensorFlow Datasets. For a data set of their own their '
-        'catalog names\nits authors and terms.\n'
+        f'`{name}`, a data set in the form of TensorFlow Datasets. If it is one of theirs, '
+        'their catalog\nhas its authors and terms.\n'
     )
     if is_mnist:
         text = _MNIST.format(name=name)
@@ -187,6 +187,17 @@ def _describe_data(
         f'{text}\nTrained on {trained}; validated after each epoch on {validation};\n'
         f'tested on `{settings["test_split"]}`, {num_test:,} images.\n'
     )
+
+
+def _describe_limits(framing: Framing, shape: Sequence[int], is_mnist: bool) -> str:
+    height, width, _ = shape
+    size = '' if is_mnist else f' to {height}x{width}'
+    if framing == 'mnist' and not is_mnist:
+        size = f', and resized to {height}x{width}'
+    measure = '; `scripts/strangers.py`\n  measures a run on other digits' * is_mnist
+    others = 'handwriting, pens and cameras' if framing == 'mnist' else 'pictures'
+    form = _FORMS[framing].format(size=size)
+    return _LIMITS.format(form=form, others=others, measure=measure)
 
 
 def _describe_recipe(config: Mapping[str, Any], of_run: Mapping[str, Any]) -> str:

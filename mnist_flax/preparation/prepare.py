@@ -11,11 +11,11 @@ from tqdm import tqdm
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import memory
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.framings import Framing
 from mnist_flax.data.shards import Examples
 from mnist_flax.preparation import classes, kinds, splits, summary, writer
 from mnist_flax.preparation.sources import Label, Options, Source
 from mnist_flax.recognition import inputs, resizing
-from mnist_flax.recognition.inputs import Framing
 from mnist_flax.recognition.resizing import Pixels
 
 # Larger pictures are wanted smaller; `pictures.read` may have averaged them already.
@@ -139,7 +139,7 @@ def _read_all(source: Source, settings: Settings) -> dict[str, _Read]:
     total = sum(sizes.values()) + len(unreadable)
     require(
         not unreadable,
-        f'{len(unreadable)} of {total} pictures cannot be read; the first is '
+        f'{len(unreadable)} of {total} pictures cannot be used; the first is '
         f'{next(iter(unreadable), "")}',
     )
     if sizes:
@@ -166,17 +166,18 @@ def _check_sizes(sizes: Counter[tuple[int, ...]]) -> None:
 
 
 def _describe_framing(settings: Settings) -> list[str]:
-    how = {'pad': 'padded with the colour of its edge', 'stretch': 'stretched'}
-    height, width = settings.size or (28, 28)
-    if settings.framing == 'mnist':
-        resized = f', and resized to {height}x{width}' if settings.size else ''
-        return [f"of each picture the digit was cut out and given MNIST's format{resized}"]
-    if not settings.size:
+    how = {
+        'pad': 'padded with the colour of its edge',
+        'stretch': 'stretched',
+        'mnist': "given MNIST's format before, where it had another",
+    }
+    if settings.size:
+        resized = f'resized to {settings.size[0]}x{settings.size[1]} and '
+    elif settings.framing == 'mnist':
+        resized = ''
+    else:
         return []
-    return [
-        f'each picture of another size was resized to {height}x{width} and '
-        f'{how[settings.framing]}'
-    ]
+    return [f'each picture of another size was {resized}{how[settings.framing]}']
 
 
 def _to_arrays(

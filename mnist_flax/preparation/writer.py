@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mnist_flax.common.framings import Framing
 from mnist_flax.data import builders, records
 from mnist_flax.data.shards import Examples, verify
-from mnist_flax.recognition import inputs
 from mnist_flax.recognition.resizing import to_image
 
 VERSION = '1.0.0'
@@ -28,7 +28,7 @@ def write(
     class_names: tuple[str, ...],
     file_format: str,
     description: str,
-    framing: inputs.Framing,
+    framing: Framing,
 ) -> pathlib.Path:
     """Writes ``<root>/<name>/1.0.0``, which appears only when it is complete.
 

@@ -1,37 +1,39 @@
-"""From any picture to an image for a network, in one of three ways."""
-
-from typing import Literal, get_args
+"""From any picture to an image for a network."""
 
 import numpy as np
 from jaxtyping import UInt8
 
-from mnist_flax.recognition import framing, ink, pictures, resizing
+from mnist_flax.common.framings import Framing
+from mnist_flax.recognition import ink, pictures, resizing
+from mnist_flax.recognition.framing import frame
 
-# 'mnist' cuts the digit out and gives it MNIST's format: white on black, centred, 28x28.
-# 'pad' and 'stretch' take the whole picture; see `resizing.fit`.
-Framing = Literal['mnist', 'pad', 'stretch']
-FRAMINGS: tuple[Framing, ...] = get_args(Framing)
+# What MNIST's images have in common, all 10,000 for testing: the longer side of the digit,
+# in pixels, and how far its centre of mass is from pixel 14, at most.
+_SIDES, _OFF = (19, 20), 0.51
 
 
 def to_input(
-    source: pictures.Source, name: str, way: Framing, size: tuple[int, int] | None = None
+    source: pictures.Source,
+    name: str,
+    framing: Framing,
+    size: tuple[int, int] | None = None,
 ) -> resizing.Pixels:
     """Converts a picture to an image: one channel if it is gray, and three otherwise.
 
     Args:
       source: As in `pictures.read`.
       name: What to call it in messages.
-      way: What is taken of it.
+      framing: How. What is in MNIST's format already is not framed again.
       size: The height and width wanted; those that it has if None.
 
     Raises:
-      UserError: It cannot be read; or ``way`` is 'mnist', and it shows no digit or several.
+      UserError: It cannot be read; or it shows no digit, or several, that 'mnist' could cut
+        out.
     """
-    if way == 'mnist':
+    pixels = resizing.to_pixels(source, name)
+    if framing == 'mnist' and not _is_framed(pixels):
         pixels = to_mnist_format(source, name)
-    else:
-        pixels = resizing.to_pixels(source, name)
-    return resizing.fit(pixels, size, way == 'stretch') if size else pixels
+    return resizing.fit(pixels, size, framing == 'stretch') if size else pixels
 
 
 def to_mnist_format(
@@ -46,4 +48,16 @@ def to_mnist_format(
     Raises:
       UserError: It cannot be read, or shows no digit or several.
     """
-    return framing.frame(ink.find_ink(pictures.read(source, name), name), name)
+    return frame(ink.find_ink(pictures.read(source, name), name), name)
+
+
+def _is_framed(pixels: resizing.Pixels) -> bool:
+    """Says whether an image is in MNIST's format already."""
+    if pixels.shape != (28, 28, 1) or not pixels.any():
+        return False
+    image = pixels[..., 0].astype(float)
+    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
+    longer_side = max(np.ptp(rows), np.ptp(columns)) + 1
+    masses = image.sum(axis=1), image.sum(axis=0)
+    off = [abs(mass @ np.arange(28) / image.sum() - 14) for mass in masses]
+    return int(longer_side) in _SIDES and max(off) <= _OFF

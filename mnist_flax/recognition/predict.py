@@ -60,7 +60,12 @@ def predict_files(
         # One at a time, so that each is printed as soon as it is known: to convert a
         # picture to MNIST's format takes ten times as long as to predict its class.
         (prediction,) = recognizer.predict_inputs([image])
-        print(_describe(source, prediction, names, as_json), flush=True)
+        doubt = recognizer.explain_doubt(image)
+        print(_describe(source, prediction, names, as_json, doubt), flush=True)
+        if doubt and not as_json:
+            advice = 'try --framing=mnist if it shows a digit or letter, or invert it'
+            message = f'warning: {to_line(source)}: {doubt}; {advice}'
+            print(message, file=sys.stderr, flush=True)
         if len(shown) < _MOST_SHOWN:
             shown.append((source, prediction))
     if path and shown:
@@ -118,7 +123,7 @@ def _list_folder(folder: str) -> list[str]:
 
 
 def _describe(
-    source: str, prediction: Prediction, names: Sequence[str], as_json: bool
+    source: str, prediction: Prediction, names: Sequence[str], as_json: bool, doubt: str
 ) -> str:
     label, other = names[prediction.label], names[prediction.runner_up]
     probabilities = prediction.probabilities.tolist()
@@ -129,6 +134,7 @@ def _describe(
             'confidence': prediction.confidence,
             'runner_up': other,
             'probabilities': dict(zip(names, probabilities, strict=True)),
+            **({'doubt': doubt} if doubt else {}),
         }
         return json.dumps(values)
     return (

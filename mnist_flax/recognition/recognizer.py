@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from mnist_flax.common.errors import require
+from mnist_flax.common.framings import FRAMINGS, Framing
+from mnist_flax.data import edges
 from mnist_flax.recognition import inputs, pictures, resizing
-from mnist_flax.recognition.inputs import Framing
 from mnist_flax.recognition.networks import Networks, load_networks
 
 # TFDS's data sets of images in MNIST's format.
@@ -78,6 +80,17 @@ class Recognizer:
         pixels = inputs.to_input(source, name, self.framing, (height, width))
         return resizing.to_channels(pixels, channels)
 
+    def explain_doubt(self, image: UInt8[np.ndarray, 'height width channels']) -> str:
+        """Says why the prediction of an input may be wrong; '' if nothing is known.
+
+        Whole pictures are compared with the images of the training: on a light background
+        they are strange to a network that was trained on a dark one.
+        """
+        usual = self.networks.about.get('edges')  # which earlier versions do not note
+        if self.framing == 'mnist' or not usual:
+            return ''
+        return edges.explain_difference(image, usual)
+
     def predict_inputs(
         self, images: Sequence[UInt8[np.ndarray, '_ _ _']]
     ) -> list[Prediction]:
@@ -91,12 +104,19 @@ class Recognizer:
 
 
 def framing_of(about: Mapping[str, Any]) -> Framing:
-    """Says how pictures become the input of networks, by what their run has noted."""
-    for known in inputs.FRAMINGS:
-        if about.get('framing') == known:
-            return known
+    """Says how pictures become the input of networks, by what their run has noted.
+
+    Raises:
+      UserError: It has noted a way that is not known.
+    """
     of_run = str(about.get('dataset')).partition('/')[0]
-    return 'mnist' if of_run in _MNIST else 'pad'
+    found = about.get('framing', 'mnist' if of_run in _MNIST else 'pad')
+    require(
+        found in FRAMINGS,
+        f'--workdir: its networks take pictures by the framing {found!r}; known are '
+        f'{", ".join(FRAMINGS)}, of which --framing chooses one',
+    )
+    return found
 
 
 def load(

@@ -2,6 +2,7 @@
 
 import io
 import math
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,13 +17,29 @@ from mnist_flax.training.metrics import Row
 
 RIGHT, WRONG = '#1b6ca8', '#c0392b'
 
+# Characters of a name of a class.
+_LONGEST_NAME = 16
+
 
 def to_png(figure: Figure) -> bytes:
     """Renders a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
-    # Without metadata the bytes do not depend on Matplotlib's version string.
-    figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+    with warnings.catch_warnings():
+        # Names may be in scripts that Matplotlib's font does not have; it draws boxes.
+        warnings.filterwarnings('ignore', message='Glyph')
+        # Without metadata the bytes do not depend on Matplotlib's version string.
+        figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
     return buffer.getvalue()
+
+
+def _to_labels(names: Sequence[str]) -> list[str]:
+    """Shortens names, and has Matplotlib not take their dollar signs for formulas."""
+    return [
+        (name if len(name) <= _LONGEST_NAME else f'{name[: _LONGEST_NAME - 1]}…').replace(
+            '$', r'\$'
+        )
+        for name in names
+    ]
 
 
 def accuracy_plot(
@@ -100,6 +117,7 @@ def sample_predictions(
       title: Title of the figure.
       kind: What to call the images.
     """
+    class_names = _to_labels(class_names)
     predictions = probabilities.argmax(axis=-1)
     mistakes = np.flatnonzero(predictions != examples.labels)
     surest = mistakes[np.argsort(-probabilities.max(axis=-1)[mistakes], kind='stable')]
@@ -156,6 +174,7 @@ def confusion_matrix(
       class_names: Names of the classes.
       title: Title of the figure.
     """
+    class_names = _to_labels(class_names)
     side = max(6.5, 0.4 * len(class_names))
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.subplots()

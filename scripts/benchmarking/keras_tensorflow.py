@@ -23,6 +23,7 @@ class Keras:
             (arrays[f'{split}_images'].astype(np.float32) / 255, arrays[f'{split}_labels'])
             for split in ('train', 'test')
         )
+        self._num_classes = int(arrays['num_classes'])
 
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
         """Makes a new network and takes its first step, before which Keras compiles."""
@@ -37,7 +38,7 @@ class Keras:
                 layers.MaxPooling2D(2),
                 layers.Flatten(),
                 layers.Dense(128, activation='relu'),
-                layers.Dense(int(self._train[1].max()) + 1),
+                layers.Dense(self._num_classes),
             ]
         )
         # Neither `jit_compile=True` nor `steps_per_execution` made it faster on a CPU.

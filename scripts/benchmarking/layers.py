@@ -23,9 +23,9 @@ def measure() -> Iterator[tuple[Table, str, dict[str, Callable[[], object]]]]:
     """Yields, for each shape, its table and column, and a call of each formulation."""
     groups = [
         ('First layers (no gradient of the input), batches of 128', 128, _FIRST, True),
-        ('The same, batches of 8', 8, _FIRST, True),
+        ('First layers, batches of 8', 8, _FIRST, True),
         ('Later layers, batches of 128', 128, _LATER, False),
-        ('The same, batches of 8', 8, _LATER, False),
+        ('Later layers, batches of 8', 8, _LATER, False),
         ('Few channels or features, and small maps, batches of 128', 128, _SMALL, False),
     ]
     for title, batch_size, shapes, is_first in groups:

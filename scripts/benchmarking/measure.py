@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
+import jax
 import numpy as np
 from benchmarking import contenders, layers
 from benchmarking.report import Table
@@ -19,6 +20,7 @@ from benchmarking.report import Table
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
 from mnist_flax.data.builders import Fields
+from mnist_flax.models import cnn
 
 _BATCH_SIZES = (32, 128, 512, 2048, 4096)
 _SCALING_PASSES = 2
@@ -43,24 +45,31 @@ class Benchmark:
     versions: dict[str, dict[str, str]] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        fields = Fields('--dataset', '--data_dir', '--dataset')
         splits = {
-            split: datasets.load_split(
-                self.dataset, self.data_dir, split, Fields('--dataset', '--data_dir', split)
-            ).examples
+            split: datasets.load_split(self.dataset, self.data_dir, split, fields)
             for split in ('train', 'test')
         }
+        height, width, _ = splits['train'].examples.images.shape[1:]
+        require(
+            cnn.count_convolutions(height, width) >= 2,
+            f'--dataset: {self.dataset!r} has images of {height}x{width} pixels; the two '
+            'convolutions that are compared need 10x10 or more',
+        )
         arrays = {
             f'{split}_{name}': array
-            for split, examples in splits.items()
-            for name, array in examples._asdict().items()  # images and labels
+            for split, of_split in splits.items()
+            for name, array in of_split.examples._asdict().items()  # images and labels
         }
-        np.savez(self.scratch / 'images.npz', **arrays)
-        self.num_test = len(splits['test'].labels)
-        available = len(splits['train'].labels)
+        num_classes = len(splits['train'].class_names)
+        np.savez(self.scratch / 'images.npz', num_classes=num_classes, **arrays)
+        self.num_test = len(arrays['test_labels'])
+        available = len(arrays['train_labels'])
         self.num_examples = self.num_examples or available
         require(
-            self.num_examples <= available,
-            f'--num_examples: found {self.num_examples}; allowed: up to {available}',
+            128 <= self.num_examples <= available,
+            f'--num_examples: found {self.num_examples}; allowed: 128, a batch, to '
+            f'{available}, all of {self.dataset!r}',
         )
 
     def epoch(self) -> None:
@@ -143,8 +152,9 @@ class Benchmark:
 
     def layers(self) -> None:
         """Measures a layer of many shapes, in our formulation and in XLA's own."""
+        self.versions['mnist_flax'] = {'jax': jax.__version__}
         for table, column, calls in layers.measure():
-            if table not in self.tables:
+            if not table.columns:
                 self.tables.append(table)
             for call in calls.values():
                 layers.time_turn(call)  # compiles
@@ -217,7 +227,8 @@ class Benchmark:
         self, name: str, ask: Callable[..., Any], settings: dict[str, int]
     ) -> list[Any]:
         # Ours loads the data by itself; the peers have them in a file.
-        if self.dataset == 'mnist' or name in contenders.PEERS:
+        is_default = (self.dataset, self.data_dir) == ('mnist', '')
+        if is_default or name in contenders.PEERS:
             return ask('setup', **settings)
         return ask('setup', **settings, dataset=self.dataset, data_dir=self.data_dir)
 

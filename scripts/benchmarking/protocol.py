@@ -16,13 +16,13 @@ def serve(make_contender: Callable[[Mapping[str, np.ndarray]], Any]) -> None:
 
     Args:
       make_contender: Called with the arrays of the file that the command line names:
-        ``train_images`` and ``test_images`` (uint8, examples x height x width x channels)
-        and ``train_labels`` and ``test_labels``. The contender has the ``versions`` of its
-        packages, and three methods, which return when their results are ready:
-        ``setup(batch_size, num_examples, seed)`` makes a new network and compiles, or
-        takes first steps; ``train()`` trains on every one of the first ``num_examples``
-        once, in a new random order; ``evaluate()`` counts the correct predictions among
-        all test images.
+        ``train_images`` and ``test_images`` (uint8, examples x height x width x channels),
+        ``train_labels`` and ``test_labels``, and ``num_classes``. The contender has the
+        ``versions`` of its packages, and three methods, which return when their results
+        are ready: ``setup(batch_size, num_examples, seed)`` makes a new network and
+        compiles, or takes first steps; ``train()`` trains on every one of the first
+        ``num_examples`` once, in a new random order; ``evaluate()`` counts the correct
+        predictions among all test images.
     """
     # What a library prints must not get between the answers.
     answers = os.fdopen(os.dup(1), 'w')

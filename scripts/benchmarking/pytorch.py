@@ -30,6 +30,7 @@ class PyTorch:
             torch.from_numpy(arrays[name]).long()
             for name in ('train_labels', 'test_labels')
         )
+        self._num_classes = int(arrays['num_classes'])
         self._loss = nn.CrossEntropyLoss()
 
     def setup(self, batch_size: int, num_examples: int, seed: int) -> None:
@@ -37,12 +38,11 @@ class PyTorch:
         torch.manual_seed(seed)
         channels, *sides = self._train_images.shape[1:]
         height, width = (((side - 2) // 2 - 2) // 2 for side in sides)
-        classes = int(self._train_labels.max()) + 1
         self._model = nn.Sequential(
             *(nn.Conv2d(channels, 32, 3), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Conv2d(32, 64, 3), nn.ReLU(), nn.MaxPool2d(2)),
             *(nn.Flatten(), nn.Linear(64 * height * width, 128), nn.ReLU()),
-            nn.Linear(128, classes),
+            nn.Linear(128, self._num_classes),
         ).to(memory_format=torch.channels_last)
         # Not `fused=True`, which was no faster on a CPU.
         self._optimizer = torch.optim.Adam(self._model.parameters(), lr=1e-3)

@@ -100,7 +100,9 @@ def to_figure(found: Sequence[Table]) -> Figure:
                 bars = axes.bar(list(points), medians, yerr=[below, above], capsize=4)
                 axes.bar_label(bars, [_text(median) for median in medians], padding=3)
             else:
-                axes.errorbar(list(points), medians, [below, above], marker='o', label=name)
+                line = '-' if all(x.replace(',', '').isdecimal() for x in points) else ''
+                errors = {'yerr': [below, above], 'marker': 'o', 'linestyle': line}
+                axes.errorbar(list(points), medians, label=name, **errors)
                 axes.legend()
         axes.set_xlabel(table.axis)
         axes.margins(y=0.1)

@@ -100,14 +100,16 @@ def test_what_was_measured_before_the_end_is_reported(
 
 
 @pytest.mark.slow
-def test_any_data_set_takes_part(command, tmp_path):
+@pytest.mark.parametrize('name', ['own', 'mnist'])
+def test_any_data_set_takes_part(command, tmp_path, name):
+    """Also one that has the name of the MNIST that comes along."""
     images = np.random.default_rng(0).integers(0, 256, (256, 12, 15, 3), np.uint8)
     labels = np.arange(256) % 3
     images[labels == 1] //= 2
-    tfds_directory.write(tmp_path, 'own', images, labels, num_classes=3)
+    tfds_directory.write(tmp_path, name, images, labels, num_classes=3)
     process = command(
         *('scripts/benchmark.py', '--parts=epoch', '--contenders=mnist_flax'),
-        *('--rounds=2', '--dataset=own', f'--data_dir={tmp_path}'),
+        *('--rounds=2', f'--dataset={name}', f'--data_dir={tmp_path}'),
         f'--workdir={tmp_path / "out"}',
     )
     assert process.returncode == 0, process.stderr
@@ -137,7 +139,16 @@ def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
         (
             ['--dataset=kmnist'],
             "error: --dataset: found 'kmnist'; the parts logging, population, time_to_99 "
-            'measure MNIST; choose --parts=epoch or --parts=scaling\n',
+            'measure the MNIST that comes along; choose --parts=epoch,scaling\n',
+        ),
+        (
+            ['--parts=epoch', '--dataset=small', '--data_dir={root}'],
+            "error: --num_examples: found 64; allowed: 128, a batch, to 64, all of 'small'\n",
+        ),
+        (
+            ['--parts=epoch', '--dataset=tiny', '--data_dir={root}'],
+            "error: --dataset: 'tiny' has images of 8x8 pixels; the two convolutions that "
+            'are compared need 10x10 or more\n',
         ),
         (
             ['--parts=epoch', '--dataset=own', '--data_dir=/no'],
@@ -146,12 +157,16 @@ def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
         ),
         (
             ['--parts=epoch', '--num_examples=60001'],
-            'error: --num_examples: found 60001; allowed: up to 60000\n',
+            "error: --num_examples: found 60001; allowed: 128, a batch, to 60000, all of 'mnist'\n",
         ),
     ],
 )
 def test_data_that_cannot_be_measured_are_refused(command, tmp_path, arguments, message):
-    process = command('scripts/benchmark.py', *arguments, f'--workdir={tmp_path}')
+    for name, side in (('small', 12), ('tiny', 8)):
+        images = np.zeros((64, side, side, 1), np.uint8)
+        tfds_directory.write(tmp_path, name, images, np.arange(64) % 10)
+    arguments = [argument.format(root=tmp_path) for argument in arguments]
+    process = command('scripts/benchmark.py', *arguments, f'--workdir={tmp_path / "out"}')
     assert (process.returncode, process.stdout) == (1, '')
     assert process.stderr == message
 

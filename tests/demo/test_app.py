@@ -109,7 +109,7 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
     assert '%%' not in page
     assert '<h1>Show a picture</h1>' in page
     assert 'Input, 28 × 20<' in page
-    assert 'says which of its 2 classes it shows' in page
+    assert 'says which of 2 classes a picture shows' in page
     summary = client.get('/openapi.json').json()['info']
     assert summary['summary'] == 'Says which class a picture shows.'
     assert summary['description'].endswith('The classes are: Bag, Boot.')

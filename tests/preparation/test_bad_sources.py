@@ -125,7 +125,7 @@ def test_all_unreadable_pictures_are_counted(prepare, tmp_path):
     for path in sorted(source.rglob('*.png'))[:3]:
         path.write_bytes(path.read_bytes()[:50])
     with pytest.raises(
-        UserError, match='3 of 40 pictures cannot be read; the first is .*png'
+        UserError, match='3 of 40 pictures cannot be used; the first is .*png'
     ):
         prepare(source)
 

@@ -85,8 +85,44 @@ def test_digits_of_another_data_set_are_not_brought_into_mnist_s_format():
         ({'dataset': 'mine/1.0.0', 'framing': 'mnist'}, None, 'mnist'),
         ({'dataset': 'mine/1.0.0', 'framing': 'stretch'}, None, 'stretch'),
         ({'dataset': 'mine/1.0.0', 'framing': 'stretch'}, 'pad', 'pad'),
-        ({'dataset': 'mine/1.0.0', 'framing': ['whatever']}, None, 'pad'),
     ],
 )
 def test_pictures_are_framed_as_those_of_the_training_were(noted, framing, expected):
     assert recognizer_of(noted, framing).framing == expected
+
+
+def test_a_framing_that_is_not_known_is_refused_unless_another_is_chosen():
+    for odd in ('crop', ['mnist'], None):
+        with pytest.raises(UserError, match='^--workdir: its networks take pictures by'):
+            recognizer_of({'framing': odd})
+        assert recognizer_of({'framing': odd}, 'pad').framing == 'pad'
+
+
+def test_what_is_in_mnist_s_format_is_not_framed_again(mnist):
+    loaded = recognizer.load()
+    for image in mnist.test.images[:200]:
+        np.testing.assert_array_equal(loaded.to_input(image), image)
+    larger = mnist.test.images[0].repeat(2, axis=0).repeat(2, axis=1)
+    moved = np.roll(mnist.test.images[0], 3, axis=0)
+    for other in (larger, moved, 255 - mnist.test.images[0]):
+        seen = loaded.to_input(other)
+        np.testing.assert_array_equal(seen, inputs.to_mnist_format(other))
+
+
+@pytest.mark.parametrize(
+    ('edges', 'background', 'doubt'),
+    [
+        ([0.0, 0.0], 255, 'its edge is light, and that of the training images was dark'),
+        ([0.0, 0.0], 60, ''),
+        ([200.0, 255.0], 20, 'its edge is dark, and that of the training images was light'),
+        ([0.0, 255.0], 255, ''),
+        (None, 255, ''),
+    ],
+)
+def test_a_picture_with_another_background_is_doubted(edges, background, doubt):
+    noted = {'dataset': 'kmnist/3.0.1'} | ({'edges': edges} if edges else {})
+    loaded = recognizer_of(noted)
+    picture = np.full((60, 40), background, np.uint8)
+    picture[20:40, 10:30] = 255 - background
+    assert loaded.explain_doubt(loaded.to_input(picture)) == doubt
+    assert recognizer_of(noted, 'mnist').explain_doubt(loaded.to_input(picture)) == ''
