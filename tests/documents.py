@@ -33,8 +33,8 @@ def read_commands(text):
 
 
 def read_examples(text):
-    """Finds the config files that the reader is told to write."""
-    pattern = r'`(configs/\w+\.py)`:\n\n```python\n(.*?)^```'
+    """Finds the files that the reader is told to write."""
+    pattern = r'`((?:configs/)?\w+\.py)`:\n\n```python\n(.*?)^```'
     return dict(re.findall(pattern, text, re.S | re.M))
 
 
@@ -88,6 +88,8 @@ class Checker:
             compile(words[0], 'command', 'exec')
             return
         path, program = first, (first,)
+        if path in self._examples:
+            return
         if first == '-m':
             module, *words = words
             if module == 'venv':

@@ -11,7 +11,7 @@ from jaxtyping import Array
 
 from mnist_flax.models import cpu_conv, ops
 
-# Height, width, channels, features.
+# Height, width, channels, features. First layers need no gradient of their input.
 _FIRST = ((28, 28, 1, 32), (8, 8, 1, 32), (32, 32, 3, 32), (64, 48, 3, 32))
 _LATER = ((13, 13, 32, 64), (15, 15, 32, 64), (31, 23, 32, 64), (13, 13, 128, 128))
 _SMALL = ((28, 28, 4, 32), (28, 28, 8, 4), (5, 5, 64, 128), (4, 4, 32, 64))
@@ -22,11 +22,11 @@ _CALLS = 5  # in a turn
 def measure() -> Iterator[tuple[Table, str, dict[str, Callable[[], object]]]]:
     """Yields, for each shape, its table and column, and a call of each formulation."""
     groups = [
-        ('First layers (no gradient of the input), batches of 128', 128, _FIRST, True),
+        ('First layers, batches of 128', 128, _FIRST, True),
         ('First layers, batches of 8', 8, _FIRST, True),
         ('Later layers, batches of 128', 128, _LATER, False),
         ('Later layers, batches of 8', 8, _LATER, False),
-        ('Few channels or features, and small maps, batches of 128', 128, _SMALL, False),
+        ('Few channels or features, small maps, batches of 128', 128, _SMALL, False),
     ]
     for title, batch_size, shapes, is_first in groups:
         table = Table(f'{title}: milliseconds', axis='input and features')

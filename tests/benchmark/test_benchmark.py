@@ -143,7 +143,8 @@ def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
         ),
         (
             ['--parts=epoch', '--dataset=small', '--data_dir={root}'],
-            "error: --num_examples: found 64; allowed: 128, a batch, to 64, all of 'small'\n",
+            'error: --num_examples: found 64; allowed: 128, a batch, to 64, all of '
+            "'small'\n",
         ),
         (
             ['--parts=epoch', '--dataset=tiny', '--data_dir={root}'],
@@ -157,7 +158,8 @@ def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
         ),
         (
             ['--parts=epoch', '--num_examples=60001'],
-            "error: --num_examples: found 60001; allowed: 128, a batch, to 60000, all of 'mnist'\n",
+            'error: --num_examples: found 60001; allowed: 128, a batch, to 60000, all of '
+            "'mnist'\n",
         ),
     ],
 )

@@ -182,6 +182,10 @@ def test_a_damaged_data_file_is_reported_by_name(tmp_path, cache, damage, with_c
             load(data_dir=str(root))
 
 
+def write_metadata(text):
+    return lambda folder: (folder / 'metadata.json').write_text(text)
+
+
 def replace(name, old, new):
     def change(folder):
         path = folder / name
@@ -207,6 +211,14 @@ def replace(name, old, new):
         ),
         (replace('dataset_info.json', '}', ''), "the TFDS description of 'my_digits'"),
         (replace('features.json', '"10"', '"5"'), 'labels from 0 to 9; allowed: 0 to 4'),
+        (write_metadata('{'), 'metadata.json: it cannot be read'),
+        (write_metadata('[1]'), 'metadata.json: it cannot be read'),
+        (write_metadata('[' * 200_000), 'metadata.json: it cannot be read'),
+        (
+            write_metadata('{"framing": "crop"}'),
+            r"metadata.json: it cannot be read \(the framing 'crop' is none of pad",
+        ),
+        (write_metadata('{"framing": ["mnist"]}'), 'metadata.json: it cannot be read'),
     ],
 )
 def test_what_is_wrong_in_a_directory_is_reported(load_written, break_it, message):

@@ -120,6 +120,11 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
     [
         ('0123456789', 'Draw a digit', 'or drop a picture of a digit'),
         ('ABC<', 'Draw a character', 'or drop a picture of a character'),
+        (
+            ['%%size%%', '</script>', '"'],
+            'Draw a character',
+            'or drop a picture of a character',
+        ),
     ],
 )
 def test_the_page_says_what_the_networks_know(loaded, names, title, alternative):

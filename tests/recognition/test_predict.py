@@ -89,6 +89,30 @@ def test_other_classes_are_answered_by_their_names(folder, tmp_path, capsys):
     assert path.exists()
 
 
+def test_a_doubtful_prediction_has_a_warning(tmp_path, capsys):
+    clothes = load_clothes()
+    clothes.networks.about['edges'] = [0.0, 0.0]
+    for name, background in (('light', 255), ('dark', 0)):
+        page = np.full((40, 40), background, np.uint8)
+        page[10:30, 10:30] = 128
+        Image.fromarray(page).save(tmp_path / f'{name}.png')
+    assert predict_files([str(tmp_path)], clothes, False, '')
+    printed = capsys.readouterr()
+    assert len(printed.out.splitlines()) == 2
+    doubt = 'its edge is light, and that of the training images was dark'
+    assert printed.err == (
+        f'warning: {tmp_path}/light.png: {doubt}; try --framing=mnist if it shows a digit '
+        'or letter, or invert it\n'
+    )
+    assert predict_files([str(tmp_path)], clothes, True, '')
+    printed = capsys.readouterr()
+    assert [json.loads(line).get('doubt') for line in printed.out.splitlines()] == [
+        None,
+        doubt,
+    ]
+    assert printed.err == ''
+
+
 NO_FILE = "error: --save_figure: found '{}'; allowed: a file in a folder that exists\n"
 
 

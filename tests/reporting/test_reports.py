@@ -237,3 +237,21 @@ def test_images_of_any_shape_keep_their_proportions(shape, ratio):
         left, right, bottom, top = image.get_extent()
         assert (bottom - top) / (right - left) == pytest.approx(ratio)
         assert max(bottom - top, right - left) == pytest.approx(0.9)
+
+
+def test_odd_names_of_classes_are_drawn_as_they_are(recwarn):
+    """Dollar signs are no formulas, and long names leave room for the images."""
+    names = ['price_$0_to_$10', '$\\frac{1}', '猫', 'a very long name ' * 12]
+    examples = Examples(np.zeros((4, 9, 9, 1), np.uint8), np.arange(4, dtype=np.int32))
+    for figure in (
+        figures.sample_predictions(examples, np.eye(4)[[1, 2, 3, 0]], names, 'title'),
+        figures.confusion_matrix(np.ones((4, 4), int), names, 'title'),
+    ):
+        figures.to_png(figure)
+        (axes, *_) = figure.axes
+        labels = [*axes.texts, *axes.get_xticklabels()]
+        texts = ' '.join(label.get_text() for label in labels).replace('\\$', '$')
+        for name in (*names[:3], 'a very long nam…'):
+            assert name in texts
+        assert names[3] not in texts
+    assert [str(warning.message) for warning in recwarn] == []
