@@ -88,7 +88,7 @@ def main() -> None:
             values.baseline,
             values.peers_python,
             values.rounds,
-            values.num_examples,
+            values.num_examples or 0,
             values.populations,
             values.dataset,
             values.data_dir,

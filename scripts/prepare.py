@@ -18,12 +18,13 @@ source has no test images, a part of each class is drawn for them.
 import pathlib
 import re
 import shlex
+from typing import cast
 
 from absl import flags
 
 from mnist_flax.common import cli
 from mnist_flax.common.errors import require
-from mnist_flax.common.framings import FRAMINGS
+from mnist_flax.common.framings import FRAMINGS, Framing
 
 _NAME = flags.DEFINE_string(
     'name', None, 'Name of the data set: small letters, digits and underscores.'
@@ -109,7 +110,7 @@ def main(arguments: list[str]) -> None:
         Options(_IMAGE_KEY.value, _LABEL_KEY.value, shape, _WHITE.value),
         Settings(
             (size[0], size[1]) if size else None,
-            _FRAMING.value,
+            cast(Framing, _FRAMING.value),
             {'auto': 0, '1': 1, '3': 3}[_CHANNELS.value],
             _TEST_FRACTION.value,
             _SEED.value,

@@ -15,7 +15,9 @@ from mnist_flax.common import configs, new_fields
 from mnist_flax.training import plan, recipes, sweeps
 
 OTHERS = 'curl', 'git', 'pre-commit', 'tensorboard'  # programs that are not checked
-OF_THE_READER = 'photo.jpg', 'scans/', 'pictures', 'fashion'
+OF_THE_READER = (
+    'photo.jpg', 'scans/', 'pictures', 'fashion', 'digits.npz', 'coloured_mnist.npz',
+)  # fmt: skip
 PROJECT = tomllib.loads((ROOT / 'pyproject.toml').read_text())
 
 

@@ -119,8 +119,8 @@ def load(
         return load_split(name, data_dir, split, Fields(*names))
 
     train = load_role(train_split, 'train_split').examples
-    full_name, test, *about = load_role(test_split, 'test_split')
-    held_out = test
+    tested = load_role(test_split, 'test_split')
+    held_out = tested.examples
     if validation == 'holdout':
         available = len(train.labels)
         require(
@@ -132,8 +132,17 @@ def load(
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
     if extra:
-        train = _add_extra(train, extra, about[0])
-    return Dataset(full_name, train, held_out, test, *about)
+        train = _add_extra(train, extra, tested.class_names)
+    return Dataset(
+        tested.full_name,
+        train,
+        held_out,
+        tested.examples,
+        tested.class_names,
+        tested.turned,
+        tested.sha256,
+        tested.framing,
+    )
 
 
 def _add_extra(

@@ -1,5 +1,7 @@
 """How light the edges of images are: by that a picture of another kind is noticed."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, UInt8
 
@@ -19,12 +21,10 @@ def find_usual(images: UInt8[np.ndarray, 'images _ _ _']) -> list[float]:
     return np.quantile(measure(images[:_ENOUGH]), [0.05, 0.95]).tolist()
 
 
-def explain_difference(
-    image: UInt8[np.ndarray, '_ _ _'], usual: tuple[float, float]
-) -> str:
+def explain_difference(image: UInt8[np.ndarray, '_ _ _'], usual: Sequence[float]) -> str:
     """Says in which way the edge of an image is unlike the usual ones, '' if in none."""
-    (edge,) = measure(image[None])
-    if usual[0] - _ALIKE <= edge <= usual[1] + _ALIKE:
+    (edge,), (least, most) = measure(image[None]), usual
+    if least - _ALIKE <= edge <= most + _ALIKE:
         return ''
-    found, others = ('light', 'dark') if edge > usual[1] else ('dark', 'light')
+    found, others = ('light', 'dark') if edge > most else ('dark', 'light')
     return f'its edge is {found}, and that of the training images was {others}'

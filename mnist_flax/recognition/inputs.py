@@ -60,4 +60,4 @@ def _is_framed(pixels: resizing.Pixels) -> bool:
     longer_side = max(np.ptp(rows), np.ptp(columns)) + 1
     masses = image.sum(axis=1), image.sum(axis=0)
     off = [abs(mass @ np.arange(28) / image.sum() - 14) for mass in masses]
-    return int(longer_side) in _SIDES and max(off) <= _OFF
+    return int(longer_side) in _SIDES and bool(max(off) <= _OFF)

@@ -95,9 +95,9 @@ class Recognizer:
         self, images: Sequence[UInt8[np.ndarray, '_ _ _']]
     ) -> list[Prediction]:
         """Predicts from inputs of the networks, as `to_input` returns them."""
-        images = np.array(images, np.uint8).reshape(-1, *self.networks.image_shape)
+        batch = np.array(images, np.uint8).reshape(-1, *self.networks.image_shape)
         predictions = []
-        for image, row in zip(images, self.networks.probabilities(images), strict=True):
+        for image, row in zip(batch, self.networks.probabilities(batch), strict=True):
             label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()
             predictions.append(Prediction(label, float(row[label]), runner_up, row, image))
         return predictions

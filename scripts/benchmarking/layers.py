@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import jax
 import numpy as np
@@ -19,7 +19,7 @@ _SMALL = ((28, 28, 4, 32), (28, 28, 8, 4), (5, 5, 64, 128), (4, 4, 32, 64))
 _CALLS = 5  # in a turn
 
 
-def measure() -> Iterator[tuple[Table, str, dict[str, Callable[[], object]]]]:
+def measure() -> Iterator[tuple[Table, str, Mapping[str, Callable[[], object]]]]:
     """Yields, for each shape, its table and column, and a call of each formulation."""
     groups = [
         ('First layers, batches of 128', 128, _FIRST, True),

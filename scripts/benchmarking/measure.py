@@ -37,7 +37,7 @@ class Benchmark:
     baseline: str  # folder of another commit of this project, if it is a contender
     peers_python: str  # the Python that has PyTorch, Keras and TensorFlow
     rounds: int  # how often each has its turn in epoch and population
-    num_examples: int | None  # for training, in epoch, scaling and logging; None for all
+    num_examples: int  # for training, in epoch, scaling and logging; all if 0
     populations: list[int]  # how many runs at once in population
     dataset: str  # in epoch and scaling
     data_dir: str

@@ -101,8 +101,8 @@ def to_figure(found: Sequence[Table]) -> Figure:
                 axes.bar_label(bars, [_text(median) for median in medians], padding=3)
             else:
                 line = '-' if all(x.replace(',', '').isdecimal() for x in points) else ''
-                errors = {'yerr': [below, above], 'marker': 'o', 'linestyle': line}
-                axes.errorbar(list(points), medians, label=name, **errors)
+                errors = [below, above]
+                axes.errorbar(list(points), medians, errors, fmt=f'o{line}', label=name)
                 axes.legend()
         axes.set_xlabel(table.axis)
         axes.margins(y=0.1)

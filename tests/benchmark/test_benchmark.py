@@ -11,6 +11,8 @@ sys.path.insert(0, str(ROOT / 'scripts'))
 from benchmarking import layers, measure
 from benchmarking.report import Table, to_figure
 
+from mnist_flax.common.errors import UserError
+
 # A contender without a network: it trains in no time, and ends in its third epoch.
 CONTENDER = """
 import json, os, signal, sys, time
@@ -122,9 +124,7 @@ def test_any_data_set_takes_part(command, tmp_path, name):
 def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
     for group in ('_FIRST', '_LATER', '_SMALL'):
         monkeypatch.setattr(layers, group, ((4, 4, 1 if group == '_FIRST' else 8, 2),))
-    benchmark = measure.Benchmark(
-        tmp_path, [], '', sys.executable, 2, None, [], 'mnist', ''
-    )
+    benchmark = measure.Benchmark(tmp_path, [], '', sys.executable, 2, 0, [], 'mnist', '')
     benchmark.layers()
     assert len(benchmark.tables) == 5
     for table in benchmark.tables:
@@ -133,44 +133,31 @@ def test_layers_are_compared_with_those_of_xla(tmp_path, monkeypatch):
         assert min(min(values) for values in cells.values()) > 0
 
 
+def test_other_data_have_some_parts(command):
+    process = command('scripts/benchmark.py', '--dataset=kmnist')
+    assert (process.returncode, process.stdout) == (1, '')
+    assert process.stderr == (
+        "error: --dataset: found 'kmnist'; the parts logging, population, time_to_99 "
+        'measure the MNIST that comes along; choose --parts=epoch,scaling\n'
+    )
+
+
 @pytest.mark.parametrize(
-    ('arguments', 'message'),
+    ('side', 'num_examples', 'message'),
     [
-        (
-            ['--dataset=kmnist'],
-            "error: --dataset: found 'kmnist'; the parts logging, population, time_to_99 "
-            'measure the MNIST that comes along; choose --parts=epoch,scaling\n',
-        ),
-        (
-            ['--parts=epoch', '--dataset=small', '--data_dir={root}'],
-            'error: --num_examples: found 64; allowed: 128, a batch, to 64, all of '
-            "'small'\n",
-        ),
-        (
-            ['--parts=epoch', '--dataset=tiny', '--data_dir={root}'],
-            "error: --dataset: 'tiny' has images of 8x8 pixels; the two convolutions that "
-            'are compared need 10x10 or more\n',
-        ),
-        (
-            ['--parts=epoch', '--dataset=own', '--data_dir=/no'],
-            "error: --data_dir: '/no' is not a directory; use a TFDS directory, or '' for "
-            'the embedded MNIST\n',
-        ),
-        (
-            ['--parts=epoch', '--num_examples=60001'],
-            'error: --num_examples: found 60001; allowed: 128, a batch, to 60000, all of '
-            "'mnist'\n",
-        ),
+        (12, 0, '--num_examples: found 64; allowed: 128, a batch, to 64, all of'),
+        (12, 100, '--num_examples: found 100; allowed: 128'),
+        (8, 0, "--dataset: 'own' has images of 8x8 pixels; the two convolutions"),
+        (None, 0, "--dataset: 'own' is not in"),
     ],
 )
-def test_data_that_cannot_be_measured_are_refused(command, tmp_path, arguments, message):
-    for name, side in (('small', 12), ('tiny', 8)):
+def test_data_that_cannot_be_measured_are_refused(tmp_path, side, num_examples, message):
+    if side:
         images = np.zeros((64, side, side, 1), np.uint8)
-        tfds_directory.write(tmp_path, name, images, np.arange(64) % 10)
-    arguments = [argument.format(root=tmp_path) for argument in arguments]
-    process = command('scripts/benchmark.py', *arguments, f'--workdir={tmp_path / "out"}')
-    assert (process.returncode, process.stdout) == (1, '')
-    assert process.stderr == message
+        tfds_directory.write(tmp_path, 'own', images, np.arange(64) % 10)
+    data = 'own', str(tmp_path)
+    with pytest.raises(UserError, match=message):
+        measure.Benchmark(tmp_path, [], '', sys.executable, 1, num_examples, [], *data)
 
 
 @pytest.mark.parametrize('flag', ['--parts=epok', '--contenders=caffe', '--baseline=/no'])

@@ -112,7 +112,7 @@ def test_a_run_on_other_data_is_checked_on_those(tmp_path, mnist, monkeypatch, c
     assert 'model.onnx: 40 of 40 predictions are those of JAX' in capsys.readouterr().out
     card = (tmp_path / 'model.md').read_text()
     assert card.startswith('# A network that was trained on my_digits/1.0.0\n')
-    assert '`my_digits/1.0.0`, in the form of TensorFlow Datasets.' in card
+    assert '`my_digits/1.0.0`, a data set in the form of TensorFlow Datasets.' in card
     for other in ('LeCun', 'CC BY-SA', str(tmp_path)):
         assert other not in card
 
