@@ -1,5 +1,7 @@
 """The model card: what a user of an exported network needs to know, as Markdown."""
 
+import functools
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -55,26 +57,17 @@ and Christopher J.C. Burges, as prepared by TensorFlow Datasets (`{name}`): 60,0
 and 10,000 test images.
 """
 
-_LIMITS = """\
-- It always answers with one of its classes, and may be confident of it, even if the image
-  shows something else.
-- It takes images in the form of those that it was trained on. {form} In Python,
-  `mnist_flax.recognition.recognizer.load(workdir).to_input('photo.jpg')` does that, with
-  the workdir of the run.
-- It was measured on the test images above. For other {others} expect lower accuracy and
-  confidence{measure}.
-- It has not been tested for uses in which a mistake harms somebody.
-"""
-
 # What pictures become before the networks get them, by `Framing`.
 _FORMS = {
-    'mnist': """\
-That is one digit or letter, light
-  on black, in a box of 20x20 pixels, its centre of mass in the middle of 28x28{size}.""",
-    'pad': """\
-Pictures are padded with the colour
-  of their edge to the proportions of these images, and then resized{size}.""",
-    'stretch': 'Pictures are resized{size},\n  whatever their proportions.',
+    'mnist': (
+        'one digit or letter, light on black, in a box of 20x20 pixels, with its centre of '
+        'mass in the middle of 28x28{resized}'
+    ),
+    'pad': (
+        'whole pictures, padded with the colour of their edge to the proportions of these '
+        'images{resized}'
+    ),
+    'stretch': 'whole pictures{resized}, whatever their proportions',
 }
 
 _LICENCE = """\
@@ -190,14 +183,29 @@ def _describe_data(
 
 
 def _describe_limits(framing: Framing, shape: Sequence[int], is_mnist: bool) -> str:
-    height, width, _ = shape
-    size = '' if is_mnist else f' to {height}x{width}'
-    if framing == 'mnist' and not is_mnist:
-        size = f', and resized to {height}x{width}'
-    measure = '; `scripts/strangers.py`\n  measures a run on other digits' * is_mnist
+    resized = '' if is_mnist else f', resized to {shape[0]}x{shape[1]}'
     others = 'handwriting, pens and cameras' if framing == 'mnist' else 'pictures'
-    form = _FORMS[framing].format(size=size)
-    return _LIMITS.format(form=form, others=others, measure=measure)
+    measured = '; `scripts/strangers.py` measures a run on other digits' if is_mnist else ''
+    limits = [
+        'It always answers with one of its classes, and may be confident of it, even if '
+        'the image shows something else.',
+        'It takes images in the form of those that it was trained on: '
+        f'{_FORMS[framing].format(resized=resized)}. In Python, '
+        "`mnist_flax.recognition.recognizer.load(workdir).to_input('photo.jpg')` brings a "
+        'picture into that form, with the workdir of the run.',
+        f'It was measured on the test images above. For other {others} expect lower '
+        f'accuracy and confidence{measured}.',
+        'It has not been tested for uses in which a mistake harms somebody.',
+    ]
+    fill = functools.partial(
+        textwrap.fill,
+        width=88,
+        initial_indent='- ',
+        subsequent_indent='  ',
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return '\n'.join([*map(fill, limits), ''])
 
 
 def _describe_recipe(config: Mapping[str, Any], of_run: Mapping[str, Any]) -> str:

@@ -166,18 +166,17 @@ def _check_sizes(sizes: Counter[tuple[int, ...]]) -> None:
 
 
 def _describe_framing(settings: Settings) -> list[str]:
-    how = {
-        'pad': 'padded with the colour of its edge',
-        'stretch': 'stretched',
-        'mnist': "given MNIST's format before, where it had another",
-    }
+    described = []
+    if settings.framing == 'mnist':
+        described.append("each picture was given MNIST's format, if it had another")
     if settings.size:
-        resized = f'resized to {settings.size[0]}x{settings.size[1]} and '
-    elif settings.framing == 'mnist':
-        resized = ''
-    else:
-        return []
-    return [f'each picture of another size was {resized}{how[settings.framing]}']
+        height, width = settings.size
+        is_stretched = settings.framing == 'stretch'
+        how = 'stretched' if is_stretched else 'padded with the colour of its edge'
+        described.append(
+            f'each picture of another size was resized to {height}x{width} and {how}'
+        )
+    return described
 
 
 def _to_arrays(

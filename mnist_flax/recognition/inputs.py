@@ -30,9 +30,14 @@ def to_input(
       UserError: It cannot be read; or it shows no digit, or several, that 'mnist' could cut
         out.
     """
-    pixels = resizing.to_pixels(source, name)
-    if framing == 'mnist' and not _is_framed(pixels):
-        pixels = to_mnist_format(source, name)
+    if framing == 'mnist':
+        colours = pictures.read(source, name)
+        is_small = colours.shape[:2] == (28, 28)
+        pixels = resizing.to_bytes(colours) if is_small else None
+        if pixels is None or not _is_framed(pixels):
+            pixels = frame(ink.find_ink(colours, name), name)
+    else:
+        pixels = resizing.to_pixels(source, name)
     return resizing.fit(pixels, size, framing == 'stretch') if size else pixels
 
 
@@ -52,8 +57,8 @@ def to_mnist_format(
 
 
 def _is_framed(pixels: resizing.Pixels) -> bool:
-    """Says whether an image is in MNIST's format already."""
-    if pixels.shape != (28, 28, 1) or not pixels.any():
+    """Says whether an image of 28x28 pixels is in MNIST's format already."""
+    if pixels.shape[2] != 1 or not pixels.any():
         return False
     image = pixels[..., 0].astype(float)
     rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))

@@ -122,7 +122,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         have_names = all(isinstance(name, str) and name.isprintable() for name in names)
         num_classes = len({*names}) if have_names else 0
         image_shape = _read_shape(checkpoint.about)
-        least, most = checkpoint.about.get('edges', (0.0, 255.0))
+        least, most = map(float, checkpoint.about.get('edges', (0, 255)))
         if not least <= most:
             raise ValueError('the brightness of edges is no range')
         precision = config.get('matmul_precision', 'float32')  # early runs do not say

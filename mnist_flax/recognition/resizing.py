@@ -22,9 +22,14 @@ def to_pixels(source: pictures.Source, name: str) -> Pixels:
     if isinstance(source, np.ndarray) and source.shape[2:] in ((), (1,)):
         pictures.from_array(source, name)  # only checks: it is what is wanted
         return source.reshape(*source.shape[:2], 1)
-    colours = np.round(255 * pictures.read(source, name, exact=True)).astype(np.uint8)
-    is_gray = bool((colours == colours[..., :1]).all())
-    return colours[..., :1] if is_gray else colours
+    return to_bytes(pictures.read(source, name, exact=True))
+
+
+def to_bytes(colours: pictures.Colours) -> Pixels:
+    """Converts colours to bytes: one channel if all is gray, and three otherwise."""
+    rounded = np.round(255 * colours).astype(np.uint8)
+    is_gray = bool((rounded == rounded[..., :1]).all())
+    return rounded[..., :1] if is_gray else rounded
 
 
 def to_image(pixels: Pixels) -> Image.Image:
