@@ -179,6 +179,12 @@ def _plan(
         'that steps can be counted',
     )
     mesh = _make_mesh(settings, len(points) * len(seeds))
+    share = settings.batch_size // mesh.shape[devices.DATA]
+    require(
+        settings.microbatch_size <= share and share % (settings.microbatch_size or 1) == 0,
+        f'config.microbatch_size: found {settings.microbatch_size}; allowed: 0, or a '
+        f'divisor of {share}, the examples of a step on each device',
+    )
     configs = [sweeps.override(config, point, 'config.sweep') for point in points]
     created = [
         recipes.create_recipe(point, num_examples, tuple(image_shape), traced)

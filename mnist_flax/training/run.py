@@ -22,7 +22,7 @@ from mnist_flax.data.datasets import normalize
 from mnist_flax.models import Dropout, calls
 from mnist_flax.recipe.objective import LOGGED, Loss, StepMetric, measure_step
 from mnist_flax.recipe.optimizers import Optimizer
-from mnist_flax.training import ema, metrics
+from mnist_flax.training import ema, gradients, metrics
 from mnist_flax.training.devices import DATA
 from mnist_flax.training.metrics import Totals
 
@@ -42,6 +42,7 @@ class Recipe:
     loss: Loss = Loss()  # noqa: RUF009  # it is frozen
     metrics: tuple[StepMetric, ...] = ()  # measured in each step, beside loss and accuracy
     log_every: int = 0  # steps of an epoch between those that are logged; 0 for none
+    microbatch_size: int = 0  # examples of a gradient, on a device; 0 for all of a batch
     # What the parts above were made from: those of another config may be equal as objects.
     configured: str = ''
     # The functions of a user's own among them: after a reload they are others.
@@ -199,7 +200,7 @@ def train_step(
         inputs = augment(augment_keys, inputs, hyperparams['augment.strength'])
         inputs = lax.optimization_barrier(inputs)
 
-    def summed_loss(params):
+    def summed_loss(params, inputs, labels, mask, dropout_keys):
         outputs, model_state = apply_in_training(
             recipe.model,
             {'params': params, **state.model_state},
@@ -210,8 +211,12 @@ def train_step(
         losses = recipe.loss(hyperparams, outputs, labels)
         return jnp.sum(losses, where=mask), (losses, outputs, model_state)
 
-    gradient = jax.grad(summed_loss, has_aux=True)
-    grads, (losses, outputs, model_state) = gradient(state.params)
+    grads, (losses, outputs, model_state) = gradients.add_up(
+        jax.grad(summed_loss, has_aux=True),
+        state.params,
+        (inputs, labels, mask, dropout_keys),
+        gradients.count_parts(len(labels), recipe.microbatch_size),
+    )
     batch = metrics.totals(outputs.logits, labels, mask)
     num_examples = batch.examples.astype(batch.loss.dtype)
     grads, num_examples = lax.psum((grads, num_examples), DATA)

@@ -21,6 +21,7 @@ class Settings:
     runs_at_once: int
     num_epochs: int
     batch_size: int
+    microbatch_size: int
     num_devices: int
     matmul_precision: Literal['float32', 'tensorfloat32']
     ema_decay: float
@@ -44,6 +45,7 @@ class Settings:
             ('runs_at_once', 0, None),
             ('num_epochs', 1, None),
             ('batch_size', 1, None),
+            ('microbatch_size', 0, None),
             ('log_every_steps', 0, None),
         ):
             value = getattr(self, name)
