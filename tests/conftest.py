@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import filelock
 import hypothesis
 import jax
 import jaxtyping
@@ -56,11 +57,16 @@ def command():
 @pytest.fixture(scope='session')
 def tensorflow(tmp_path_factory):
     """A Python that has TFDS and TensorFlow, which the tests' own does not have."""
-    folder = tmp_path_factory.mktemp('tensorflow')
-    subprocess.run([sys.executable, '-m', 'venv', folder], check=True)
-    python = folder / 'bin/python'
-    packages = ['tensorflow-cpu', 'tensorflow-datasets', 'importlib_resources', 'pillow']
-    subprocess.run([python, '-m', 'pip', 'install', '-q', *packages], check=True)
+    # Once for all processes of a run of the tests: it takes a minute.
+    root = tmp_path_factory.getbasetemp()
+    root = root.parent if 'PYTEST_XDIST_WORKER' in os.environ else root
+    python = root / 'tensorflow/bin/python'
+    with filelock.FileLock(root / 'tensorflow.lock'):
+        if not python.exists():
+            subprocess.run([sys.executable, '-m', 'venv', python.parents[1]], check=True)
+            names = ['tensorflow-cpu', 'tensorflow-datasets', 'importlib_resources']
+            install = [python, '-m', 'pip', 'install', '-q', *names, 'pillow']
+            subprocess.run(install, check=True)
     return python
 
 

@@ -63,7 +63,7 @@ def convolutions(draw):
 
 
 @pytest.mark.slow  # each shape is compiled anew
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(convolutions())
 def test_any_conv_is_linens(arguments):
     assert_same_layer(**arguments)
@@ -119,7 +119,7 @@ def pools(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=12, deadline=None)
 @given(pools())
 def test_any_max_pool_is_linens_with_its_ties(arguments):
     shape, ties = arguments.pop('shape'), arguments.pop('ties')
