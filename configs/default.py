@@ -11,8 +11,8 @@ def get_config() -> ConfigDict:
     config.runs_at_once = 0  # of these; 0 = one on each CPU core, or all that a GPU holds
     config.num_epochs = 10  # passes over the training set
     config.batch_size = 128  # examples a step, over all devices
-    config.microbatch_size = 0  # of these whose gradient is computed at once, on a device;
-    # 0 = 64 on a CPU for the networks of this project without batch norm, else all
+    config.microbatch_size = 0  # of these whose gradient a device computes at once; 0 = all
+    # (on a CPU 64, in batches of over 128, if the network is ours without batch norm)
     config.num_devices = 0  # for runs and batches; 0 = all accelerators, or CPU cores
     config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
 

@@ -65,18 +65,19 @@ def create_recipe(
             any(path.startswith('loss.') for path in traced),
         ),
         log_every=settings.log_every_steps,
-        microbatch_size=settings.microbatch_size or _choose_microbatch_size(model, loss),
+        microbatch_size=settings.microbatch_size
+        or _choose_microbatch_size(model, loss, settings.batch_size),
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
         functions=tuple(_list_functions([config[name] for name in _RECIPE])),
     )
 
 
-def _choose_microbatch_size(model: nn.Module, loss: objective.Loss) -> int:
+def _choose_microbatch_size(model: nn.Module, loss: objective.Loss, batch_size: int) -> int:
     """Chooses for a CPU, if the parts of a batch have nothing to do with each other."""
     is_ours = type(model) is CNN and not model.batch_norm
     is_ours &= loss.function.__module__ == losses.__name__
-    is_cpu = jax.default_backend() == 'cpu'
-    return gradients.CPU_MICROBATCH_SIZE if is_ours and is_cpu else 0
+    is_large = batch_size > gradients.UNDIVIDED and jax.default_backend() == 'cpu'
+    return gradients.CPU_MICROBATCH_SIZE if is_ours and is_large else 0
 
 
 def _list_functions(parts: Iterable[Any]) -> Iterator[Callable[..., Any]]:

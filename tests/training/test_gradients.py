@@ -33,7 +33,7 @@ def without_batch_norm(recipe):
     return dataclasses.replace(recipe, model=model)
 
 
-@pytest.mark.parametrize('num_devices', [1, 2])
+@pytest.mark.parametrize('num_devices', [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_parts_change_nothing_but_rounding(examples, num_devices):
     """With all ingredients, and with a last batch that is not full."""
     arrays = tuple(np.asarray(array)[:64] for array in examples)
@@ -47,6 +47,7 @@ def test_parts_change_nothing_but_rounding(examples, num_devices):
         np.testing.assert_allclose(a, e, rtol=2e-3, atol=2e-4)
 
 
+@pytest.mark.slow
 def test_batch_norm_takes_the_statistics_of_a_part(examples):
     arrays = tuple(np.asarray(array)[:48] for array in examples)
     mesh = devices.make_mesh(1, 24)
@@ -84,7 +85,8 @@ def my_loss(logits, labels):
     ('changes', 'expected'),
     [
         ({}, gradients.CPU_MICROBATCH_SIZE),
-        ({'microbatch_size': 8}, 8),
+        ({'batch_size': 128}, 0),
+        ({'batch_size': 128, 'microbatch_size': 8}, 8),
         ({'model.batch_norm': True}, 0),
         ({'model.batch_norm': True, 'microbatch_size': 8}, 8),
         ({'loss.constructor': f'{__name__}.my_loss'}, 0),
@@ -93,6 +95,7 @@ def my_loss(logits, labels):
 )
 def test_what_cannot_be_divided_is_not_unless_the_config_says_so(changes, expected):
     config = default.get_config()
+    config.batch_size = 512
     config.update_from_flattened_dict(changes)
     config.model.num_classes = 10
     if jax.default_backend() != 'cpu' and 'microbatch_size' not in changes:
