@@ -5,8 +5,8 @@
   python scripts/benchmark.py --parts=epoch --dataset=flowers --data_dir=data
 
 The machine must be idle: PyTorch's threads wait for one another in busy loops, and beside
-another program it takes many times as long. After Ctrl-C, what was measured up to then is
-reported.
+another program it takes many times as long. There is a warning if it is busy at the start.
+After Ctrl-C, what was measured up to then is reported.
 """
 
 import os
@@ -21,6 +21,9 @@ from absl import flags
 from mnist_flax.common import cli
 
 _PARTS = ['epoch', 'scaling', 'time_to_99', 'population', 'logging', 'layers']
+# Per cent of the CPU that an idle machine may use.
+_BUSY = 10
+
 _CONTENDERS = ['mnist_flax', 'pytorch', 'pytorch_compile', 'keras']
 
 flags.DEFINE_list(
@@ -67,6 +70,7 @@ def main() -> None:
     # Inherited by all contenders: PyTorch's program has no code for a GPU.
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
+    import psutil
     from benchmarking import measure, report
 
     from mnist_flax.checkpointing import workdirs
@@ -93,6 +97,10 @@ def main() -> None:
             values.dataset,
             values.data_dir,
         )
+        busy = psutil.cpu_percent(interval=1)
+        if busy > _BUSY:
+            message = f'other programs use {busy:.0f} % of the CPU; times will be too long'
+            print(f'warning: {message}', file=sys.stderr, flush=True)
         command = shlex.join(['python', *sys.argv])
         signal.signal(signal.SIGINT, signal.default_int_handler)
         for part in values.parts:

@@ -1,5 +1,6 @@
 """The benchmark against PyTorch and Keras: its command, with our contender, and tables."""
 
+import subprocess
 import sys
 
 import numpy as np
@@ -86,11 +87,14 @@ def test_what_was_measured_before_the_end_is_reported(
     file = tmp_path / 'scripts' / 'contenders' / 'ours.py'
     file.parent.mkdir(parents=True)
     file.write_text(CONTENDER % last)
-    process = command(
-        *('scripts/benchmark.py', '--parts=epoch,scaling', '--contenders='),
-        *(f'--baseline={tmp_path}', f'--workdir={tmp_path}'),
-    )
+    with subprocess.Popen([sys.executable, '-c', 'while True: pass']) as other:
+        process = command(
+            *('scripts/benchmark.py', '--parts=epoch,scaling', '--contenders='),
+            *(f'--baseline={tmp_path}', f'--workdir={tmp_path}'),
+        )
+        other.kill()
     assert process.returncode == status, process.stderr
+    assert 'warning: other programs use ' in process.stderr
     assert process.stderr.splitlines()[-1] == message
     header = '| contender | set-up and compilation, s | epoch of 60,000 images, s | '
     header += 'evaluation of 10,000 images, s |\n'
