@@ -34,18 +34,17 @@ def count_parts(num_examples: int, most: int) -> int:
 
 
 def add_up(
-    function: Callable[..., tuple[PyTree, PyTree]],
+    function: Callable[..., tuple[PyTree, tuple[PyTree, PyTree]]],
     params: PyTree,
     arrays: tuple[Array, ...],
     num_parts: int,
-) -> tuple[PyTree, PyTree]:
+) -> tuple[PyTree, tuple[PyTree, PyTree]]:
     """Adds up the gradients of parts of a batch, and joins what else there is.
 
     Args:
       function: Takes the parameters and the arrays, and returns a gradient that is a sum
-        over examples, and arrays of which the first axis is that of the examples. If a
-        model returns others, such as a norm's statistics, their means over the parts are
-        taken.
+        over examples, what there is for each example (first axis), and what there is of
+        the batch, such as a norm's statistics, of which the mean over the parts is taken.
       params: The parameters.
       arrays: The batch.
       num_parts: A divisor of its size.
@@ -54,16 +53,19 @@ def add_up(
         return function(params, *arrays)
     size = len(arrays[0]) // num_parts
 
-    def add(total: PyTree, part: tuple[Array, ...]) -> tuple[PyTree, PyTree]:
+    def add(total: PyTree, part: tuple[Array, ...]) -> tuple[PyTree, Any]:
         grads, returned = function(params, *part)
         return jax.tree.map(jnp.add, total, grads), returned
 
-    def join(leaf: Array) -> Array:
-        if leaf.shape[1:2] == (size,):
-            return leaf.reshape(-1, *leaf.shape[2:])
+    def average(leaf: Array) -> Array:
         return leaf.mean(axis=0) if jnp.issubdtype(leaf.dtype, jnp.inexact) else leaf[-1]
+
+    def join(leaf: Array) -> Array:
+        # What a model returns beside its logits may be one number for the batch.
+        is_of_examples = leaf.shape[1:2] == (size,)
+        return leaf.reshape(-1, *leaf.shape[2:]) if is_of_examples else average(leaf)
 
     parts: Any = [array.reshape(num_parts, size, *array.shape[1:]) for array in arrays]
     nothing = jax.tree.map(jnp.zeros_like, params)
-    grads, returned = lax.scan(add, nothing, tuple(parts))
-    return grads, jax.tree.map(join, returned)
+    grads, (of_examples, of_batch) = lax.scan(add, nothing, tuple(parts))
+    return grads, (jax.tree.map(join, of_examples), jax.tree.map(average, of_batch))

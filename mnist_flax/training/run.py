@@ -209,9 +209,9 @@ def train_step(
             hyperparams.get('model.dropout_rate'),
         )
         losses = recipe.loss(hyperparams, outputs, labels)
-        return jnp.sum(losses, where=mask), (losses, outputs, model_state)
+        return jnp.sum(losses, where=mask), ((losses, outputs), model_state)
 
-    grads, (losses, outputs, model_state) = gradients.add_up(
+    grads, ((losses, outputs), model_state) = gradients.add_up(
         jax.grad(summed_loss, has_aux=True),
         state.params,
         (inputs, labels, mask, dropout_keys),
