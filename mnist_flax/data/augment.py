@@ -11,6 +11,7 @@ import numpy as np
 from jax.scipy.ndimage import map_coordinates
 from jaxtyping import Array, Bool, Float, PRNGKeyArray
 
+from mnist_flax.common import backend
 from mnist_flax.common.errors import require
 
 Image: TypeAlias = Float[Array, 'height width channels']
@@ -116,11 +117,35 @@ class Deformation:
 
 
 def interpolate(image: Image, places: Sequence[Float[Array, 'height width']]) -> Image:
-    """Takes each pixel from a place, in rows and columns; outside of the image is black."""
+    """Takes each pixel from a place, in rows and columns; outside of the image is black.
+
+    A TPU gathers pixel by pixel: by its compiler's estimate this took 24 times the time of
+    the rest of a step. There it is a sum of products, with the same result up to rounding.
+    """
+    if backend.platform() == 'tpu':
+        return interpolate_by_products(image, places)
     channels = [
         map_coordinates(image[..., i], places, order=1) for i in range(image.shape[-1])
     ]
     return jnp.stack(channels, axis=-1)
+
+
+def interpolate_by_products(
+    image: Image, places: Sequence[Float[Array, 'height width']]
+) -> Image:
+    """Does what `interpolate` does, with the weights of all pixels for each place.
+
+    They are 1 at the place and fall to 0 at a distance of one row, or column.
+    """
+    weights = [
+        jnp.maximum(0, 1 - jnp.abs(place.ravel() - jnp.arange(size)[:, None]))
+        for place, size in zip(places, image.shape[:2], strict=True)
+    ]
+    # Places come last, where a TPU has room for 128 numbers side by side. In full precision:
+    # its usual 8 bits would be off by hundredths of white.
+    along_columns = jnp.einsum('rck,cp->krp', image, weights[1], precision='highest')
+    pixels = (along_columns * weights[0]).sum(axis=1)
+    return pixels.T.reshape(*places[0].shape, image.shape[-1])
 
 
 def smooth_noise(

@@ -17,6 +17,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_flax.common import backend
 from mnist_flax.models import cpu_conv
 
 _store = lax.optimization_barrier
@@ -34,7 +35,7 @@ def convolve(
     On a CPU a 3x3 convolution with stride 1 is computed by Winograd's method, one of each
     channel by itself as a sum of shifted inputs, and others as the product of all patches
     and the kernel. A dilated input takes XLA's convolution there too. There is a gradient,
-    but no forward-mode derivative.
+    but no forward-mode derivative. Several runs side by side on a GPU multiply patches too.
 
     Args:
       x: The inputs; any number of spatial axes.
@@ -49,7 +50,7 @@ def convolve(
     extents = [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
     pads = _pads(x, extents, strides, padding)
     if (
-        jax.default_backend() != 'cpu'
+        not (backend.platform() == 'cpu' or backend.batches_kernels())
         or tuple(options.get('lhs_dilation') or ones) != ones
         or min(_out_sizes(x, extents, strides, pads)) < 1
     ):
@@ -75,6 +76,7 @@ def convolve(
 def _convolve(x, kernel, strides, dilation, precision):
     window, features = kernel.shape[:-2], kernel.shape[-1]
     is_plain = (window, strides, dilation) == ((3, 3), (1, 1), (1, 1))
+    is_plain &= backend.platform() == 'cpu'
     if is_plain and x.shape[-1] >= cpu_conv.FEW_CHANNELS:
         return _convolve_3x3(x, kernel)
     slices = _slices(_store(x), window, strides, dilation)
@@ -116,7 +118,7 @@ def max_pool(
     steps = tuple(strides or (1,) * len(window))
     x = inputs.reshape(-1, *inputs.shape[num_batch_axes:])
     pads = _pads(x, window, steps, padding)
-    if jax.default_backend() != 'cpu' or min(_out_sizes(x, window, steps, pads)) < 1:
+    if backend.platform() != 'cpu' or min(_out_sizes(x, window, steps, pads)) < 1:
         return nn.max_pool(inputs, window, steps, padding)
     x = _pad(x, pads, -jnp.inf)
     y = _max_pool(x, window, steps, x.shape[1:-1])

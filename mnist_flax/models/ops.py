@@ -5,12 +5,14 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Float
 
+from mnist_flax.common import backend
 from mnist_flax.models import cpu_conv
 
-Formulation = Literal['auto', 'xla', 'winograd']
+Formulation = Literal['auto', 'xla', 'winograd', 'patches']
 
 # Outputs of Winograd's method that differ by less than this fraction of their bound count
 # as equal: in even background, of which MNIST is full, they differ by rounding where XLA's
@@ -29,16 +31,20 @@ def conv_max_pool(
       x: Images or feature maps, 4x4 or larger.
       kernel: The filters.
       formulation: ``'xla'`` uses XLA's own operations; ``'winograd'`` those that are
-        fastest on a CPU (a sum of shifted images where there are few channels); ``'auto'``
-        the latter on a CPU and XLA's elsewhere. The result is the same up to rounding.
+        fastest on a CPU (a sum of shifted images where there are few channels);
+        ``'patches'`` a matrix product of patches and kernel, which several runs on a GPU
+        compute as one product; ``'auto'`` the best of them for the backend and the number
+        of runs. The result is the same up to rounding.
 
     Returns:
       The pooled maps, ``(height - 2) // 2`` high and likewise wide.
     """
     if formulation == 'auto':
-        formulation = 'winograd' if jax.default_backend() == 'cpu' else 'xla'
+        formulation = _choose()
     if formulation == 'xla':
         return xla_max_pool(xla_conv(x, kernel))
+    if formulation == 'patches':
+        return _patches_max_pool(x, kernel)
     # Narrower types would lose what the transforms cancel.
     dtype = jnp.promote_types(x.dtype, jnp.float32)
     arguments = x.astype(dtype), kernel.astype(dtype)
@@ -49,6 +55,20 @@ def conv_max_pool(
         bound = inputs.max(axis=(1, 2, 3), keepdims=True) * weights.sum(axis=(0, 1, 2))
         pooled = max_of_corners(cpu_conv.winograd(*arguments), _WINOGRAD_TIE * bound)
     return pooled.astype(x.dtype)
+
+
+def _choose() -> Formulation:
+    if backend.platform() == 'cpu':
+        return 'winograd'
+    return 'patches' if backend.batches_kernels() else 'xla'
+
+
+def _patches_max_pool(x, kernel):
+    height, width = ((size - 2) // 2 * 2 for size in x.shape[1:3])  # what the pool uses
+    shifted = [x[:, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
+    y = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    windows = y.reshape(len(x), height // 2, 2, width // 2, 2, -1)
+    return max_of_corners([windows[:, :, i, :, j] for i, j in cpu_conv.CORNERS])
 
 
 @jax.custom_vjp

@@ -4,7 +4,7 @@ import contextlib
 import functools
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnist_flax.common import memory
+from mnist_flax.common import backend, memory
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.models import cpu_conv
 
@@ -47,14 +47,8 @@ def make_mesh(num_devices: int, batch_size: int, num_runs: int = 1) -> Mesh:
       UserError: There are fewer devices, a host would be left without one, or they cannot
         divide a batch evenly.
     """
-    already_set = (
-        jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
-        or 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
-    )
-    if not already_set and not jax.distributed.is_initialized():
-        with contextlib.suppress(RuntimeError):  # JAX has already looked for devices
-            jax.config.update('jax_num_cpu_devices', count_cores())
-    devices = jax.devices()
+    described = backend.described()
+    devices = described.devices if described else _find_devices()
     require(
         0 <= num_devices <= len(devices),
         f'config.num_devices: found {num_devices}; allowed: 0 to {len(devices)}, the '
@@ -87,6 +81,17 @@ def make_mesh(num_devices: int, batch_size: int, num_runs: int = 1) -> Mesh:
         axis_types=(jax.sharding.AxisType.Auto,) * 2,
         devices=devices[: runs * shares],
     )
+
+
+def _find_devices() -> Sequence[jax.Device]:
+    already_set = (
+        jax.config.jax_num_cpu_devices != -1  # type: ignore[attr-defined]
+        or 'xla_force_host_platform_device_count' in os.environ.get('XLA_FLAGS', '')
+    )
+    if not already_set and not jax.distributed.is_initialized():
+        with contextlib.suppress(RuntimeError):  # JAX has already looked for devices
+            jax.config.update('jax_num_cpu_devices', count_cores())
+    return jax.devices()
 
 
 def join_hosts(
@@ -147,9 +152,14 @@ def count_cores() -> int:
     return os.cpu_count() or 1
 
 
+def platform(mesh: Mesh) -> str:
+    """Names the kind of the devices, such as ``'cpu'`` or ``'tpu'``."""
+    return mesh.devices.flat[0].platform
+
+
 def is_cpu(mesh: Mesh) -> bool:
     """Tells whether the devices are cores of a CPU, where returning to Python is cheap."""
-    return mesh.devices.flat[0].platform == 'cpu'
+    return platform(mesh) == 'cpu'
 
 
 def memory_per_device(mesh: Mesh) -> float:
@@ -158,6 +168,8 @@ def memory_per_device(mesh: Mesh) -> float:
     On a CPU that is its part of what the machine, or the container, has; infinite where a
     device does not say.
     """
+    if described := backend.described():
+        return described.memory
     if is_cpu(mesh):
         return memory.count_bytes() / len(mesh.local_devices)
     return float((mesh.local_devices[0].memory_stats() or {}).get('bytes_limit', math.inf))
@@ -233,7 +245,8 @@ def on_mesh(
             return function(*own, *shared, **static)
 
         if len(jax.tree.leaves(by_run)[0]) > 1:
-            return jax.vmap(one_run)(*by_run)
+            with backend.several_runs():
+                return jax.vmap(one_run)(*by_run)
         # A device with one run computes just what it would for a single one.
         result = one_run(*jax.tree.map(lambda array: array[0], by_run))
         return jax.tree.map(lambda array: array[None], result)

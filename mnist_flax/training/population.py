@@ -169,9 +169,10 @@ def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
     """
     num_groups = mesh.shape[devices.RUN]
     # A core gains nothing from more than one: its products are large enough, and two runs
-    # need twice the cache. Measured: docs/performance.md. Several hosts could not agree on
-    # how many fit in memory.
-    one_each = devices.is_cpu(mesh) or jax.process_count() > 1
+    # need twice the cache. Measured: docs/performance.md. Nor does a TPU: by its compiler's
+    # estimate 64 runs at once take 1.8 times their time one after another. Several hosts
+    # could not agree on how many fit in memory.
+    one_each = devices.platform(mesh) in ('cpu', 'tpu') or jax.process_count() > 1
     count = wanted or (num_groups if one_each else num_runs)
     return math.ceil(min(count, num_runs) / num_groups) * num_groups
 

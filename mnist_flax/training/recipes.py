@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 from typing import Any
 
 import flax.linen as nn
-import jax
 import ml_collections
 
+from mnist_flax.common import backend
 from mnist_flax.common.constructors import construct, construct_named, find_constructor
 from mnist_flax.common.errors import require
 from mnist_flax.data import augment, datasets
@@ -76,7 +76,7 @@ def _choose_microbatch_size(model: nn.Module, loss: objective.Loss, batch_size: 
     """Chooses for a CPU, if the parts of a batch have nothing to do with each other."""
     is_ours = type(model) is CNN and not model.batch_norm
     is_ours &= loss.function.__module__ == losses.__name__
-    is_large = batch_size > gradients.UNDIVIDED and jax.default_backend() == 'cpu'
+    is_large = batch_size > gradients.UNDIVIDED and backend.platform() == 'cpu'
     return gradients.CPU_MICROBATCH_SIZE if is_ours and is_large else 0
 
 

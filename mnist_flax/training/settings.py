@@ -23,7 +23,7 @@ class Settings:
     batch_size: int
     microbatch_size: int
     num_devices: int
-    matmul_precision: Literal['float32', 'tensorfloat32']
+    matmul_precision: Literal['float32', 'tensorfloat32', 'bfloat16']
     ema_decay: float
     log_every_steps: int
     dataset: ml_collections.ConfigDict
