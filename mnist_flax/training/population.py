@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent import futures
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -24,6 +24,9 @@ from mnist_flax.training.run import Recipe, TrainState
 # On a CPU an epoch is run in so many slices of its steps, so that a progress bar moves and
 # Ctrl-C is answered within a second. On an accelerator it is one.
 SLICES_PER_EPOCH = 20
+
+# Arrays, or what `devices.describe_runs` and `devices.describe_replicated` give.
+_Described: TypeAlias = Array | jax.ShapeDtypeStruct
 
 
 def init(
@@ -128,7 +131,7 @@ def lower_init(
 
 
 def lower_order(
-    mesh: Mesh, state: TrainState, labels: Int[Array, 'examples'], batch_size: int
+    mesh: Mesh, state: TrainState, labels: Int[_Described, 'examples'], batch_size: int
 ) -> Lowered:
     """Lowers what draws the order of an epoch; see `lower_epoch`."""
     program: Any = _order_program(mesh, labels, batch_size)
@@ -139,8 +142,8 @@ def lower_epoch(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples height width channels'],
-    labels: Int[Array, 'examples'],
+    images: UInt8[_Described, 'examples height width channels'],
+    labels: Int[_Described, 'examples'],
     batch_size: int,
     in_slices: bool = False,
 ) -> tuple[Lowered, list[str]]:
@@ -149,8 +152,8 @@ def lower_epoch(
     Args:
       mesh: As there, as all below.
       recipe: What the runs share.
-      state: The runs; it can be a description, as `lower_init` gives it.
-      images: The training set; it can be a description, see `devices.describe_replicated`.
+      state: The runs, or their description, as `lower_init` gives it.
+      images: The training set, or its description.
       labels: Its labels, likewise.
       batch_size: Examples a step.
       in_slices: Whether `train_epoch` will get ``stops``.
@@ -173,9 +176,9 @@ def lower_predictions(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples height width channels'],
+    images: UInt8[_Described, 'examples height width channels'],
 ) -> Lowered:
-    """Lowers `predict_logits` for as many images; the arrays can be descriptions."""
+    """Lowers `predict_logits` for as many images; see `lower_epoch`."""
     program: Any = on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)
     return program.lower(state, images)
 
@@ -193,8 +196,15 @@ def compile_programs(programs: Iterable[Lowered]) -> list[int]:
     # The compiler is not Python, so that threads compile at the same time. Several hosts,
     # which may have to agree on what they compile, do it in order.
     num_threads = devices.count_cores() if jax.process_count() == 1 else 1
+    # A thread has a setting of its own, under which a call would not find the program.
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+    def compile_program(program: Lowered) -> Any:
+        with jax.default_matmul_precision(precision):
+            return program.compile()
+
     with futures.ThreadPoolExecutor(num_threads) as pool:
-        compiled = [pool.submit(program.compile) for program in programs]
+        compiled = [pool.submit(compile_program, program) for program in programs]
         return [_count_bytes(program.result()) for program in compiled]
 
 
