@@ -12,6 +12,7 @@ import numpy as np
 import platformdirs
 from jaxtyping import Int32, UInt8
 
+from mnist_flax.common import waiting
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import write_atomically
 from mnist_flax.data import records
@@ -76,6 +77,7 @@ def read_shard(
     cached = platformdirs.user_cache_path('mnist_flax') / f'v2-{shape}-{digest}.npz'
     examples = _read_cache(cached)
     if examples is None:
+        waiting.say(f'decoding {path.name}, the first time only')
         try:
             examples = _decode(path, file_format, features)
         except UserError as error:

@@ -3,7 +3,7 @@
 import jax
 import jax.stages
 import pytest
-from small_configs import tiny_config
+from small_configs import small
 
 from mnist_flax.training import population
 from mnist_flax.training.groups import Groups
@@ -13,7 +13,7 @@ from mnist_flax.training.plan import make_plan
 @pytest.mark.parametrize('runs', [1, 2])
 def test_training_finds_everything_compiled(runs, forbid_compilation):
     """From descriptions of the arrays, in other threads, with a setting of the config."""
-    plan = make_plan(tiny_config(runs=runs, matmul_precision='float32'))
+    plan = make_plan(small(runs=runs, num_devices=runs))
     groups = Groups(plan)
     groups.compile()
     group = groups.place(range(runs))
@@ -40,4 +40,4 @@ def test_an_error_of_the_compiler_is_told(monkeypatch):
 
     monkeypatch.setattr(jax.stages.Lowered, 'compile', fail)
     with pytest.raises(MemoryError, match='no memory to compile in'):
-        Groups(make_plan(tiny_config())).compile()
+        Groups(make_plan(small())).compile()
