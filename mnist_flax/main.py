@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from mnist_flax.common import cli
+from mnist_flax.common import cli, waiting
 
 cli.define_config(default='configs/default.py')
 cli.define_hosts()
@@ -23,6 +23,7 @@ _PROFILE = flags.DEFINE_integer(
 
 def main() -> None:
     """Runs `train_and_evaluate` with the flags."""
+    waiting.say('starting JAX')
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax.train import train_and_evaluate
     from mnist_flax.training.devices import join_hosts

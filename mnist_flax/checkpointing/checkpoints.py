@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import math
 import os
 import pathlib
 import re
@@ -12,9 +11,7 @@ from collections.abc import Mapping
 from concurrent import futures
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-import orbax.checkpoint as ocp
 
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import check_disk_space, write_atomically
@@ -24,11 +21,6 @@ _SUMS = 'SHA256SUMS'
 
 # Most that is read into memory: a few bytes of compressed zeros can stand for terabytes.
 _MOST_BYTES = 8 * 2**30
-
-# Of several hosts only the first one reads and writes files; the others do not wait.
-_FIRST_HOST = ocp.options.MultiprocessingOptions(
-    primary_host=0, active_processes={0}, barrier_sync_key_prefix='mnist_flax'
-)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +120,9 @@ def write(
     Raises:
       UserError: It cannot be written; what was there before is intact.
     """
+    # Imported here, as in `read`, so that training need not wait for Orbax.
+    from mnist_flax.checkpointing import orbax_files
+
     new, old = _beside(path, 'new'), _beside(path, 'old')
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -139,14 +134,7 @@ def write(
         # Checked first, since Orbax's threads do not stop when a disk is full: some create
         # files in a folder that has been removed, and some print tracebacks.
         check_disk_space(path.parent, sum(array.nbytes for array in arrays.values()))
-        with _open() as checkpointer:
-            checkpointer.save(
-                new,
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardSave(dict(arrays)),
-                    about=ocp.args.JsonSave(dict(about)),
-                ),
-            )
+        orbax_files.save(new, arrays, about)
         lines = [f'{_digest(new / name)}  {name}\n' for name in _list_files(new)]
         write_atomically({new / _SUMS: ''.join(lines).encode()})
         if path.exists():
@@ -205,22 +193,13 @@ def read(path: pathlib.Path) -> Checkpoint:
       UserError: There is none, it is damaged, or it is larger than any of this program.
     """
     _verify(path)
+    from mnist_flax.checkpointing import orbax_files
+
     try:
-        described = ocp.StandardCheckpointHandler().metadata(path.absolute() / 'arrays')
-        size = sum(
-            math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
-            for leaf in jax.tree.leaves(described.tree)
-        )
+        size = orbax_files.count_bytes(path)
         if size > _MOST_BYTES:
             raise ValueError(f'arrays of {size:,} bytes')
-        with _open() as checkpointer:
-            items = checkpointer.restore(
-                path.absolute(),
-                args=ocp.args.Composite(
-                    arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
-                ),
-            )
-        return Checkpoint(path, dict(items.arrays), dict(items.about))
+        return Checkpoint(path, *orbax_files.load(path))
     except Exception as error:
         raise UserError(f'checkpoint {path} cannot be read ({_reason(error)})') from error
 
@@ -262,12 +241,6 @@ def _rename_damaged(path: pathlib.Path, reason: str) -> None:
         file=sys.stderr,
         flush=True,
     )
-
-
-def _open() -> ocp.Checkpointer:
-    options = ocp.CompositeOptions(multiprocessing_options=_FIRST_HOST)
-    handler = ocp.CompositeCheckpointHandler(composite_options=options)
-    return ocp.Checkpointer(handler, multiprocessing_options=_FIRST_HOST)
 
 
 def _beside(path: pathlib.Path, suffix: str) -> pathlib.Path:

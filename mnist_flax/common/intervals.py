@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import scipy.stats
 
 CONFIDENCE = 0.95
 
@@ -36,6 +35,9 @@ def summarize(values: Sequence[float]) -> Summary:
     n, mean = len(values), float(np.mean(values))
     if n == 1:
         return Summary(1, mean, math.nan, mean, mean, math.nan, math.nan)
+    # Imported here, as below, so that training need not wait for it.
+    import scipy.stats
+
     sd = float(np.std(values, ddof=1))
     half = float(scipy.stats.t.ppf((1 + CONFIDENCE) / 2, n - 1)) * sd / math.sqrt(n)
     return Summary(n, mean, sd, min(values), max(values), mean - half, mean + half)
@@ -77,6 +79,8 @@ def paired_difference(values: Sequence[float], reference: Sequence[float]) -> Di
     # spread of 0, or of rounding, would be to be certain.
     if sd < 1e-12:
         return Difference(n, mean, low, high, math.nan)
+    import scipy.stats
+
     p_value = float(scipy.stats.ttest_1samp(differences, 0).pvalue)
     return Difference(n, mean, low, high, p_value)
 

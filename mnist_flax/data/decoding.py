@@ -1,15 +1,31 @@
 """Encoded images as pixels, in the shape that their data set declares."""
 
 import io
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image
+
+from mnist_flax.data import pngs
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 # What TFDS encodes. Rarer formats have decoders that are little tested.
 _FORMATS = ('PNG', 'JPEG')
 
 _MODES = {1: 'L', 3: 'RGB', 4: 'RGBA'}
+
+
+def decode_all(
+    contents: Sequence[bytes], shape: tuple[int, int, int]
+) -> UInt8[np.ndarray, 'images height width channels']:
+    """Decodes one or more files, each as `decode` does."""
+    images = pngs.decode(contents, shape)
+    if images is None:
+        images = np.stack([decode(content, shape) for content in contents])
+    return images
 
 
 def decode(
@@ -29,6 +45,9 @@ def decode(
       ValueError: The image has another size; for a file that is damaged, or no such image,
         Pillow raises others too.
     """
+    # Imported here since it is seldom needed: decoded data are kept, and MNIST does without.
+    from PIL import Image
+
     height, width, channels = shape
     with Image.open(io.BytesIO(content), formats=_FORMATS) as image:
         # Before decoding: a few bytes can claim to be gigabytes of pixels.
@@ -42,7 +61,9 @@ def decode(
         return np.asarray(image).reshape(shape)
 
 
-def _convert(image: Image.Image, channels: int) -> UInt8[np.ndarray, 'height width _']:
+def _convert(image: 'Image.Image', channels: int) -> UInt8[np.ndarray, 'height width _']:
+    from PIL import Image
+
     if image.mode.startswith('I'):
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     elif image.mode == 'P':

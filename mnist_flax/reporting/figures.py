@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -27,8 +28,10 @@ def to_png(figure: Figure) -> bytes:
     with warnings.catch_warnings():
         # Names may be in scripts that Matplotlib's font does not have; it draws boxes.
         warnings.filterwarnings('ignore', message='Glyph')
-        # Without metadata the bytes do not depend on Matplotlib's version string.
-        figure.savefig(buffer, format='png', dpi=120, metadata={'Software': None})
+        # Not by `Figure.savefig`, which draws everything twice. Without metadata the bytes
+        # do not depend on Matplotlib's version string.
+        figure.set_dpi(120)
+        FigureCanvasAgg(figure).print_png(buffer, metadata={'Software': None})
     return buffer.getvalue()
 
 

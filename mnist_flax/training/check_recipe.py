@@ -57,10 +57,11 @@ def check_recipe(
     )
     _check_logits(logits, dataset, 'config.model')
 
-    outputs, state, new_state, _ = _try(
-        lambda images: _train(model, used, images), 'config.model, in training', images
+    outputs, new_state = _try(
+        lambda *of: _train(model, used, *of), 'config.model, in training', variables, images
     )
     _check_logits(outputs.logits, dataset, 'config.model, in training')
+    state = _without_params(variables)
     require(
         new_state == state,
         f'config.model: training turns its collections {_describe(state)} into '
@@ -128,9 +129,10 @@ def check_loss(
     if recipe.loss.takes_aux:  # which only a model can give
         return
     num_classes = len(dataset.class_names)
-    logits = jax.random.normal(jax.random.key(0), (8, num_classes))
+    # NumPy's, which need not be compiled: JAX's would take a second of the first start.
+    logits = jnp.asarray(np.random.default_rng(0).normal(size=(8, num_classes)), 'float32')
     outputs = calls.Outputs(logits)
-    labels = jnp.arange(8) % num_classes
+    labels = jnp.asarray(np.arange(8) % num_classes, 'int32')
     if recipe.loss.function.__module__ == objective.LOSSES:
         _try(lambda: recipe.loss(hyperparams, outputs, labels), 'config.loss')
         return
@@ -156,7 +158,9 @@ def takes_dropout_rate(models: Sequence[nn.Module], image_shape: tuple[int, ...]
 
     def trace(model: nn.Module) -> str:
         used = ['model.dropout_rate']
-        program = jax.make_jaxpr(lambda images: _train(model, used, images))(images)
+        program = jax.make_jaxpr(lambda images: _init_and_train(model, used, images))(
+            images
+        )
         return re.sub('0x[0-9a-f]+', '', f'{program} {program.consts}')  # addresses
 
     takes_dropout = 'dropout' in calls.train_arguments(models[0], None, DATA)
@@ -169,8 +173,8 @@ def can_trace(recipe: run.Recipe, path: str) -> bool:
     hyperparams = {'optimizer.learning_rate': number, path: number}
     images = jax.ShapeDtypeStruct((2, *recipe.image_shape), 'float32')
     try:
-        outputs, _, _, params = jax.eval_shape(
-            lambda images: _train(recipe.model, [], images), images
+        (outputs, _), params = jax.eval_shape(
+            lambda images: _init_and_train(recipe.model, [], images), images
         )
         if path.startswith('loss.'):
             jax.eval_shape(recipe.loss, hyperparams, outputs, _LABELS)
@@ -189,22 +193,29 @@ def _update(recipe: run.Recipe) -> Callable[..., Any]:
     return update
 
 
-def _train(model: nn.Module, used: Collection[str], images: Any) -> Any:
+def _init_and_train(model: nn.Module, used: Collection[str], images: Any) -> Any:
+    """Returns what `_train` does, and the parameters."""
+    variables = model.init(jax.random.key(0), images, **calls.eval_arguments(model))
+    return _train(model, used, variables, images), variables['params']
+
+
+def _train(model: nn.Module, used: Collection[str], variables: Any, images: Any) -> Any:
     """Calls a model in training.
 
     Returns:
-      The outputs, the collections before and after, and the parameters.
+      The outputs, and the collections other than the parameters.
     """
     keys = jax.random.split(jax.random.key(0), 2)
     rate = jnp.float32(0) if 'model.dropout_rate' in used else None
-    variables = dict(model.init(keys[0], images, **calls.eval_arguments(model)))
-    state = {name: of for name, of in variables.items() if name != 'params'}
     outputs, new_state = jax.vmap(  # a device of one
-        lambda images: run.apply_in_training(model, variables, images, keys, rate),
+        lambda images: run.apply_in_training(model, dict(variables), images, keys, rate),
         axis_name=DATA,
     )(images[None])
-    outputs, new_state = jax.tree.map(lambda leaf: leaf[0], (outputs, new_state))
-    return outputs, state, new_state, variables['params']
+    return jax.tree.map(lambda leaf: leaf[0], (outputs, new_state))
+
+
+def _without_params(variables: Any) -> dict[str, Any]:
+    return {name: of for name, of in variables.items() if name != 'params'}
 
 
 def _check_logits(logits: Any, dataset: datasets.Dataset, path: str) -> None:

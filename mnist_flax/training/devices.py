@@ -185,6 +185,22 @@ def split_runs(mesh: Mesh, tree: Any) -> Any:
     return _place(tree, NamedSharding(mesh, PartitionSpec(RUN)))
 
 
+def describe_runs(mesh: Mesh, tree: Any) -> Any:
+    """Describes arrays as `split_runs` places them: a program can be made for these."""
+    return _describe(tree, NamedSharding(mesh, PartitionSpec(RUN)))
+
+
+def describe_replicated(mesh: Mesh, tree: Any) -> Any:
+    """Describes arrays as `replicate` places them."""
+    return _describe(tree, NamedSharding(mesh, PartitionSpec()))
+
+
+def _describe(tree: Any, sharding: NamedSharding) -> Any:
+    return jax.tree.map(
+        lambda of: jax.ShapeDtypeStruct(of.shape, of.dtype, sharding=sharding), tree
+    )
+
+
 def broadcast_text(text: str) -> str:
     """Gives every host the text of the first one."""
     if jax.process_count() == 1:

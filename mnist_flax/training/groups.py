@@ -2,11 +2,13 @@
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Lowered
 from jaxtyping import Array, Int32, UInt8
 
 from mnist_flax.common.errors import require
@@ -48,7 +50,7 @@ class Groups:
         self._arrays: Arrays | None = None  # on the devices, once compiled
 
     def compile(self) -> None:
-        """Loads the data and compiles, for fewer runs at once if all do not fit.
+        """Compiles, for fewer runs at once if all do not fit, and loads the data.
 
         Raises:
           UserError: As many runs at once as the config wants do not fit, or not even one.
@@ -56,9 +58,7 @@ class Groups:
         settings = self._plan.settings
         start = time.perf_counter()
         while True:
-            self._arrays = _load(self._plan, self._mesh)
-            first = self._divide(0, len(self._plan.runs))[0]
-            needed = self._compile(self.place(first))
+            needed = self._compile(self._mesh, self._size)
             limit = devices.memory_per_device(self._mesh)
             if needed <= limit:
                 break
@@ -79,6 +79,7 @@ class Groups:
                 settings.num_devices, settings.batch_size, num_runs=half
             )
             self._size = population.num_at_once(self._mesh, half, half)
+        self._arrays = _load(self._plan, self._mesh)
         self.compile_seconds = time.perf_counter() - start
 
     def divide(self, started: Sequence[range]) -> list[range]:
@@ -105,15 +106,14 @@ class Groups:
         settings, size = self._plan.settings, len(runs)
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         filled = population.num_at_once(mesh, size, size)
-        group = Group(runs, mesh, filled, _load(self._plan, mesh))
-        needed, limit = self._compile(group), devices.memory_per_device(mesh)
+        needed, limit = self._compile(mesh, filled), devices.memory_per_device(mesh)
         require(
             needed <= limit,
             f'--workdir: {size} runs that were started side by side need '
             f'{needed / 2**30:.1f} GiB on each device, which has {limit / 2**30:.1f} GiB; '
             'resume them on devices like those where they were started',
         )
-        return group
+        return Group(runs, mesh, filled, _load(self._plan, mesh))
 
     def init(self, group: Group) -> TrainState:
         """Draws the initial states of a group's runs."""
@@ -133,29 +133,39 @@ class Groups:
             for start in range(first, end, self._size)
         ]
 
-    def _compile(self, group: Group) -> int:
-        """Compiles what a group needs; returns the bytes that it takes on each device."""
-        settings, recipe = self._plan.settings, self._plan.recipe
+    def _compile(self, mesh: Mesh, size: int) -> int:
+        """Compiles what so many runs need; returns the bytes they take on each device."""
+        settings = self._plan.settings
         with jax.default_matmul_precision(settings.matmul_precision):
-            state = self.init(group)
-            of_epoch, self.slow_operations = population.compile_epoch(
-                group.mesh,
-                recipe,
-                state,
-                group.arrays.train_images,
-                group.arrays.train_labels,
-                settings.batch_size,
-                in_slices=settings.log_every_steps > 0
-                or any('every_steps' in of for of in settings.evaluators.values()),
-            )
-            images = group.arrays.test_images
-            of_predictions = population.compile_predictions(
-                group.mesh, recipe, state, images
-            )
-        return max(of_epoch, of_predictions)
+            return max(population.compile_programs(self._lower(mesh, size)))
+
+    def _lower(self, mesh: Mesh, size: int) -> Iterator[Lowered]:
+        settings, recipe = self._plan.settings, self._plan.recipe
+        arrays = Arrays(*devices.describe_replicated(mesh, _list_arrays(self._plan)))
+        names = self._plan.runs[0].hyperparams.keys()
+        init, state = population.lower_init(mesh, recipe, size, names)
+        yield init
+        epoch, self.slow_operations = population.lower_epoch(
+            mesh,
+            recipe,
+            state,
+            arrays.train_images,
+            arrays.train_labels,
+            settings.batch_size,
+            in_slices=settings.log_every_steps > 0
+            or any('every_steps' in of for of in settings.evaluators.values()),
+        )
+        yield epoch
+        yield population.lower_predictions(mesh, recipe, state, arrays.test_images)
+        yield population.lower_order(
+            mesh, state, arrays.train_labels, settings.batch_size
+        )
 
 
 def _load(plan: Plan, mesh: Mesh) -> Arrays:
+    return Arrays(*devices.replicate(mesh, _list_arrays(plan)))
+
+
+def _list_arrays(plan: Plan) -> tuple[np.ndarray, ...]:
     dataset = plan.dataset
-    arrays = (*dataset.train, *dataset.validation, dataset.test.images)
-    return Arrays(*devices.replicate(mesh, arrays))
+    return (*dataset.train, *dataset.validation, dataset.test.images)

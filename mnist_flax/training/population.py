@@ -5,12 +5,14 @@ Every array of a run has a leading axis of runs here, even if there is only one.
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent import futures
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.sharding import Mesh
+from jax.stages import Lowered
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnist_flax.models.slow_ops import find_slow
@@ -22,6 +24,9 @@ from mnist_flax.training.run import Recipe, TrainState
 # On a CPU an epoch is run in so many slices of its steps, so that a progress bar moves and
 # Ctrl-C is answered within a second. On an accelerator it is one.
 SLICES_PER_EPOCH = 20
+
+# Arrays, or what `devices.describe_runs` and `devices.describe_replicated` give.
+_Described: TypeAlias = Array | jax.ShapeDtypeStruct
 
 
 def init(
@@ -46,7 +51,7 @@ def init(
         {name: np.array(values, np.float32) for name, values in hyperparams.items()},
     )
     arguments = devices.split_runs(mesh, arguments)
-    return on_mesh(run.init, mesh, 2, recipe=recipe)(*arguments)
+    return _init_program(mesh, recipe)(*arguments)
 
 
 def train_epoch(
@@ -83,7 +88,7 @@ def train_epoch(
     Returns:
       The new state, and by run the totals of the predictions made just before each step.
     """
-    order = _order(mesh, state, labels, batch_size)
+    order = _order_program(mesh, labels, batch_size)(state)
     totals = no_totals(mesh, recipe, state) if totals is None else totals
     program = _program(mesh, recipe, batch_size)
     num_steps = run.steps_per_epoch(len(labels), batch_size)
@@ -98,58 +103,112 @@ def train_epoch(
 
 def no_totals(mesh: Mesh, recipe: Recipe, state: TrainState) -> Totals:
     """Starts the sums of an epoch."""
-    num_runs = len(state.step)
-    totals = metrics.no_totals(recipe.metric_names, recipe.logged_names)
-    return devices.split_runs(
-        mesh, jax.tree.map(lambda x: np.zeros(num_runs, x.dtype), totals)
-    )
+    return devices.split_runs(mesh, _zeros(recipe, state))
 
 
-def compile_epoch(
-    mesh: Mesh,
-    recipe: Recipe,
-    state: TrainState,
-    images: UInt8[Array, 'examples height width channels'],
-    labels: Int[Array, 'examples'],
-    batch_size: int,
-    in_slices: bool = False,
-) -> tuple[int, list[str]]:
-    """Compiles what `train_epoch` runs with the same arguments.
+def lower_init(
+    mesh: Mesh, recipe: Recipe, num_runs: int, hyperparams: Collection[str]
+) -> tuple[Lowered, TrainState]:
+    """Lowers what `init` runs, so that it can be compiled.
 
     Args:
       mesh: As there, as all below.
       recipe: What the runs share.
-      state: The runs.
-      images: The training set.
-      labels: Its labels.
+      num_runs: How many they are.
+      hyperparams: The names of their numbers.
+
+    Returns:
+      The program, and a description of the states that it returns.
+    """
+    arguments = (
+        np.zeros(num_runs, np.uint32),
+        {name: np.zeros(num_runs, np.float32) for name in hyperparams},
+    )
+    arguments = devices.describe_runs(mesh, arguments)
+    program: Any = _init_program(mesh, recipe)
+    state = devices.describe_runs(mesh, program.eval_shape(*arguments))
+    return program.lower(*arguments), state
+
+
+def lower_order(
+    mesh: Mesh, state: TrainState, labels: Int[_Described, 'examples'], batch_size: int
+) -> Lowered:
+    """Lowers what draws the order of an epoch; see `lower_epoch`."""
+    program: Any = _order_program(mesh, labels, batch_size)
+    return program.lower(state)
+
+
+def lower_epoch(
+    mesh: Mesh,
+    recipe: Recipe,
+    state: TrainState,
+    images: UInt8[_Described, 'examples height width channels'],
+    labels: Int[_Described, 'examples'],
+    batch_size: int,
+    in_slices: bool = False,
+) -> tuple[Lowered, list[str]]:
+    """Lowers the steps that `train_epoch` runs with the same arguments.
+
+    Args:
+      mesh: As there, as all below.
+      recipe: What the runs share.
+      state: The runs, or their description, as `lower_init` gives it.
+      images: The training set, or its description.
+      labels: Its labels, likewise.
       batch_size: Examples a step.
       in_slices: Whether `train_epoch` will get ``stops``.
 
     Returns:
-      The bytes of memory that it takes on each device, and what is slow in it on a CPU.
+      The program, and what is slow in it on a CPU.
     """
-    order = _order(mesh, state, labels, batch_size)
-    program = _program(mesh, recipe, batch_size)
+    order_program: Any = _order_program(mesh, labels, batch_size)
+    order = devices.describe_runs(mesh, order_program.eval_shape(state))
+    totals = devices.describe_runs(mesh, _zeros(recipe, state))
     num_steps = run.steps_per_epoch(len(labels), batch_size)
     bounds = _bounds(mesh, 0, num_steps - in_slices, num_steps)
-    totals = no_totals(mesh, recipe, state)
+    program: Any = _program(mesh, recipe, batch_size)
     traced = program.trace(state, totals, order, images, labels, bounds)
     slow = find_slow(traced.jaxpr) if devices.is_cpu(mesh) else []
-    return _memory(traced.lower().compile()), slow
+    return traced.lower(), slow
 
 
-def compile_predictions(
+def lower_predictions(
     mesh: Mesh,
     recipe: Recipe,
     state: TrainState,
-    images: UInt8[Array, 'examples height width channels'],
-) -> int:
-    """Compiles `predict_logits` for as many images; returns bytes likewise."""
+    images: UInt8[_Described, 'examples height width channels'],
+) -> Lowered:
+    """Lowers `predict_logits` for as many images; see `lower_epoch`."""
     program: Any = on_mesh(prediction.predict_logits, mesh, 1, recipe=recipe)
-    return _memory(program.lower(state, images).compile())
+    return program.lower(state, images)
 
 
-def _memory(compiled):
+def compile_programs(programs: Iterable[Lowered]) -> list[int]:
+    """Compiles programs; a call with arrays of the same shapes then finds them compiled.
+
+    Args:
+      programs: What to compile, best the one first that takes longest. Each is asked for
+        while those before it are compiled.
+
+    Returns:
+      The bytes of memory that each takes on each device.
+    """
+    # The compiler is not Python, so that threads compile at the same time. Several hosts,
+    # which may have to agree on what they compile, do it in order.
+    num_threads = devices.count_cores() if jax.process_count() == 1 else 1
+    # A thread has a setting of its own, under which a call would not find the program.
+    precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
+
+    def compile_program(program: Lowered) -> Any:
+        with jax.default_matmul_precision(precision):
+            return program.compile()
+
+    with futures.ThreadPoolExecutor(num_threads) as pool:
+        compiled = [pool.submit(compile_program, program) for program in programs]
+        return [_count_bytes(program.result()) for program in compiled]
+
+
+def _count_bytes(compiled):
     sizes = compiled.memory_analysis()
     return (
         sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
@@ -177,9 +236,18 @@ def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
     return math.ceil(min(count, num_runs) / num_groups) * num_groups
 
 
-def _order(mesh, state, labels, batch_size):
+def _init_program(mesh, recipe):
+    return on_mesh(run.init, mesh, 2, recipe=recipe)
+
+
+def _order_program(mesh, labels, batch_size):
     sizes = {'num_examples': len(labels), 'batch_size': batch_size}
-    return on_mesh(run.epoch_order, mesh, 1, **sizes)(state)
+    return on_mesh(run.epoch_order, mesh, 1, **sizes)
+
+
+def _zeros(recipe, state):
+    totals = metrics.no_totals(recipe.metric_names, recipe.logged_names)
+    return jax.tree.map(lambda x: np.zeros(len(state.step), x.dtype), totals)
 
 
 def _program(mesh, recipe, batch_size):

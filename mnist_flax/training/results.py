@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import numpy as np
-import scipy.special
 from jaxtyping import Float, Int, UInt8
 
 from mnist_flax.common import intervals
@@ -164,4 +163,7 @@ def summarize_seeds(
 
 def _softmax(logits):
     # In 64 bits: in 32 a probability is 1 from a margin of 17 nats on.
+    # Imported here so that training need not wait for it.
+    import scipy.special
+
     return scipy.special.softmax(logits.astype(np.float64), axis=-1)

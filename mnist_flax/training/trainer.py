@@ -8,6 +8,7 @@ from contextlib import nullcontext
 import jax
 import numpy as np
 
+from mnist_flax.common import waiting
 from mnist_flax.common.errors import require
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
 from mnist_flax.training import population
@@ -61,8 +62,11 @@ class Trainer:
           Interrupted: Ctrl-C or SIGTERM came, and the runs are saved.
           UserError: Something cannot be saved, or what was saved cannot be resumed.
         """
+        is_shown = self._show and jax.process_index() == 0
+        if is_shown:
+            waiting.say('compiling, which takes longer the first time')
         self._groups.compile()
-        if self._show and jax.process_index() == 0:
+        if is_shown:
             print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
             if slow := self._groups.slow_operations:
                 print(

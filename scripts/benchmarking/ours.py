@@ -43,7 +43,11 @@ class Ours:
         self._train_on, self._batch_size = (images, labels), batch_size
         hyperparams = {name: [x] for name, x in plan.runs[0].hyperparams.items()}
         self._state = population.init(*self._program, [seed], hyperparams)
-        population.compile_epoch(*self._program, self._state, images, labels, batch_size)
+        epoch, _ = population.lower_epoch(
+            *self._program, self._state, images, labels, batch_size
+        )
+        order = population.lower_order(plan.mesh, self._state, labels, batch_size)
+        population.compile_programs([epoch, order])
         jax.block_until_ready((self._state, images, self._test))
 
     def train(self) -> None:

@@ -178,10 +178,10 @@ def test_a_full_disk_is_noticed_before_anything_is_written(tmp_path, command):
     process = command(
         '-c',
         'import resource, sys, pathlib, numpy as np\n'
-        'from mnist_flax.checkpointing import checkpoints\n'
+        'from mnist_flax.checkpointing import checkpoints, orbax_files\n'
         'resource.setrlimit(resource.RLIMIT_FSIZE, (5000, 5000))\n'
         'arrays = {str(i): np.full((1000, i + 1), 7.0) for i in range(20)}\n'
-        'checkpoints.ocp = None\n'
+        'orbax_files.ocp = None\n'
         'checkpoints.write(pathlib.Path(sys.argv[1]), arrays, {})\n',
         tmp_path / 'runs/7',
     )

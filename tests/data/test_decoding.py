@@ -2,7 +2,9 @@
 
 import io
 import json
+import struct
 import subprocess
+import zlib
 
 import numpy as np
 import pytest
@@ -11,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from mnist_flax.data.decoding import decode
+from mnist_flax.data import pngs
+from mnist_flax.data.decoding import decode, decode_all
 
 RANDOM = np.random.default_rng(0)
 GRAY = Image.fromarray(RANDOM.integers(0, 256, (6, 5), np.uint8))
@@ -90,8 +93,59 @@ def test_what_is_encoded_comes_back(height, width, channels, random):
 
 
 def test_an_image_of_another_size_is_refused():
-    with pytest.raises(ValueError, match='an image of 5x6 pixels, not 6x6'):
-        decode(KINDS['gray'][0], (6, 6, 1))
+    for function, content in ((decode, KINDS['gray'][0]), (decode_all, [KINDS['gray'][0]])):
+        with pytest.raises(ValueError, match='an image of 5x6 pixels, not 6x6'):
+            function(content, (6, 6, 1))
+
+
+def png(lines, shape):
+    """Makes a PNG of lines, each with its filter in front."""
+    height, width, channels = shape
+    colour_type, packed = {1: 0, 3: 2, 4: 6}[channels], zlib.compress(lines)
+    chunks = (
+        b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, colour_type, 0, 0, 0),
+        b'IDAT' + packed[:9],
+        b'IDAT' + packed[9:],
+        b'IEND',
+    )
+    return b'\x89PNG\r\n\x1a\n' + b''.join(
+        struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
+        for chunk in chunks
+    )
+
+
+@given(st.integers(1, 9), st.integers(1, 9), st.sampled_from([1, 3, 4]), st.randoms())
+def test_many_at_once_are_what_pillow_decodes(height, width, channels, random):
+    """With each of PNG's five filters; any bytes are an image, so that none is missed."""
+    lines = np.frombuffer(random.randbytes(7 * height * (1 + width * channels)), np.uint8)
+    lines = lines.reshape(7, height, -1).copy()
+    lines[:, :, 0] %= 5
+    shape = (height, width, channels)
+    contents = [png(of.tobytes(), shape) for of in lines]
+    expected = [decode(content, shape) for content in contents]
+    np.testing.assert_array_equal(pngs.decode(contents, shape), expected)
+
+
+@pytest.mark.parametrize('kind', KINDS)
+def test_other_kinds_among_many_are_left_to_pillow(kind):
+    contents = [KINDS['gray'][0], KINDS[kind][0]]
+    expected = [decode(content, (6, 5, 1)) for content in contents]
+    np.testing.assert_array_equal(decode_all(contents, (6, 5, 1)), expected)
+
+
+@given(st.data())
+def test_a_damaged_png_is_left_to_pillow(data):
+    content = bytearray(encode(GRAY))
+    place = data.draw(st.integers(0, len(content) - 13))  # not in the chunk that ends it
+    content[place] ^= data.draw(st.integers(1, 255))
+    assert pngs.decode([bytes(content)], (6, 5, 1)) is None
+
+
+def test_a_few_bytes_do_not_become_gigabytes():
+    lines = np.zeros((6, 6), np.uint8).tobytes()
+    for stored in (lines + b'0', lines[:-1], lines * 10**6, lines[:-6] + b'\x05' + lines[:5]):
+        assert pngs.decode([png(stored, (6, 5, 1))], (6, 5, 1)) is None
+    assert pngs.decode([png(lines, (6, 5, 1))], (6, 5, 1)) is not None
 
 
 READ_BY_TENSORFLOW = """

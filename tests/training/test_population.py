@@ -114,13 +114,16 @@ def test_the_old_state_s_memory_is_given_to_the_new_one(mesh, recipe, examples):
 
 
 def test_an_epoch_compiles_once(mesh, recipe, examples, forbid_compilation):
-    """And `compile_epoch` has done it: the first epoch's time is training alone."""
-    state = create_state(mesh, recipe)
-    needed, slow = population.compile_epoch(mesh, recipe, state, *examples, batch_size=9)
+    """And `compile_programs` has done it: the first epoch's time is training alone."""
+    images, labels = devices.describe_replicated(mesh, examples)
+    init, described = population.lower_init(mesh, recipe, 1, ['optimizer.learning_rate'])
+    epoch, slow = population.lower_epoch(mesh, recipe, described, images, labels, 9)
+    order = population.lower_order(mesh, described, labels, 9)
     assert slow == ["XLA's convolution", "the gradient of XLA's max-pooling"]
-    assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
-
+    _, needed, _ = population.compile_programs([init, epoch, order])
     with forbid_compilation():
+        state = create_state(mesh, recipe)
+        assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
         for _ in range(2):
             state, _ = population.train_epoch(mesh, recipe, state, *examples, 9)
 
