@@ -100,7 +100,7 @@ def test_more_runs_than_memory_holds_are_trained_in_groups(tmp_path, monkeypatch
 
     def record(programs):
         found = compile_programs(programs)
-        needed.append(max(found))
+        needed.append(max(map(population.count_bytes, found)))
         return found
 
     monkeypatch.setattr(population, 'compile_programs', record)

@@ -52,7 +52,7 @@ def several_runs() -> Iterator[None]:
 def batches_kernels() -> bool:
     """Tells whether to avoid convolutions, which several runs would make one of groups.
 
-    ``vmap`` over kernels makes a convolution of as many groups as there are runs, which GPUs
-    compute slowly, its gradient most of all (jax#26266, jax#26568).
+    ``vmap`` over kernels makes a convolution of as many groups as there are runs, which
+    GPUs compute slowly, its gradient most of all (jax#26266, jax#26568).
     """
     return bool(_several_runs) and platform() == 'gpu'

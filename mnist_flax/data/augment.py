@@ -141,8 +141,8 @@ def interpolate_by_products(
         jnp.maximum(0, 1 - jnp.abs(place.ravel() - jnp.arange(size)[:, None]))
         for place, size in zip(places, image.shape[:2], strict=True)
     ]
-    # Places come last, where a TPU has room for 128 numbers side by side. In full precision:
-    # its usual 8 bits would be off by hundredths of white.
+    # Places come last, where a TPU has room for 128 numbers side by side. In full
+    # precision: its usual 8 bits would be off by hundredths of white.
     along_columns = jnp.einsum('rck,cp->krp', image, weights[1], precision='highest')
     pixels = (along_columns * weights[0]).sum(axis=1)
     return pixels.T.reshape(*places[0].shape, image.shape[-1])

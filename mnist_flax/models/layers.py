@@ -18,7 +18,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from mnist_flax.common import backend
-from mnist_flax.models import cpu_conv
+from mnist_flax.models import cpu_conv, ops
 
 _store = lax.optimization_barrier
 
@@ -35,7 +35,7 @@ def convolve(
     On a CPU a 3x3 convolution with stride 1 is computed by Winograd's method, one of each
     channel by itself as a sum of shifted inputs, and others as the product of all patches
     and the kernel. A dilated input takes XLA's convolution there too. There is a gradient,
-    but no forward-mode derivative. Several runs side by side on a GPU multiply patches too.
+    but no forward-mode derivative. Accelerators multiply patches where `ops` does.
 
     Args:
       x: The inputs; any number of spatial axes.
@@ -50,7 +50,7 @@ def convolve(
     extents = [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
     pads = _pads(x, extents, strides, padding)
     if (
-        not (backend.platform() == 'cpu' or backend.batches_kernels())
+        not (backend.platform() == 'cpu' or ops.prefers_patches(kernel.shape[-2]))
         or tuple(options.get('lhs_dilation') or ones) != ones
         or min(_out_sizes(x, extents, strides, pads)) < 1
     ):

@@ -32,15 +32,15 @@ def conv_max_pool(
       kernel: The filters.
       formulation: ``'xla'`` uses XLA's own operations; ``'winograd'`` those that are
         fastest on a CPU (a sum of shifted images where there are few channels);
-        ``'patches'`` a matrix product of patches and kernel, which several runs on a GPU
-        compute as one product; ``'auto'`` the best of them for the backend and the number
-        of runs. The result is the same up to rounding.
+        ``'patches'`` a matrix product of patches and kernel; ``'auto'`` Winograd's on a
+        CPU, the patches for several runs side by side on a GPU and for few channels on a
+        TPU, and XLA's elsewhere. The result is the same up to rounding.
 
     Returns:
       The pooled maps, ``(height - 2) // 2`` high and likewise wide.
     """
     if formulation == 'auto':
-        formulation = _choose()
+        formulation = _choose(x.shape[-1])
     if formulation == 'xla':
         return xla_max_pool(xla_conv(x, kernel))
     if formulation == 'patches':
@@ -57,18 +57,39 @@ def conv_max_pool(
     return pooled.astype(x.dtype)
 
 
-def _choose() -> Formulation:
+def _choose(num_channels: int) -> Formulation:
     if backend.platform() == 'cpu':
         return 'winograd'
-    return 'patches' if backend.batches_kernels() else 'xla'
+    return 'patches' if prefers_patches(num_channels) else 'xla'
+
+
+def prefers_patches(num_channels: int) -> bool:
+    """Tells whether an accelerator should multiply patches instead of convolving.
+
+    Args:
+      num_channels: Of the convolution's inputs.
+    """
+    if backend.platform() == 'tpu':
+        # In full precision the compiler takes half an hour for the gradient of a kernel of
+        # one channel, and then a minute and a half (docs/machines.md).
+        return num_channels < cpu_conv.FEW_CHANNELS
+    return backend.batches_kernels()
 
 
 def _patches_max_pool(x, kernel):
-    height, width = ((size - 2) // 2 * 2 for size in x.shape[1:3])  # what the pool uses
-    shifted = [x[:, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
-    y = jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
+    height, width = x.shape[1] - 2, x.shape[2] - 2
+    if backend.platform() == 'tpu':
+        return xla_max_pool(_multiply_patches(x, kernel, height, width))
+    # Side by side, runs take 0.4 of the memory that they take with XLA's pooling.
+    height, width = height // 2 * 2, width // 2 * 2  # what the pool uses
+    y = _multiply_patches(x, kernel, height, width)
     windows = y.reshape(len(x), height // 2, 2, width // 2, 2, -1)
     return max_of_corners([windows[:, :, i, :, j] for i, j in cpu_conv.CORNERS])
+
+
+def _multiply_patches(x, kernel, height, width):
+    shifted = [x[:, i : i + height, j : j + width] for i, j in np.ndindex(3, 3)]
+    return jnp.concatenate(shifted, axis=-1) @ kernel.reshape(-1, kernel.shape[-1])
 
 
 @jax.custom_vjp

@@ -154,7 +154,8 @@ def count_cores() -> int:
 
 def platform(mesh: Mesh) -> str:
     """Names the kind of the devices, such as ``'cpu'`` or ``'tpu'``."""
-    return mesh.devices.flat[0].platform
+    described = backend.described()
+    return described.platform if described else mesh.devices.flat[0].platform
 
 
 def is_cpu(mesh: Mesh) -> bool:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jax.stages import Lowered
+from jax.stages import Compiled, Lowered
 from jaxtyping import Array, Int32, UInt8
 
 from mnist_flax.common.errors import require
@@ -36,6 +36,20 @@ class Group(NamedTuple):
     arrays: Arrays
 
 
+class Programs(NamedTuple):
+    """What is compiled before a group trains."""
+
+    init: Compiled
+    epoch: Compiled
+    predictions: Compiled
+    order: Compiled
+
+    @property
+    def num_bytes(self) -> int:
+        """Counts the bytes that the largest takes on each device."""
+        return max(population.count_bytes(program) for program in self)
+
+
 class Groups:
     """Divides the runs of a plan, as many side by side as the devices hold."""
 
@@ -44,43 +58,48 @@ class Groups:
         self.slow_operations: list[str] = []  # once compiled
         self._plan = plan
         self._mesh = plan.mesh
-        self._size = population.num_at_once(
+        # How many runs are trained side by side; less once compiled, if they do not fit.
+        self.size = population.num_at_once(
             plan.mesh, len(plan.runs), plan.settings.runs_at_once
         )
         self._arrays: Arrays | None = None  # on the devices, once compiled
 
     def compile(self) -> None:
-        """Compiles, for fewer runs at once if all do not fit, and loads the data.
+        """Compiles, see `fit`, and loads the data."""
+        start = time.perf_counter()
+        self.fit()
+        self._arrays = _load(self._plan, self._mesh)
+        self.compile_seconds = time.perf_counter() - start
+
+    def fit(self) -> Programs:
+        """Compiles, for fewer runs at once if all do not fit.
 
         Raises:
           UserError: As many runs at once as the config wants do not fit, or not even one.
         """
         settings = self._plan.settings
-        start = time.perf_counter()
         while True:
-            needed = self._compile(self._mesh, self._size)
+            programs = self._compile(self._mesh, self.size)
             limit = devices.memory_per_device(self._mesh)
-            if needed <= limit:
-                break
-            sizes = f'{needed / 2**30:.1f} GiB on each device, which has '
+            if programs and programs.num_bytes <= limit:
+                return programs
+            sizes = f'{_explain(programs)} on each device, which has '
             sizes += f'{limit / 2**30:.1f} GiB'
             require(
-                self._size > 1,
+                self.size > 1,
                 f'config.batch_size: {settings.batch_size} examples a step with this '
                 f'config.model need {sizes}; make one of them smaller',
             )
             require(
                 settings.runs_at_once == 0,
-                f'config.runs_at_once: {self._size} runs need {sizes}; use fewer, or 0 to '
+                f'config.runs_at_once: {self.size} runs need {sizes}; use fewer, or 0 to '
                 'have the number found',
             )
-            half = math.ceil(self._size / 2)
+            half = math.ceil(self.size / 2)
             self._mesh = devices.make_mesh(
                 settings.num_devices, settings.batch_size, num_runs=half
             )
-            self._size = population.num_at_once(self._mesh, half, half)
-        self._arrays = _load(self._plan, self._mesh)
-        self.compile_seconds = time.perf_counter() - start
+            self.size = population.num_at_once(self._mesh, half, half)
 
     def divide(self, started: Sequence[range]) -> list[range]:
         """Lists the groups; runs that were started together stay together.
@@ -102,15 +121,15 @@ class Groups:
         """
         if runs in self._divide(0, len(self._plan.runs)):
             assert self._arrays is not None
-            return Group(runs, self._mesh, self._size, self._arrays)
+            return Group(runs, self._mesh, self.size, self._arrays)
         settings, size = self._plan.settings, len(runs)
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         filled = population.num_at_once(mesh, size, size)
-        needed, limit = self._compile(mesh, filled), devices.memory_per_device(mesh)
+        programs, limit = self._compile(mesh, filled), devices.memory_per_device(mesh)
         require(
-            needed <= limit,
+            programs is not None and programs.num_bytes <= limit,
             f'--workdir: {size} runs that were started side by side need '
-            f'{needed / 2**30:.1f} GiB on each device, which has {limit / 2**30:.1f} GiB; '
+            f'{_explain(programs)} on each device, which has {limit / 2**30:.1f} GiB; '
             'resume them on devices like those where they were started',
         )
         return Group(runs, mesh, filled, _load(self._plan, mesh))
@@ -129,17 +148,22 @@ class Groups:
 
     def _divide(self, first: int, end: int) -> list[range]:
         return [
-            range(start, min(start + self._size, end))
-            for start in range(first, end, self._size)
+            range(start, min(start + self.size, end))
+            for start in range(first, end, self.size)
         ]
 
-    def _compile(self, mesh: Mesh, size: int) -> int:
-        """Compiles what so many runs need; returns the bytes they take on each device."""
-        settings = self._plan.settings
-        with jax.default_matmul_precision(settings.matmul_precision):
-            return max(population.compile_programs(self._lower(mesh, size)))
+    def _compile(self, mesh: Mesh, size: int) -> Programs | None:
+        """Compiles for so many runs; None if the compiler finds that they do not fit."""
+        with jax.default_matmul_precision(self._plan.settings.matmul_precision):
+            try:
+                return Programs(*population.compile_programs(self._lower(mesh, size)))
+            except jax.errors.JaxRuntimeError as error:
+                if 'RESOURCE_EXHAUSTED' not in str(error):
+                    raise
+                return None
 
     def _lower(self, mesh: Mesh, size: int) -> Iterator[Lowered]:
+        """Yields what `Programs` has."""
         settings, recipe = self._plan.settings, self._plan.recipe
         arrays = Arrays(*devices.describe_replicated(mesh, _list_arrays(self._plan)))
         names = self._plan.runs[0].hyperparams.keys()
@@ -157,9 +181,11 @@ class Groups:
         )
         yield epoch
         yield population.lower_predictions(mesh, recipe, state, arrays.test_images)
-        yield population.lower_order(
-            mesh, state, arrays.train_labels, settings.batch_size
-        )
+        yield population.lower_order(mesh, state, arrays.train_labels, settings.batch_size)
+
+
+def _explain(programs: Programs | None) -> str:
+    return f'{programs.num_bytes / 2**30:.1f} GiB' if programs else 'more memory'
 
 
 def _load(plan: Plan, mesh: Mesh) -> Arrays:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import jax
 import numpy as np
 from jax.sharding import Mesh
-from jax.stages import Lowered
+from jax.stages import Compiled, Lowered
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnist_flax.models.slow_ops import find_slow
@@ -183,7 +183,7 @@ def lower_predictions(
     return program.lower(state, images)
 
 
-def compile_programs(programs: Iterable[Lowered]) -> list[int]:
+def compile_programs(programs: Iterable[Lowered]) -> list[Compiled]:
     """Compiles programs; a call with arrays of the same shapes then finds them compiled.
 
     Args:
@@ -191,7 +191,7 @@ def compile_programs(programs: Iterable[Lowered]) -> list[int]:
         while those before it are compiled.
 
     Returns:
-      The bytes of memory that each takes on each device.
+      The compiled programs, in the same order.
     """
     # The compiler is not Python, so that threads compile at the same time. Several hosts,
     # which may have to agree on what they compile, do it in order.
@@ -199,17 +199,18 @@ def compile_programs(programs: Iterable[Lowered]) -> list[int]:
     # A thread has a setting of its own, under which a call would not find the program.
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
-    def compile_program(program: Lowered) -> Any:
+    def compile_program(program: Lowered) -> Compiled:
         with jax.default_matmul_precision(precision):
             return program.compile()
 
     with futures.ThreadPoolExecutor(num_threads) as pool:
         compiled = [pool.submit(compile_program, program) for program in programs]
-        return [_count_bytes(program.result()) for program in compiled]
+        return [program.result() for program in compiled]
 
 
-def _count_bytes(compiled):
-    sizes = compiled.memory_analysis()
+def count_bytes(compiled: Compiled) -> int:
+    """Counts the bytes of memory that a program takes on each device."""
+    sizes: Any = compiled.memory_analysis()
     return (
         sizes.argument_size_in_bytes + sizes.temp_size_in_bytes + sizes.output_size_in_bytes
     )

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_flax.common import backend
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import augment
 from mnist_flax.data.augment import Deformation
@@ -156,3 +157,28 @@ def test_senseless_amounts_are_refused(name, amount):
     message = f'config.augment.{name}: found {amount}; allowed: 0 to '
     with pytest.raises(UserError, match=message):
         augment.create_augment(**{**OFF, name: amount})
+
+
+@settings(max_examples=20, deadline=None)
+@given(
+    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_a_tpus_interpolation_is_the_same(shape, seed):
+    """Also at places outside of the image."""
+    random = np.random.default_rng(seed)
+    image = jnp.asarray(random.random(shape), jnp.float32)
+    places = jnp.asarray(random.uniform(-3, 12, (2, *shape[:2])), jnp.float32)
+    expected = augment.interpolate(image, list(places))
+    actual = augment.interpolate_by_products(image, list(places))
+    np.testing.assert_allclose(actual, expected, atol=1e-5)
+
+
+def test_a_tpu_augments_without_gathering(digit):
+    """Which takes it 24 times the rest of a step."""
+    transform = augment.create_augment(**EVERYTHING)
+    arguments = jax.random.key(0), digit, 1.0
+    assert 'gather' in str(jax.make_jaxpr(transform)(*arguments))
+    with backend.assume(backend.Described([], 'tpu', 0)):
+        jaxpr = jax.make_jaxpr(lambda *of: transform(*of))(*arguments)
+    assert 'gather' not in str(jaxpr)

@@ -10,6 +10,7 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mnist_flax.common import backend
 from mnist_flax.models import Conv, cpu_conv, max_pool
 
 OPTIONS = cpu_conv.COMPILER_OPTIONS if jax.default_backend() == 'cpu' else None
@@ -168,3 +169,17 @@ def test_runs_side_by_side_have_their_own_results():
         alone = value_and_gradients(network, kernels[i], x[i])
         for a, e in zip(together, alone, strict=True):
             np.testing.assert_allclose(a[i], e, rtol=1e-4, atol=1e-5)
+
+
+def test_runs_side_by_side_on_a_gpu_convolve_without_groups():
+    """`vmap` would make one convolution of as many groups as runs, which is slow there."""
+    xs = jax.random.normal(jax.random.key(0), (3, 2, 9, 8, 4))
+    layer = Conv(6, (3, 3), strides=(2, 1))
+    variables = jax.vmap(lambda key: layer.init(key, xs[0]))(
+        jax.random.split(jax.random.key(1), 3)
+    )
+    expected = jax.vmap(nn.Conv(6, (3, 3), strides=(2, 1)).apply)(variables, xs)
+    with backend.assume(backend.Described([], 'gpu', 0)), backend.several_runs():
+        apply = jax.vmap(lambda *of: layer.apply(*of))
+        assert 'conv_general_dilated' not in str(jax.make_jaxpr(apply)(variables, xs))
+        np.testing.assert_allclose(apply(variables, xs), expected, atol=1e-5)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from mnist_flax.common import backend
 from mnist_flax.models import cpu_conv, ops
 
 
@@ -69,6 +70,18 @@ def test_winograd_equals_xla(shape, features, dtype):
     assert_winograd_equals_xla(x, kernel, tolerance)
 
 
+@pytest.mark.parametrize('platform', ['gpu', 'tpu'])
+@pytest.mark.parametrize(
+    'shape', [(4, 28, 28, 1), (4, 13, 13, 32), (2, 11, 6, 8), (1, 4, 16, 3)]
+)
+def test_patches_equal_xla(shape, platform):
+    x, kernel = random_inputs(jax.random.key(0), shape, 8)
+    expected = value_and_gradients(x, kernel, 'xla')
+    with backend.assume(backend.Described([], platform, 0)):
+        jax.clear_caches()  # whatever has been traced for another platform
+        assert_equal(value_and_gradients(x, kernel, 'patches'), expected)
+
+
 @pytest.mark.parametrize('channels', [1, 8])
 def test_gradient_of_ties_goes_to_the_first_maximum(channels):
     # Whole numbers are computed without rounding by XLA, so that its ties are exact.
@@ -109,13 +122,30 @@ def test_winograd_under_vmap(channels):
         assert_equal([a[i] for a in together], value_and_gradients(x, kernel, 'xla'))
 
 
-def test_auto_is_the_formulation_for_the_backend():
-    x, kernel = random_inputs(jax.random.key(0), (2, 8, 8, 1), features=4)
-    expected = 'winograd' if jax.default_backend() == 'cpu' else 'xla'
-    trace = jax.make_jaxpr(ops.conv_max_pool, static_argnums=2)
-    jaxprs = {name: str(trace(x, kernel, name)) for name in ('auto', 'xla', 'winograd')}
-    assert jaxprs['auto'] == jaxprs[expected]
-    assert jaxprs['xla'] != jaxprs['winograd']
+@pytest.mark.parametrize(
+    ('platform', 'channels', 'expected', 'of_several_runs'),
+    [
+        ('cpu', 1, 'winograd', 'winograd'),
+        ('gpu', 1, 'xla', 'patches'),
+        ('gpu', 8, 'xla', 'patches'),
+        ('tpu', 1, 'patches', 'patches'),
+        ('tpu', 8, 'xla', 'xla'),
+    ],
+)
+def test_auto_is_the_formulation_for_the_devices(
+    platform, channels, expected, of_several_runs
+):
+    x, kernel = random_inputs(jax.random.key(0), (2, 8, 8, channels), features=4)
+
+    def trace(name):
+        # A new function each time, since JAX remembers what it has traced.
+        return str(jax.make_jaxpr(lambda *of: ops.conv_max_pool(*of, name))(x, kernel))
+
+    with backend.assume(backend.Described([], platform, 0)):
+        assert trace('auto') == trace(expected)
+        assert len({trace(name) for name in ('xla', 'winograd', 'patches')}) == 3
+        with backend.several_runs():
+            assert trace('auto') == trace(of_several_runs)
 
 
 @pytest.mark.skipif(jax.default_backend() != 'cpu', reason='an option of the CPU backend')

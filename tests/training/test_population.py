@@ -120,7 +120,8 @@ def test_an_epoch_compiles_once(mesh, recipe, examples, forbid_compilation):
     epoch, slow = population.lower_epoch(mesh, recipe, described, images, labels, 9)
     order = population.lower_order(mesh, described, labels, 9)
     assert slow == ["XLA's convolution", "the gradient of XLA's max-pooling"]
-    _, needed, _ = population.compile_programs([init, epoch, order])
+    _, compiled, _ = population.compile_programs([init, epoch, order])
+    needed = population.count_bytes(compiled)
     with forbid_compilation():
         state = create_state(mesh, recipe)
         assert needed > sum(leaf.nbytes for leaf in jax.tree.leaves(state.params))
@@ -145,17 +146,18 @@ def test_a_grid_of_numbers_compiles_once(mesh, examples, forbid_compilation):
 
 
 @pytest.mark.parametrize(
-    ('num_devices', 'wanted', 'on_cpu', 'expected'),
+    ('num_devices', 'wanted', 'platform', 'expected'),
     [
-        (2, 0, True, 2),  # a run on each core
-        (2, 0, False, 10),  # all, of which the last is there twice
-        (2, 3, True, 4),
-        (1, 3, False, 3),
+        (2, 0, 'cpu', 2),  # a run on each core
+        (2, 0, 'tpu', 2),
+        (2, 0, 'gpu', 10),  # all, of which the last is there twice
+        (2, 3, 'cpu', 4),
+        (1, 3, 'gpu', 3),
     ],
 )
 def test_how_many_runs_are_trained_at_once(
-    monkeypatch, num_devices, wanted, on_cpu, expected
+    monkeypatch, num_devices, wanted, platform, expected
 ):
     mesh = devices.make_mesh(num_devices, 128, num_runs=9 if num_devices == 1 else 8)
-    monkeypatch.setattr(devices, 'is_cpu', lambda mesh: on_cpu)
+    monkeypatch.setattr(devices, 'platform', lambda mesh: platform)
     assert population.num_at_once(mesh, num_runs=9, wanted=wanted) == expected
