@@ -157,9 +157,7 @@ class Groups:
         )
         yield epoch
         yield population.lower_predictions(mesh, recipe, state, arrays.test_images)
-        yield population.lower_order(
-            mesh, state, arrays.train_labels, settings.batch_size
-        )
+        yield population.lower_order(mesh, state, arrays.train_labels, settings.batch_size)
 
 
 def _load(plan: Plan, mesh: Mesh) -> Arrays:
