@@ -192,9 +192,9 @@ def read(path: pathlib.Path) -> Checkpoint:
     Raises:
       UserError: There is none, it is damaged, or it is larger than any of this program.
     """
-    _verify(path)
     from mnist_flax.checkpointing import orbax_files
 
+    _verify(path)
     try:
         size = orbax_files.count_bytes(path)
         if size > _MOST_BYTES:

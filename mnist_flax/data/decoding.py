@@ -45,7 +45,7 @@ def decode(
       ValueError: The image has another size; for a file that is damaged, or no such image,
         Pillow raises others too.
     """
-    # Imported here since it is seldom needed: decoded data are kept, and MNIST does without.
+    # Imported here, and below, since it is seldom needed: MNIST does without.
     from PIL import Image
 
     height, width, channels = shape

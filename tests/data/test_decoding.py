@@ -143,7 +143,12 @@ def test_a_damaged_png_is_left_to_pillow(data):
 
 def test_a_few_bytes_do_not_become_gigabytes():
     lines = np.zeros((6, 6), np.uint8).tobytes()
-    for stored in (lines + b'0', lines[:-1], lines * 10**6, lines[:-6] + b'\x05' + lines[:5]):
+    for stored in (
+        lines + b'0',
+        lines[:-1],
+        lines * 10**6,
+        lines[:-6] + b'\x05' + lines[:5],
+    ):
         assert pngs.decode([png(stored, (6, 5, 1))], (6, 5, 1)) is None
     assert pngs.decode([png(lines, (6, 5, 1))], (6, 5, 1)) is not None
 
