@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.microbatch_size = 0  # of these whose gradient a device computes at once; 0 = all
     # (on a CPU 64, in batches of over 128, if the network is ours without batch norm)
     config.num_devices = 0  # for runs and batches; 0 = all accelerators, or CPU cores
-    config.matmul_precision = 'float32'  # or 'tensorfloat32': faster on GPUs, rounds more
+    config.matmul_precision = 'float32'  # 'tensorfloat32', 'bfloat16': faster, round more
 
     config.ema_decay = 0.0  # of the parameters' moving average, which is tested; 0 = none
     config.log_every_steps = 0  # of an epoch, between lines of metrics.jsonl; 0 = none

@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import ml_collections
 
@@ -52,7 +52,7 @@ def write(compilation: Compilation) -> str:
     hlo = programs.epoch.as_text() or ''
     counts = operations.count_operations(hlo)
     groups = operations.count_groups(hlo)
-    sizes = programs.epoch.memory_analysis()
+    sizes: Any = programs.epoch.memory_analysis()
     on_each = -(-at_once // plan.mesh.shape['run'])  # runs on each device
     temporary = sizes.temp_size_in_bytes / _MIB
     kinds = ', '.join(f'{number:,} {kind}' for kind, number in counts.most_common(4))

@@ -45,7 +45,7 @@ def test_what_does_not_fit_is_halved_and_then_ends_in_one_line():
     (compilation,) = report.compile_for(small(runs=8, runs_at_once=0), less)
     assert compilation.runs_at_once == 4
     with pytest.raises(UserError, match=r'config\.batch_size: 50 examples a step .* GiB'):
-        next(report.compile_for(small(), describe('gpu', memory=1e4)))
+        next(report.compile_for(small(), describe('gpu', memory=0.1 * needed)))
 
 
 def test_what_the_compiler_itself_finds_too_large(monkeypatch):
