@@ -33,7 +33,7 @@ def get_config() -> ConfigDict:
     config.model.features = (32, 64)  # filters of each 3x3 convolution
     config.model.hidden_size = 128  # units of the dense layer before the logits
     config.model.num_classes = 0  # logits; 0 = as many as the data set has classes
-    config.model.conv = 'auto'  # 'winograd' (on CPUs), 'xla' (elsewhere), or 'auto'
+    config.model.conv = 'auto'  # or 'winograd' (for CPUs), 'patches', 'xla'
     config.model.dtype = 'float32'  # of activations; or 'bfloat16', for GPUs and TPUs
     config.model.dropout_rate = 0.0  # of the dense layer; half of it for feature maps
     config.model.batch_norm = False  # before each ReLU of the convolutions

@@ -54,7 +54,7 @@ def read_shard(
 ) -> Examples:
     """Reads one file whole.
 
-    Decoding the PNGs of MNIST takes 1.5 s, so the arrays are kept in the user's cache
+    Decoding the PNGs of MNIST takes seconds, so the arrays are kept in the user's cache
     directory under the file's SHA-256: another file can never be mistaken for it.
 
     Args:
