@@ -112,8 +112,8 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     file that cannot be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after
     SIGTERM.
     """
-    # Programs that were compiled once, by any run, are loaded: a second start takes 2 s on
-    # 2 cores, not 9. Set here because JAX reads the environment when it is imported.
+    # Programs that were compiled once, by any run, are loaded: a later start takes a third
+    # of the first's time. Set here because JAX reads the environment when it is imported.
     cache = platformdirs.user_cache_path('mnist_flax') / 'compiled'
     for setting, value in (
         ('JAX_COMPILATION_CACHE_DIR', str(cache)),
