@@ -20,7 +20,9 @@ from absl import flags
 
 from mnist_flax.common import cli
 
-_PARTS = ['epoch', 'scaling', 'time_to_99', 'population', 'logging', 'layers']
+_PARTS = [
+    'epoch', 'scaling', 'time_to_99', 'population', 'logging', 'layers', 'cost'
+]  # fmt: skip
 # Per cent of the CPU that an idle machine may use.
 _BUSY = 10
 
@@ -32,7 +34,8 @@ flags.DEFINE_list(
     'What is measured: an epoch and the evaluation; speed by batch size and by number of '
     'examples; whole runs from the start of the process to 99 % test accuracy; several '
     'runs of mnist_flax at once against one after another; metrics of every 50 steps; '
-    "layers of many shapes in mnist_flax's formulation and in XLA's.",
+    "layers of many shapes in mnist_flax's formulation and in XLA's; time and memory of "
+    'mnist_flax as images, runs, epochs, batches and pixels grow.',
 )
 flags.DEFINE_list('contenders', _CONTENDERS, 'Who takes part, if its packages are there.')
 flags.DEFINE_string('baseline', '', 'Folder of another commit, which takes part too.')
@@ -71,7 +74,7 @@ def main() -> None:
     os.environ |= {'JAX_PLATFORMS': 'cpu', 'CUDA_VISIBLE_DEVICES': ''}
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     import psutil
-    from benchmarking import measure, report
+    from benchmarking import cost, measure, report
 
     from mnist_flax.checkpointing import workdirs
     from mnist_flax.common.errors import require
@@ -110,7 +113,10 @@ def main() -> None:
                 message = 'what was measured is reported'
                 raise Interrupted(signal.SIGINT, message) from error
             finally:
-                report.write(folder, part, benchmark.tables, benchmark.versions, command)
+                draw = cost.to_figure if part == 'cost' else None
+                report.write(
+                    folder, part, benchmark.tables, benchmark.versions, command, draw
+                )
                 benchmark.tables.clear()
 
 

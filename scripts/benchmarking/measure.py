@@ -14,7 +14,7 @@ from typing import Any
 
 import jax
 import numpy as np
-from benchmarking import contenders, layers
+from benchmarking import contenders, cost, layers
 from benchmarking.report import Table
 
 from mnist_flax.common.errors import UserError, require
@@ -160,6 +160,19 @@ class Benchmark:
                 layers.time_turn(call)  # compiles
             for _, form in _turns(calls, self.rounds):
                 table.add(form, column, layers.time_turn(calls[form]))
+
+    def cost(self) -> None:
+        """Measures how the time and memory of mnist_flax grow with the work."""
+        points = [*cost.list_points()]
+        for _ in range(self.rounds):
+            for table, column, settings in points:
+                if not table.columns:
+                    self.tables.append(table)
+                # A process each: how much memory it had at most is asked at its end.
+                with self._running(['mnist_flax']) as asks:
+                    _, (seconds, peak) = asks['mnist_flax']('train_repeated', **settings)
+                table.add(cost.TRAINING, column, seconds)
+                table.add(cost.MEMORY, column, peak / 2**30)
 
     def time_to_99(self) -> None:
         """Measures whole runs, from the start of the process to 99 % test accuracy."""

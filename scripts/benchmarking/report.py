@@ -6,7 +6,7 @@ import platform
 import re
 import statistics
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from matplotlib.figure import Figure
 
@@ -24,6 +24,7 @@ class Table:
     axis: str = ''  # what the columns' names are, if they are numbers
     speeds: bool = False  # not seconds: more is better
     bars: Sequence[str] = ()  # columns to draw, if there is no axis
+    ratios: bool = True  # whether rows are compared with the first
     columns: dict[str, dict[str, list[float]]] = dataclasses.field(default_factory=dict)
 
     def add(self, row: str, column: str, value: float) -> None:
@@ -42,13 +43,15 @@ class Table:
         header = [self.axis or 'contender']
         for column, cells in self.columns.items():
             has_ratio = len(lines) > 1 and (self.axis or column.endswith(', s'))
+            has_ratio = has_ratio and self.ratios
             header += [column, 'ratio'] if has_ratio else [column]
             for row, line in lines.items():
                 line.append(_median_and_range(cells.get(row, [])))
                 if has_ratio:
                     line.append(self._ratio(cells.get(first, []), cells.get(row, [])))
         ratio = f'; the ratio is that of times, {first} / this one, the median of rounds'
-        note = f'{self.title}. Median (least–most){ratio if len(lines) > 1 else ""}:'
+        compared = self.ratios and len(lines) > 1
+        note = f'{self.title}. Median (least–most){ratio if compared else ""}:'
         return f'{note}\n\n{tables.to_markdown([header, *lines.values()])}'
 
     def _ratio(self, of_first: list[float], values: list[float]) -> str:
@@ -64,6 +67,7 @@ def write(
     found: Sequence[Table],
     versions: Mapping[str, Mapping[str, str]],  # of the packages, by contender
     command: str,
+    draw: Callable[[Sequence[Table]], Figure] | None = None,
 ) -> None:
     """Prints and writes the tables of a part, and their figure, if there are numbers."""
     if found := [table for table in found if table.columns]:
@@ -76,7 +80,10 @@ def write(
         texts = [*(table.to_markdown() for table in found), '; '.join(notes)]
         text = '\n'.join([*texts, f'\n`{command}`\n'])
         print(text, flush=True)
-        files = {f'{part}.md': text.encode(), f'{part}.png': to_png(to_figure(found))}
+        files = {
+            f'{part}.md': text.encode(),
+            f'{part}.png': to_png((draw or to_figure)(found)),
+        }
         workdirs.write(folder, files)
 
 

@@ -9,7 +9,7 @@ import tfds_directory
 from repository import ROOT
 
 sys.path.insert(0, str(ROOT / 'scripts'))
-from benchmarking import layers, measure
+from benchmarking import cost, layers, measure
 from benchmarking.report import Table, to_figure
 
 from mnist_flax.common.errors import UserError
@@ -53,6 +53,23 @@ def test_populations(command, tmp_path):
     rows = [line.split(' | ')[0] for line in process.stdout.splitlines()]
     ways = ['one after another', 'one on each core', 'all in one program']
     assert [row for row in rows if row[2:] in ways] == [f'| {way}' for way in ways]
+
+
+@pytest.mark.slow
+def test_cost_grows_with_the_work(tmp_path, monkeypatch):
+    axes = {'num_examples': ('images', (256, 7_680)), 'side': ('width', (12,))}
+    monkeypatch.setattr(cost, '_AXES', axes)
+    monkeypatch.setitem(cost._BASE, 'num_examples', 256)
+    data = 'mnist', ''
+    benchmark = measure.Benchmark(
+        tmp_path, ['mnist_flax'], '', sys.executable, 1, 0, [], *data
+    )
+    benchmark.cost()
+    by_images, by_width = benchmark.tables
+    ((less,), (more,)) = (of[cost.TRAINING] for of in by_images.columns.values())
+    assert more > 3 * less > 0  # 30 times the work
+    (memory,) = by_width.columns['12'][cost.MEMORY]
+    assert 0.1 < memory < 24  # GiB
 
 
 @pytest.mark.slow
@@ -195,3 +212,14 @@ def test_ratios_of_speeds_are_those_of_times():
     assert '| keras | 500 | 0.25 | 1,000 | 0.25 |' in table.to_markdown()
     (axes,) = to_figure([table]).axes
     assert [list(line.get_ydata()) for line in axes.lines] == [[2000, 4000], [500, 1000]]
+
+
+def test_the_figure_of_costs_is_relative_to_the_least_work():
+    table = Table('Cost by width', axis='width', ratios=False)
+    for side, seconds in (('10', 2.0), ('20', 6.0)):
+        table.add(cost.TRAINING, side, seconds)
+        table.add(cost.MEMORY, side, 1.0)
+    assert 'ratio' not in table.to_markdown()
+    lines = [axes.lines[0] for axes in cost.to_figure([table]).axes]
+    assert [list(line.get_xdata()) for line in lines] == [[1, 4], [1, 4]]
+    assert [list(line.get_ydata()) for line in lines] == [[1, 3], [1, 1]]
