@@ -4,7 +4,7 @@ Before a job waits in a queue: do its programs compile there, do they fit in the
 what do they cost? Nothing runs, and no time is measured; the estimates are the compiler's.
 
   python scripts/compile_for.py --chip=tpu_v5e
-  python scripts/compile_for.py --chip=tpu_v5e --devices=256 --config.runs=1024
+  python scripts/compile_for.py --chip=tpu_v5e --devices=256 --config.batch_size=8192
   python scripts/compile_for.py --chip=h100 --config=configs/accurate.py --config.runs=64
 
 For a TPU it needs libtpu: pip install -e '.[tpu]' (480 MB); for an H100 JAX's CUDA plugin:
@@ -12,7 +12,6 @@ pip install -e '.[gpu]' (4.4 GB). No TPU and no GPU need be there.
 """
 
 import os
-import sys
 
 from absl import flags
 
@@ -33,8 +32,6 @@ def main() -> None:
 
     described = chips.describe(_CHIP.value, _DEVICES.value)
     print(report.describe_devices(_CHIP.value, described), flush=True)
-    if note := report.explain_hosts(flags.FLAGS.config, described):
-        print(note, file=sys.stderr)
     for compilation in report.compile_for(flags.FLAGS.config, described):
         print(report.write(compilation), end='', flush=True)
 

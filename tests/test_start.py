@@ -2,10 +2,10 @@
 
 import contextlib
 import os
-import pty
 import subprocess
 import sys
 
+import pytest
 from repository import ROOT
 
 SHORT = (
@@ -36,6 +36,7 @@ def test_ctrl_c_ends_a_start_while_it_compiles(command, tmp_path):
 
 
 def test_a_person_at_a_terminal_is_told_what_is_being_done(tmp_path):
+    pty = pytest.importorskip('pty')  # Windows lacks it
     terminal, stderr = pty.openpty()
     arguments = ['-m', 'mnist_flax.main', *SHORT, '--config.batch_size=601']
     process = subprocess.Popen(

@@ -43,28 +43,30 @@ def describe(chip: str, num_devices: int) -> Described:
     Raises:
       UserError: There are no such devices, or the compiler for them is not installed.
     """
-    # Executables of other devices would only fill the cache.
-    jax.config.update('jax_enable_compilation_cache', False)
     if chip in _TPUS:
         require(
             num_devices in _TPU_SHAPES,
             f'--devices: found {num_devices}; allowed: {", ".join(map(str, _TPU_SHAPES))}, '
             f'the sizes in which {chip} comes',
         )
-        return _describe_tpus(_TPUS[chip], num_devices)
-    require(
-        num_devices == 1,
-        f'--devices: found {num_devices}; allowed: 1, since for one GPU alone can be '
-        'compiled without it',
-    )
-    return _describe_h100()
+        described = _describe_tpus(_TPUS[chip], num_devices)
+    else:
+        require(
+            num_devices == 1,
+            f'--devices: found {num_devices}; allowed: 1, since without a GPU XLA compiles '
+            'for one alone',
+        )
+        described = _describe_h100()
+    # Executables of other devices would only fill the cache.
+    jax.config.update('jax_enable_compilation_cache', False)
+    return described
 
 
 def _describe_tpus(tpu: _Tpu, num_devices: int) -> Described:
     _require_package('libtpu', 'tpu')
     os.environ |= {
         'ALLOW_MULTIPLE_LIBTPU_LOAD': 'true',  # beside a process that compiles likewise
-        # What it would else look for on the network, in vain.
+        # It would ask the network for these, and wait.
         'TPU_SKIP_MDS_QUERY': '1',
         'TPU_ACCELERATOR_TYPE': 'v5litepod-4',
         'TPU_WORKER_HOSTNAMES': 'localhost',
@@ -73,7 +75,7 @@ def _describe_tpus(tpu: _Tpu, num_devices: int) -> Described:
     topology = topologies.get_topology_desc(
         platform='tpu', topology_name=f'{tpu.name}:{_TPU_SHAPES[num_devices]}', **one_chip
     )
-    return Described(topology.devices, 'tpu', tpu.memory)
+    return Described(tuple(topology.devices), 'tpu', tpu.memory)
 
 
 def _describe_h100() -> Described:
@@ -84,12 +86,12 @@ def _describe_h100() -> Described:
         topology='1x1x1',
         target_config=_H100.read_text(),
     )
-    return Described(topology.devices, 'gpu', _H100_MEMORY)
+    return Described(tuple(topology.devices), 'gpu', _H100_MEMORY)
 
 
 def _require_package(package: str, extra: str) -> None:
     if importlib.util.find_spec(package) is None:
         raise UserError(
-            f'--chip: its compiler is missing; install it with '
+            '--chip: its compiler is not installed; install it: '
             f"pip install -c constraints.txt -e '.[{extra}]'"
         )

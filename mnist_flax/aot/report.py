@@ -1,5 +1,6 @@
 """What a config's programs would be on devices that are not here."""
 
+import math
 import time
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -7,7 +8,8 @@ from typing import Any, NamedTuple
 import ml_collections
 
 from mnist_flax.aot import operations
-from mnist_flax.common import backend, tables
+from mnist_flax.common import backend, tables, waiting
+from mnist_flax.training import devices, gradients
 from mnist_flax.training.groups import Groups, Programs
 from mnist_flax.training.plan import Plan, make_plans
 
@@ -18,7 +20,7 @@ class Compilation(NamedTuple):
     """The programs of a plan, compiled."""
 
     plan: Plan
-    runs_at_once: int  # on all devices
+    groups: Groups
     programs: Programs
     memory: float  # bytes that JAX may use on each device
     seconds: float  # that it took to compile
@@ -38,74 +40,65 @@ def compile_for(
         fits in their memory.
     """
     with backend.assume(described):
-        for plan in make_plans(config):
+        plans = make_plans(config)
+        for i, plan in enumerate(plans, start=1):
+            waiting.say(f'compiling program {i} of {len(plans)}, which can take minutes')
             start = time.perf_counter()
             groups = Groups(plan)
             programs = groups.fit()
             seconds = time.perf_counter() - start
-            yield Compilation(plan, groups.size, programs, described.memory, seconds)
+            yield Compilation(plan, groups, programs, described.memory, seconds)
 
 
 def write(compilation: Compilation) -> str:
     """Writes a table of what the compiler says."""
-    plan, at_once, programs, memory, seconds = compilation
-    hlo = programs.epoch.as_text() or ''
-    counts = operations.count_operations(hlo)
-    groups = operations.count_groups(hlo)
+    plan, groups, programs, memory, seconds = compilation
     sizes: Any = programs.epoch.memory_analysis()
-    on_each = -(-at_once // plan.mesh.shape['run'])  # runs on each device
-    temporary = sizes.temp_size_in_bytes / _MIB
-    kinds = ', '.join(f'{number:,} {kind}' for kind, number in counts.most_common(4))
+    on_each = groups.size // groups.mesh.shape[devices.RUN]
     rows = [
-        ['runs', f'{len(plan.runs):,}, {at_once:,} at once, {on_each:,} on each device'],
+        [
+            'runs',
+            f'{len(plan.runs):,}, {groups.size:,} at once, {on_each:,} on each device',
+        ],
         [
             'memory of a device',
             f'{programs.num_bytes / _GIB:.2f} of {memory / _GIB:.1f} GiB; training needs '
-            f'{temporary:,.1f} MiB beside its arrays',
+            f'{sizes.temp_size_in_bytes / _MIB:,.1f} MiB beside its arrays',
         ],
-        ['a step', f'{counts.total():,} operations: {kinds}'],
-        *(
-            ['', f'{number} convolutions of {size:,} groups, which are slow']
-            for size, number in groups.items()
-        ),
-        *([['', text]] if (text := _write_costs(compilation)) else []),
+        *(['a step', text] for text in _describe_step(compilation)),
         ['compiled in', f'{seconds:.0f} s'],
     ]
     return tables.to_columns(rows)
 
 
-def _write_costs(compilation: Compilation) -> str:
-    """Writes the compiler's own estimates for a step, which not all compilers give."""
-    plan, at_once, programs, *_ = compilation
+def _describe_step(compilation: Compilation) -> Iterator[str]:
+    plan, groups, programs, *_ = compilation
+    hlo = programs.epoch.as_text() or ''
+    # A loop of one pass is none, and one within a step repeats what is counted once.
+    has_parts = gradients.count_parts(
+        plan.settings.batch_size // groups.mesh.shape[devices.DATA],
+        plan.recipe.microbatch_size,
+    )
+    if plan.steps_per_epoch == 1 or has_parts > 1:
+        return
+    counts = operations.count_operations(hlo)
+    kinds = ', '.join(f'{number:,} {kind}' for kind, number in counts.most_common(4))
+    yield f'{counts.total():,} operations: {kinds}'
+    for size, number in operations.count_groups(hlo).items():
+        yield f'convolutions of {size:,} groups: {number}'
     costs = programs.epoch.cost_analysis() or {}
-    # The compiler counts a loop's body once: steps, but also the parts of a batch.
-    if costs.get('flops', 0) <= 0 or plan.recipe.microbatch_size:
-        return ''
-    text = f'{costs["flops"] / _GIGA:.2f} GFLOP, {costs["bytes accessed"] / _GIGA:.2f} GB'
+    if costs.get('flops', 0) <= 0:  # GPUs' compiler gives none
+        return
+    text = f'{costs["flops"] / _GIGA:.3g} GFLOP, {costs["bytes accessed"] / _GIGA:.3g} GB'
     step = costs.get('optimal_seconds', 0)
-    if step <= 0:  # it overflows for large programs
-        return text
-    num_groups = -(-len(plan.runs) // at_once)
-    total = step * plan.num_steps * num_groups
-    return f'{text}, {step * 1e3:.3f} ms by its estimate; all epochs {total:,.1f} s'
+    if step > 0:  # it overflows for large programs
+        total = step * plan.num_steps * math.ceil(len(plan.runs) / groups.size)
+        text += f', {step * 1e3:.3f} ms by its estimate; all epochs {total:,.1f} s'
+    yield text
 
 
 def describe_devices(chip: str, described: backend.Described) -> str:
     """Names the devices in one line."""
-    num_devices, num_hosts = len(described.devices), _count_hosts(described)
+    num_devices, num_hosts = len(described.devices), described.num_hosts
     noun = 'device' if num_devices == 1 else 'devices'
     return f'{chip}, {num_devices} {noun}' + (f' of {num_hosts} hosts' * (num_hosts > 1))
-
-
-def explain_hosts(config: ml_collections.ConfigDict, described: backend.Described) -> str:
-    """Says where the run itself would do otherwise; empty if it would not."""
-    if _count_hosts(described) == 1 or (config.runs == 1 and not config.sweep):
-        return ''
-    return (
-        'note: compiled as if the hosts divided the runs; mnist_flax.main has all of them '
-        'share each run'
-    )
-
-
-def _count_hosts(described: backend.Described) -> int:
-    return len({device.process_index for device in described.devices})

@@ -1,7 +1,9 @@
-"""What programs are made for: which devices, and one run on each or several."""
+"""What programs are made for: which devices, and one run on each or several.
 
-import contextlib
-from collections.abc import Iterator, Sequence
+Both are contexts of JAX, a part of the key under which it keeps what it has traced, so that
+a program made for others is never taken.
+"""
+
 from typing import NamedTuple
 
 import jax
@@ -10,49 +12,43 @@ import jax
 class Described(NamedTuple):
     """Devices that are not here, for which programs can be compiled but not run."""
 
-    devices: Sequence[jax.Device]
+    devices: tuple[jax.Device, ...]
     platform: str  # in JAX's words: 'cpu', 'gpu' or 'tpu'
     memory: float  # bytes that JAX may use on each
 
+    @property
+    def num_hosts(self) -> int:
+        """Counts the machines that have the devices."""
+        return len({device.process_index for device in self.devices})
 
-_assumed: list[Described] = []
-_several_runs: list[bool] = []
 
+# `with assume(described):` has all programs made for devices that are not here.
+assume = jax.make_user_context(None)
 
-@contextlib.contextmanager
-def assume(described: Described) -> Iterator[None]:
-    """Has all programs made for devices that are not here, instead of those of JAX."""
-    _assumed.append(described)
-    try:
-        yield
-    finally:
-        _assumed.pop()
+# `with several_runs(True):` has programs made for several runs side by side on a device.
+several_runs = jax.make_user_context(False)
 
 
 def described() -> Described | None:
-    """Returns what is assumed, if anything is."""
-    return _assumed[-1] if _assumed else None
+    """Returns the devices that are assumed, if any are."""
+    return assume.value
 
 
 def platform() -> str:
     """Names the kind of the devices in JAX's words: ``'cpu'``, ``'gpu'`` or ``'tpu'``."""
-    return _assumed[-1].platform if _assumed else jax.default_backend()
+    return assume.value.platform if assume.value else jax.default_backend()
 
 
-@contextlib.contextmanager
-def several_runs() -> Iterator[None]:
-    """Has programs made in the form that is best for several runs side by side."""
-    _several_runs.append(True)
-    try:
-        yield
-    finally:
-        _several_runs.pop()
+def num_hosts() -> int:
+    """Counts the hosts that share the devices."""
+    return assume.value.num_hosts if assume.value else jax.process_count()
 
 
-def batches_kernels() -> bool:
-    """Tells whether to avoid convolutions, which several runs would make one of groups.
+def avoids_convolutions() -> bool:
+    """Tells whether convolutions should be written as products.
 
-    ``vmap`` over kernels makes a convolution of as many groups as there are runs, which
-    GPUs compute slowly, its gradient most of all (jax#26266, jax#26568).
+    With ``vmap`` over kernels, several runs share one convolution that has a group of
+    channels for each run. GPUs are slow at it, above all at its gradient (jax#26266,
+    jax#26568).
     """
-    return bool(_several_runs) and platform() == 'gpu'
+    return several_runs.value and platform() == 'gpu'

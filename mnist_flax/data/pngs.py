@@ -8,21 +8,22 @@ import numpy as np
 from jaxtyping import UInt8
 
 _COLOUR_TYPES = {1: 0, 3: 2, 4: 6}  # PNG's numbers for gray, RGB and RGBA
+_END = b'\0\0\0\0IEND\xaeB`\x82'  # the last chunk, which is empty
 _MOST_PIXELS = 64 * 64  # of an image: larger ones are as fast with Pillow
 
 
 def decode(
     contents: Sequence[bytes], shape: tuple[int, int, int]
 ) -> UInt8[np.ndarray, 'images height width channels'] | None:
-    """Decodes PNGs, if each has 8 bits a channel, is not interlaced, and is intact.
+    """Decodes PNGs of 8 bits a channel that hold their pixels and nothing else.
 
     Args:
       contents: The files, one or more.
       shape: Height, width and channels (1, 3 or 4).
 
     Returns:
-      The images; None if one of the files is of another kind, large or damaged, which is
-      left to Pillow.
+      The images; None if one of the files is interlaced, of another kind, large or damaged,
+      which is left to Pillow.
     """
     height, width, channels = shape
     if height * width > _MOST_PIXELS:
@@ -51,17 +52,19 @@ def _crc(chunk: bytes) -> bytes:
 
 def _read_lines(content: bytes, header: bytes, size: int) -> bytes | None:
     """Unpacks the lines of a PNG, which should be so many bytes, each with its filter."""
-    if not content.startswith(header):
+    if not (content.startswith(header) and content.endswith(_END)):
         return None
-    parts, place = [], len(header)
-    while place < len(content):
+    parts, place, stop = [], len(header), len(content) - len(_END)
+    while place < stop:
         end = place + 8 + int.from_bytes(content[place : place + 4], 'big')
         chunk = content[place + 4 : end]
-        if content[end : end + 4] != _crc(chunk):
+        # Other chunks could say that the pixels mean something else.
+        if not chunk.startswith(b'IDAT') or content[end : end + 4] != _crc(chunk):
             return None
-        if chunk.startswith(b'IDAT'):
-            parts.append(chunk[4:])
+        parts.append(chunk[4:])
         place = end + 4
+    if place != stop:
+        return None
     unpack = zlib.decompressobj()
     try:
         # Not more than one byte too many: a few can be made to stand for gigabytes.

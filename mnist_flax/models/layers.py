@@ -50,7 +50,7 @@ def convolve(
     extents = [(size - 1) * step + 1 for size, step in zip(window, dilation, strict=True)]
     pads = _pads(x, extents, strides, padding)
     if (
-        not (backend.platform() == 'cpu' or ops.prefers_patches(kernel.shape[-2]))
+        not (backend.platform() == 'cpu' or ops.prefers_patches(x.shape[-1]))
         or tuple(options.get('lhs_dilation') or ones) != ones
         or min(_out_sizes(x, extents, strides, pads)) < 1
     ):

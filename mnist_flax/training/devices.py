@@ -54,13 +54,13 @@ def make_mesh(num_devices: int, batch_size: int, num_runs: int = 1) -> Mesh:
         f'config.num_devices: found {num_devices}; allowed: 0 to {len(devices)}, the '
         f'number of {devices[0].platform} devices',
     )
-    one_host = jax.process_count() == 1
+    one_host = backend.num_hosts() == 1
     require(
         one_host or num_devices in (0, len(devices)),
         f'config.num_devices: found {num_devices}; allowed: 0 or {len(devices)}, all '
-        f'devices of the {jax.process_count()} processes',
+        f'devices of the {backend.num_hosts()} processes',
     )
-    if num_devices == 0 and one_host and devices[0].platform == 'cpu':
+    if num_devices == 0 and one_host and backend.platform() == 'cpu':
         runs = min(num_runs, len(devices))
         most = min(len(devices) // runs, max(1, batch_size // _EXAMPLES_PER_CORE))
         shares = next(n for n in range(most, 0, -1) if batch_size % n == 0)
@@ -262,7 +262,7 @@ def on_mesh(
             return function(*own, *shared, **static)
 
         if len(jax.tree.leaves(by_run)[0]) > 1:
-            with backend.several_runs():
+            with backend.several_runs(True):
                 return jax.vmap(one_run)(*by_run)
         # A device with one run computes just what it would for a single one.
         result = one_run(*jax.tree.map(lambda array: array[0], by_run))

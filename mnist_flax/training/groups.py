@@ -57,7 +57,7 @@ class Groups:
         self.compile_seconds = 0.0
         self.slow_operations: list[str] = []  # once compiled
         self._plan = plan
-        self._mesh = plan.mesh
+        self.mesh = plan.mesh
         # How many runs are trained side by side; less once compiled, if they do not fit.
         self.size = population.num_at_once(
             plan.mesh, len(plan.runs), plan.settings.runs_at_once
@@ -68,7 +68,7 @@ class Groups:
         """Compiles, see `fit`, and loads the data."""
         start = time.perf_counter()
         self.fit()
-        self._arrays = _load(self._plan, self._mesh)
+        self._arrays = _load(self._plan, self.mesh)
         self.compile_seconds = time.perf_counter() - start
 
     def fit(self) -> Programs:
@@ -79,8 +79,8 @@ class Groups:
         """
         settings = self._plan.settings
         while True:
-            programs = self._compile(self._mesh, self.size)
-            limit = devices.memory_per_device(self._mesh)
+            programs = self._compile(self.mesh, self.size)
+            limit = devices.memory_per_device(self.mesh)
             if programs and programs.num_bytes <= limit:
                 return programs
             sizes = f'{_explain(programs)} on each device, which has '
@@ -96,10 +96,10 @@ class Groups:
                 'have the number found',
             )
             half = math.ceil(self.size / 2)
-            self._mesh = devices.make_mesh(
+            self.mesh = devices.make_mesh(
                 settings.num_devices, settings.batch_size, num_runs=half
             )
-            self.size = population.num_at_once(self._mesh, half, half)
+            self.size = population.num_at_once(self.mesh, half, half)
 
     def divide(self, started: Sequence[range]) -> list[range]:
         """Lists the groups; runs that were started together stay together.
@@ -121,7 +121,7 @@ class Groups:
         """
         if runs in self._divide(0, len(self._plan.runs)):
             assert self._arrays is not None
-            return Group(runs, self._mesh, self.size, self._arrays)
+            return Group(runs, self.mesh, self.size, self._arrays)
         settings, size = self._plan.settings, len(runs)
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         filled = population.num_at_once(mesh, size, size)

@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from jax.stages import Compiled, Lowered
 from jaxtyping import Array, Float, Int, UInt8
 
+from mnist_flax.common import backend
 from mnist_flax.models.slow_ops import find_slow
 from mnist_flax.training import devices, metrics, prediction, run
 from mnist_flax.training.devices import on_mesh
@@ -203,9 +204,12 @@ def compile_programs(programs: Iterable[Lowered]) -> list[Compiled]:
         with jax.default_matmul_precision(precision):
             return program.compile()
 
-    with futures.ThreadPoolExecutor(num_threads) as pool:
+    pool = futures.ThreadPoolExecutor(num_threads)
+    try:
         compiled = [pool.submit(compile_program, program) for program in programs]
         return [program.result() for program in compiled]
+    finally:  # After an error, or Ctrl-C, what waits is not compiled.
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def count_bytes(compiled: Compiled) -> int:
@@ -229,10 +233,9 @@ def num_at_once(mesh: Mesh, num_runs: int, wanted: int) -> int:
     """
     num_groups = mesh.shape[devices.RUN]
     # A core gains nothing from more than one: its products are large enough, and two runs
-    # need twice the cache. Measured: docs/performance.md. Nor does a TPU: by its compiler's
-    # estimate 64 runs at once take 1.8 times their time one after another. Several hosts
-    # could not agree on how many fit in memory.
-    one_each = devices.platform(mesh) in ('cpu', 'tpu') or jax.process_count() > 1
+    # need twice the cache. Measured: docs/performance.md. A TPU's compiler estimates more
+    # time for runs at once, too. Several hosts could not agree on how many fit in memory.
+    one_each = devices.platform(mesh) in ('cpu', 'tpu') or backend.num_hosts() > 1
     count = wanted or (num_groups if one_each else num_runs)
     return math.ceil(min(count, num_runs) / num_groups) * num_groups
 

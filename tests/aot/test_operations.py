@@ -10,7 +10,7 @@ HLO = """HloModule jit_train_steps
 }
 %inner_body (p: f32[8]) -> f32[8] {
   %p = f32[8]{0} parameter(0)
-  ROOT %fusion.9 = f32[8]{0} fusion(%p), kind=kLoop, calls=%fused
+  %fusion.9 = f32[8]{0} fusion(%p), kind=kLoop, calls=%fused
 }
 %called (p: f32[8]) -> f32[8] {
   %p = f32[8]{0} parameter(0)
@@ -36,6 +36,13 @@ ENTRY %main (p: f32[8]) -> f32[8] {
 
 def test_operations_of_the_longest_loop_are_counted():
     assert operations.count_operations(HLO) == {
+        'fusion': 2, 'copy-start': 1, 'custom-call': 2, 'while': 1,
+    }  # fmt: skip
+
+
+def test_a_long_loop_within_the_loop_is_not_taken_for_it():
+    kernel = '  %fusion.9 = f32[8]{0} fusion(%p), kind=kLoop, calls=%fused\n'
+    assert operations.count_operations(HLO.replace(kernel, 9 * kernel)) == {
         'fusion': 2, 'copy-start': 1, 'custom-call': 2, 'while': 1,
     }  # fmt: skip
 

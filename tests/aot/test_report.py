@@ -1,5 +1,7 @@
 """Whole configs compiled for described devices: here these are this machine's own."""
 
+from types import SimpleNamespace
+
 import jax
 import jax.stages
 import pytest
@@ -11,7 +13,7 @@ from mnist_flax.common.errors import UserError
 
 
 def describe(platform, memory=2.0**30):
-    return backend.Described(jax.devices()[:2], platform, memory)
+    return backend.Described(tuple(jax.devices()[:2]), platform, memory)
 
 
 @pytest.mark.parametrize(
@@ -40,10 +42,10 @@ def test_each_program_of_a_sweep_is_compiled():
 def test_what_does_not_fit_is_halved_and_then_ends_in_one_line():
     (compilation,) = report.compile_for(small(runs=8, runs_at_once=0), describe('gpu'))
     needed = compilation.programs.num_bytes
-    assert compilation.runs_at_once == 8
+    assert compilation.groups.size == 8
     less = describe('gpu', memory=0.9 * needed)
     (compilation,) = report.compile_for(small(runs=8, runs_at_once=0), less)
-    assert compilation.runs_at_once == 4
+    assert compilation.groups.size == 4
     with pytest.raises(UserError, match=r'config\.batch_size: 50 examples a step .* GiB'):
         next(report.compile_for(small(), describe('gpu', memory=0.1 * needed)))
 
@@ -57,7 +59,21 @@ def test_what_the_compiler_itself_finds_too_large(monkeypatch):
         next(report.compile_for(small(), describe('tpu')))
 
 
-def test_hosts_that_would_not_divide_the_runs_are_told():
-    one_host = describe('tpu')
-    assert not report.explain_hosts(small(runs=4), one_host)
-    assert report.describe_devices('tpu_v5e', one_host) == 'tpu_v5e, 2 devices'
+def test_several_hosts_share_each_run_as_in_training():
+    """A batch of 128 cannot be shared by 256 devices, however many runs there are."""
+    chips = tuple(SimpleNamespace(process_index=i // 4, platform='tpu') for i in range(256))
+    pod = backend.Described(chips, 'tpu', 2.0**30)
+    assert report.describe_devices('tpu_v5e', pod) == 'tpu_v5e, 256 devices of 64 hosts'
+    config = small(runs=1024, num_devices=0, batch_size=128)
+    config.dataset.train_split = 'train[:1000]'
+    with pytest.raises(UserError, match='found 128; allowed: a multiple of 256'):
+        next(report.compile_for(config, pod))
+
+
+@pytest.mark.parametrize('fields', [{'batch_size': 300}, {'microbatch_size': 10}])
+def test_a_step_that_cannot_be_counted_is_left_out(fields):
+    config = small(**fields)
+    (compilation,) = report.compile_for(config, describe('gpu'))
+    assert 'a step' not in report.write(compilation)
+    (compilation,) = report.compile_for(small(), describe('gpu'))
+    assert 'a step' in report.write(compilation)

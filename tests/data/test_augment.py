@@ -179,6 +179,6 @@ def test_a_tpu_augments_without_gathering(digit):
     transform = augment.create_augment(**EVERYTHING)
     arguments = jax.random.key(0), digit, 1.0
     assert 'gather' in str(jax.make_jaxpr(transform)(*arguments))
-    with backend.assume(backend.Described([], 'tpu', 0)):
-        jaxpr = jax.make_jaxpr(lambda *of: transform(*of))(*arguments)
+    with backend.assume(backend.Described((), 'tpu', 0.0)):
+        jaxpr = jax.make_jaxpr(transform)(*arguments)
     assert 'gather' not in str(jaxpr)

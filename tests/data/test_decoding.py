@@ -98,16 +98,19 @@ def test_an_image_of_another_size_is_refused():
             function(content, (6, 6, 1))
 
 
-def png(lines, shape):
-    """Makes a PNG of lines, each with its filter in front."""
+def png(lines, shape, order='HDDE', **other):
+    """Makes a PNG of lines, each with its filter in front.
+
+    Chunks are in this order: the header, the halves of the data, the end, and ``other``.
+    """
     height, width, channels = shape
     colour_type, packed = {1: 0, 3: 2, 4: 6}[channels], zlib.compress(lines)
-    chunks = (
-        b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, colour_type, 0, 0, 0),
-        b'IDAT' + packed[:9],
-        b'IDAT' + packed[9:],
-        b'IEND',
-    )
+    data = iter((b'IDAT' + packed[:9], b'IDAT' + packed[9:]))
+    header = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, colour_type, 0, 0, 0)
+    chunks = [
+        next(data) if name == 'D' else {'H': header, 'E': b'IEND', **other}[name]
+        for name in order
+    ]
     return b'\x89PNG\r\n\x1a\n' + b''.join(
         struct.pack('>I', len(chunk) - 4) + chunk + struct.pack('>I', zlib.crc32(chunk))
         for chunk in chunks
@@ -139,6 +142,25 @@ def test_a_damaged_png_is_left_to_pillow(data):
     place = data.draw(st.integers(0, len(content) - 13))  # not in the chunk that ends it
     content[place] ^= data.draw(st.integers(1, 255))
     assert pngs.decode([bytes(content)], (6, 5, 1)) is None
+
+
+@pytest.mark.parametrize(
+    'order', ['HDDXE', 'HXDDE', 'HDXDE', 'HDED', 'HEDD', 'HDD', 'HDDEX']
+)
+@pytest.mark.parametrize(
+    'chunk',
+    [
+        b'IHDR' + struct.pack('>IIBBBBB', 5, 6, 8, 3, 0, 0, 0),  # a palette's, for Pillow
+        b'tRNS' + b'\0\0',
+        b'gAMA',
+        b'fdAT' + b'\0\0\0\1' + zlib.compress(bytes(36)),  # another image, for Pillow
+    ],
+)
+def test_other_chunks_are_left_to_pillow(order, chunk):
+    """They may say that the pixels mean something else, or that the file is damaged."""
+    lines = bytes(36)
+    assert pngs.decode([png(lines, (6, 5, 1))], (6, 5, 1)) is not None
+    assert pngs.decode([png(lines, (6, 5, 1), order, X=chunk)], (6, 5, 1)) is None
 
 
 def test_a_few_bytes_do_not_become_gigabytes():

@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from mnist_flax.common import backend
 from mnist_flax.models import Conv, cpu_conv, max_pool
 
+GPU = backend.Described((), 'gpu', 0.0)
+
 OPTIONS = cpu_conv.COMPILER_OPTIONS if jax.default_backend() == 'cpu' else None
 
 
@@ -179,7 +181,35 @@ def test_runs_side_by_side_on_a_gpu_convolve_without_groups():
         jax.random.split(jax.random.key(1), 3)
     )
     expected = jax.vmap(nn.Conv(6, (3, 3), strides=(2, 1)).apply)(variables, xs)
-    with backend.assume(backend.Described([], 'gpu', 0)), backend.several_runs():
+    with backend.assume(GPU), backend.several_runs(True):
         apply = jax.vmap(lambda *of: layer.apply(*of))
         assert 'conv_general_dilated' not in str(jax.make_jaxpr(apply)(variables, xs))
         np.testing.assert_allclose(apply(variables, xs), expected, atol=1e-5)
+
+
+def test_what_was_traced_for_one_run_is_not_taken_for_several():
+    layer = Conv(6, (3, 3))
+    x = jnp.ones((2, 9, 8, 4))
+    variables = layer.init(jax.random.key(0), x)
+    apply = jax.jit(layer.apply)  # as a model may have it within
+
+    def convolves():
+        return 'conv_general_dilated' in str(jax.make_jaxpr(apply)(variables, x))
+
+    with backend.assume(GPU):
+        assert convolves()
+        with backend.several_runs(True):
+            assert not convolves()
+        assert convolves()
+    assert convolves() == (jax.default_backend() != 'cpu')
+
+
+@pytest.mark.parametrize('groups', [1, 4, 64])
+def test_on_a_tpu_only_few_channels_are_patches(groups):
+    """A convolution of many channels stays one, however many groups they are in."""
+    layer = Conv(64, (3, 3), feature_group_count=groups)
+    x = jnp.ones((2, 9, 8, 64))
+    variables = nn.Conv(64, (3, 3), feature_group_count=groups).init(jax.random.key(0), x)
+    with backend.assume(backend.Described((), 'tpu', 0.0)):
+        jaxpr = jax.make_jaxpr(lambda *of: layer.apply(*of))(variables, x)
+    assert 'conv_general_dilated' in str(jaxpr)

@@ -77,8 +77,7 @@ def test_winograd_equals_xla(shape, features, dtype):
 def test_patches_equal_xla(shape, platform):
     x, kernel = random_inputs(jax.random.key(0), shape, 8)
     expected = value_and_gradients(x, kernel, 'xla')
-    with backend.assume(backend.Described([], platform, 0)):
-        jax.clear_caches()  # whatever has been traced for another platform
+    with backend.assume(backend.Described((), platform, 0.0)):
         assert_equal(value_and_gradients(x, kernel, 'patches'), expected)
 
 
@@ -141,10 +140,10 @@ def test_auto_is_the_formulation_for_the_devices(
         # A new function each time, since JAX remembers what it has traced.
         return str(jax.make_jaxpr(lambda *of: ops.conv_max_pool(*of, name))(x, kernel))
 
-    with backend.assume(backend.Described([], platform, 0)):
+    with backend.assume(backend.Described((), platform, 0.0)):
         assert trace('auto') == trace(expected)
         assert len({trace(name) for name in ('xla', 'winograd', 'patches')}) == 3
-        with backend.several_runs():
+        with backend.several_runs(True):
             assert trace('auto') == trace(of_several_runs)
 
 
