@@ -65,7 +65,10 @@ def write(compilation: Compilation) -> str:
             f'{programs.num_bytes / _GIB:.2f} of {memory / _GIB:.1f} GiB; training needs '
             f'{sizes.temp_size_in_bytes / _MIB:,.1f} MiB beside its arrays',
         ],
-        *(['a step', text] for text in _describe_step(compilation)),
+        *(
+            ['' if i else 'a step', text]
+            for i, text in enumerate(_describe_step(compilation))
+        ),
         ['compiled in', f'{seconds:.0f} s'],
     ]
     return tables.to_columns(rows)
@@ -93,7 +96,7 @@ def _describe_step(compilation: Compilation) -> Iterator[str]:
     step = costs.get('optimal_seconds', 0)
     if step > 0:  # it overflows for large programs
         total = step * plan.num_steps * math.ceil(len(plan.runs) / groups.size)
-        text += f', {step * 1e3:.3f} ms by its estimate; all epochs {total:,.1f} s'
+        text += f', {step * 1e3:.3f} ms by its estimate; all epochs {total:,.3g} s'
     yield text
 
 

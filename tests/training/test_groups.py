@@ -1,11 +1,13 @@
-"""Everything is compiled before the first step, several programs at the same time."""
+"""What an epoch needs is compiled before its first step, programs at the same time."""
+
+import time
 
 import jax
 import jax.stages
 import pytest
 from small_configs import small
 
-from mnist_flax.training import population
+from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Groups
 from mnist_flax.training.plan import make_plan
 
@@ -41,3 +43,19 @@ def test_an_error_of_the_compiler_is_told(monkeypatch):
     monkeypatch.setattr(jax.stages.Lowered, 'compile', fail)
     with pytest.raises(MemoryError, match='no memory to compile in'):
         Groups(make_plan(small())).compile()
+
+
+def test_after_an_error_nothing_more_is_compiled(monkeypatch):
+    compiled = []
+
+    def fail(program):
+        compiled.append(program)
+        time.sleep(0.5)
+        raise MemoryError
+
+    monkeypatch.setattr(jax.stages.Lowered, 'compile', fail)
+    monkeypatch.setattr(devices, 'count_cores', lambda: 1)
+    with pytest.raises(MemoryError):
+        Groups(make_plan(small())).compile()
+    time.sleep(1)
+    assert len(compiled) <= 2  # of four: the next one may have begun
