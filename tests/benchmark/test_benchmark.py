@@ -158,8 +158,8 @@ def test_other_data_have_some_parts(command):
     process = command('scripts/benchmark.py', '--dataset=kmnist')
     assert (process.returncode, process.stdout) == (1, '')
     assert process.stderr == (
-        "error: --dataset: found 'kmnist'; the parts logging, population, time_to_99 "
-        'measure the MNIST that comes along; choose --parts=epoch,scaling\n'
+        "error: --dataset: found 'kmnist'; the parts cost, logging, population, "
+        'time_to_99 measure the MNIST that comes along; choose --parts=epoch,scaling\n'
     )
 
 
