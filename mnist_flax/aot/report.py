@@ -41,13 +41,15 @@ def compile_for(
     """
     with backend.assume(described):
         plans = make_plans(config)
-        for i, plan in enumerate(plans, start=1):
-            waiting.say(f'compiling program {i} of {len(plans)}, which can take minutes')
-            start = time.perf_counter()
+    for i, plan in enumerate(plans, start=1):
+        waiting.say(f'compiling program {i} of {len(plans)}, which can take minutes')
+        start = time.perf_counter()
+        # Not round the yield, where it would hold for the caller too.
+        with backend.assume(described):
             groups = Groups(plan)
             programs = groups.fit()
-            seconds = time.perf_counter() - start
-            yield Compilation(plan, groups, programs, described.memory, seconds)
+        seconds = time.perf_counter() - start
+        yield Compilation(plan, groups, programs, described.memory, seconds)
 
 
 def write(compilation: Compilation) -> str:
@@ -78,11 +80,11 @@ def _describe_step(compilation: Compilation) -> Iterator[str]:
     plan, groups, programs, *_ = compilation
     hlo = programs.epoch.as_text() or ''
     # A loop of one pass is none, and one within a step repeats what is counted once.
-    has_parts = gradients.count_parts(
+    num_parts = gradients.count_parts(
         plan.settings.batch_size // groups.mesh.shape[devices.DATA],
         plan.recipe.microbatch_size,
     )
-    if plan.steps_per_epoch == 1 or has_parts > 1:
+    if plan.steps_per_epoch == 1 or num_parts > 1:
         return
     counts = operations.count_operations(hlo)
     kinds = ', '.join(f'{number:,} {kind}' for kind, number in counts.most_common(4))

@@ -35,7 +35,10 @@ def test_each_program_of_a_sweep_is_compiled():
     config.dataset.validation = 'holdout'
     config.dataset.holdout_size = 100
     config.sweep.batch_size = (25, 50)
-    compilations = [*report.compile_for(config, describe('tpu'))]
+    compilations = []
+    for compilation in report.compile_for(config, describe('tpu')):
+        assert backend.described() is None  # in the caller, nothing is assumed
+        compilations.append(compilation)
     assert [of.plan.settings.batch_size for of in compilations] == [25, 50]
 
 
