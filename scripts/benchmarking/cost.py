@@ -34,22 +34,27 @@ def list_points() -> Iterator[tuple[Table, str, dict[str, int]]]:
 
 
 def to_figure(found: Sequence[Table]) -> Figure:
-    """Draws seconds and memory over the amount of work, both relative to the smallest."""
+    """Draws time and memory over each amount, both relative to those of the least one."""
     figure = Figure((11, 4.5), layout='constrained')
-    for i, row in enumerate((TRAINING, MEMORY)):
-        axes = figure.add_subplot(1, 2, i + 1, title=f'{row}, relative to the least work')
+    for i, (row, name) in enumerate(((TRAINING, 'Training time'), (MEMORY, 'Peak memory'))):
+        axes = figure.add_subplot(
+            1, 2, i + 1, title=f'{name}, relative to the least amount'
+        )
         for table in found:
-            amounts = [float(name.replace(',', '')) for name in table.columns]
-            if 'width' in table.axis:  # the work grows with the area
-                amounts = [amount**2 for amount in amounts]
+            label, amounts = (
+                table.axis,
+                [float(of.replace(',', '')) for of in table.columns],
+            )
+            if 'width' in label:  # the work grows with the area
+                label, amounts = 'pixels of an image', [amount**2 for amount in amounts]
             medians = [statistics.median(cells[row]) for cells in table.columns.values()]
             axes.plot(
                 [amount / amounts[0] for amount in amounts],
                 [median / medians[0] for median in medians],
                 'o-',
-                label=table.axis,
+                label=label,
             )
         axes.plot([1, 200], [1, 200], 'k:', label='in proportion')
-        axes.set(xscale='log', yscale='log', xlabel='work, relative to the least')
+        axes.set(xscale='log', yscale='log', xlabel='amount, relative to the least')
         axes.legend()
     return figure
