@@ -77,7 +77,9 @@ def _direct_forward(x, kernel):
 @_trace_once
 def _direct_backward(residuals, dcorners):
     x, kernel, tiles = residuals
-    dcorners = _store(dcorners)
+    # Stored as vectors: masking, which is fused into this, takes 0.2 of the time then.
+    vectors = _store([dcorner.reshape(-1) for dcorner in dcorners])
+    dcorners = [vector.reshape(dcorners[0].shape) for vector in vectors]
     places = _store(
         jnp.stack([jnp.moveaxis(place, -1, 0) for row in tiles for place in row])
     ).reshape(16 * x.shape[-1], -1)
@@ -220,8 +222,12 @@ def _transform(
     vertical: Matrix, horizontal: Matrix, grid: Sequence[Sequence[Array]]
 ) -> Grid:
     """Multiplies the grid's columns with one matrix, then its rows with the other."""
+    # As vectors, for which XLA's CPU backend writes better loops than for several axes.
+    shape = grid[0][0].shape
+    grid = _map(lambda array: array.reshape(-1), grid)
     halfway = _store([_combine(vertical, column) for column in zip(*grid, strict=True)])
-    return [_combine(horizontal, row) for row in zip(*halfway, strict=True)]
+    combined = [_combine(horizontal, row) for row in zip(*halfway, strict=True)]
+    return _map(lambda array: array.reshape(shape), combined)
 
 
 def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
