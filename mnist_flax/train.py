@@ -126,6 +126,7 @@ def _write(
     start: float,
 ) -> None:
     """Writes the networks and the report, and says so."""
+    workdirs.check_lock(folder)
     dataset, numbers = plans[0].dataset, result.metrics
     _write_model(folder / workdirs.MODEL, config, dataset, result.runs)
     figures = reports.render_figures(dataset, result.runs)

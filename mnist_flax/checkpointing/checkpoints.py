@@ -6,6 +6,7 @@ import os
 import pathlib
 import re
 import shutil
+import stat
 import sys
 from collections.abc import Mapping
 from concurrent import futures
@@ -13,8 +14,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from mnist_flax.common import files
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.files import check_disk_space, write_atomically
 
 # In the format of `sha256sum`.
 _SUMS = 'SHA256SUMS'
@@ -110,7 +111,7 @@ def write(
 ) -> None:
     """Writes a checkpoint, which appears under its name when it is complete.
 
-    A checkpoint of that name is replaced.
+    A checkpoint of that name is replaced. When it returns, the new one is on the disk.
 
     Args:
       path: Its folder.
@@ -125,7 +126,7 @@ def write(
 
     new, old = _beside(path, 'new'), _beside(path, 'old')
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        files.make_folder(path.parent)
         if old.exists() and not path.exists():
             old.rename(path)  # a process was killed between the two renames below
         # What killed processes have left, also under Orbax's own names.
@@ -133,15 +134,19 @@ def write(
             shutil.rmtree(left)
         # Checked first, since Orbax's threads do not stop when a disk is full: some create
         # files in a folder that has been removed, and some print tracebacks.
-        check_disk_space(path.parent, sum(array.nbytes for array in arrays.values()))
+        files.check_disk_space(path.parent, sum(array.nbytes for array in arrays.values()))
         orbax_files.save(new, arrays, about)
         lines = [f'{_digest(new / name)}  {name}\n' for name in _list_files(new)]
-        write_atomically({new / _SUMS: ''.join(lines).encode()})
+        (new / _SUMS).write_bytes(''.join(lines).encode())
+        files.sync_tree(new)
         if path.exists():
             path.rename(old)
         new.rename(path)
+        files.sync(path.parent)  # before the old one is removed
         shutil.rmtree(old, ignore_errors=True)
     except Exception as error:  # Orbax and TensorStore raise many types
+        if old.exists() and not path.exists():
+            old.rename(path)
         # They take room that a full disk does not have.
         for left in path.parent.glob(f'.{path.name}.new*'):
             shutil.rmtree(left, ignore_errors=True)
@@ -150,6 +155,11 @@ def write(
             'folder where files can be created, on a disk with enough room; what was there '
             'before is intact'
         ) from error
+
+
+def exist(folder: pathlib.Path) -> bool:
+    """Tells whether a folder has a checkpoint, intact or not."""
+    return bool(_list_steps(folder))
 
 
 def restore(folder: pathlib.Path) -> Checkpoint | None:
@@ -208,11 +218,11 @@ def _verify(path: pathlib.Path) -> None:
     # Before Orbax reads the files: TensorStore's threads print tracebacks when a checkpoint
     # is damaged, and do not notice flipped bits in some files.
     try:
-        names = _list_files(path)
         # Before any is opened: reading a pipe would wait for ever.
+        size = _count_bytes(path)
+        names = _list_files(path)
         if not (path / _SUMS).is_file():
             raise ValueError(f'no file {_SUMS}')
-        size = sum((path / name).stat().st_size for name in [*names, _SUMS])
         if size > _MOST_BYTES:
             raise ValueError(f'files of {size:,} bytes')
         lines = (path / _SUMS).read_text().splitlines()
@@ -258,9 +268,25 @@ def _list_steps(folder: pathlib.Path) -> list[int]:
 
 def _list_files(path: pathlib.Path) -> list[str]:
     # Without the hidden files that a file browser or a network drive adds.
-    files = (file for file in path.rglob('*') if file.is_file() and file.name[0] != '.')
-    names = (file.relative_to(path).as_posix() for file in files)
+    found = (file for file in path.rglob('*') if file.is_file() and file.name[0] != '.')
+    names = (file.relative_to(path).as_posix() for file in found)
     return sorted(name for name in names if name != _SUMS)
+
+
+def _count_bytes(path: pathlib.Path) -> int:
+    """Adds up the sizes of all files, hidden ones too.
+
+    Raises:
+      ValueError: There is something else than files and folders, such as a link.
+    """
+    size = 0
+    for entry in path.rglob('*'):
+        status = entry.lstat()
+        if stat.S_ISREG(status.st_mode):
+            size += status.st_size
+        elif not stat.S_ISDIR(status.st_mode):
+            raise ValueError(f'{entry.relative_to(path)} is neither a file nor a folder')
+    return size
 
 
 def _digest(path: pathlib.Path) -> str:

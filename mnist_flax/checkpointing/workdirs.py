@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -9,9 +10,10 @@ from typing import Any
 
 import filelock
 
+from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.files import write_atomically
+from mnist_flax.common.files import make_folder, sync, write_atomically
 
 CHECKPOINTS, MODEL = 'checkpoints', 'model'
 
@@ -21,6 +23,9 @@ _FILES = (
     'figures', 'history.csv', 'metrics.json', 'metrics.jsonl', 'metrics.txt', 'runs.csv',
     'profile', 'runs.md', 'sample_predictions.png', 'sweep.png', 'tensorboard',
 )  # fmt: skip
+
+_LOCK = '.lock'
+_held: dict[pathlib.Path, os.stat_result] = {}  # the locks of this process, by folder
 
 # Fields that say where a run is computed, how it is saved and watched, and not what it
 # computes.
@@ -56,7 +61,7 @@ def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
     """
     try:
         path = pathlib.Path(workdir).expanduser().absolute()
-        path.mkdir(parents=True, exist_ok=True)
+        make_folder(path)
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, RuntimeError, ValueError) as error:  # no such user; a zero in it
@@ -75,15 +80,36 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
         try:
             # Not through a link, which in a folder from elsewhere can lead anywhere;
             # filelock takes care of that.
-            stack.enter_context(filelock.FileLock(folder / '.lock', timeout=0, mode=0o666))
+            stack.enter_context(filelock.FileLock(folder / _LOCK, timeout=0, mode=0o666))
         except filelock.Timeout as error:
             raise UserError(
                 f'--workdir: another process is working in {folder}; wait until it has '
                 'ended, or use another folder'
             ) from error
         except OSError as error:
-            raise _not_writable('--workdir', f'{folder}/.lock', error) from error
+            raise _not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
+        _held[folder] = (folder / _LOCK).stat()
+        stack.callback(_held.pop, folder)
         yield
+
+
+def check_lock(folder: pathlib.Path) -> None:
+    """Checks that a folder is still the one that this process has locked, if it has.
+
+    Raises:
+      UserError: It was removed, and perhaps made anew by another process.
+    """
+    if folder not in _held:
+        return
+    try:
+        is_ours = os.path.samestat(_held[folder], (folder / _LOCK).stat())
+    except FileNotFoundError:
+        is_ours = False
+    require(
+        is_ours,
+        f'--workdir: {folder} was removed or replaced while this process was working in '
+        'it; it writes no more, since another process may be working there now',
+    )
 
 
 def write(
@@ -97,10 +123,13 @@ def write(
       flag: The flag that names the folder, for messages.
 
     Raises:
-      UserError: A file cannot be written.
+      UserError: A file cannot be written, or the folder is no longer the one that was
+        locked.
     """
+    check_lock(folder)
     try:
-        write_atomically({folder / name: content for name, content in files.items()})
+        contents = {folder / name: content for name, content in files.items()}
+        write_atomically(contents, alone=folder in _held)
     except OSError as error:
         raise _not_writable(flag, str(folder), error) from error
 
@@ -119,7 +148,9 @@ def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
     report = folder / 'config.json'
     if not resume:
         _move_aside(folder)
-    elif report.exists() and not any(folder.glob(f'{CHECKPOINTS}/runs_*')):
+    elif report.exists() and not any(
+        map(checkpoints.exist, folder.glob(f'{CHECKPOINTS}/runs_*'))
+    ):
         try:
             theirs = json.loads(report.read_text())
         except (OSError, ValueError):
@@ -237,6 +268,8 @@ def _move_aside(folder: pathlib.Path) -> None:
         aside.mkdir()
         for path in found:
             path.rename(aside / path.name)
+        sync(aside)
+        sync(folder)
     except OSError as error:
         raise _not_writable('--workdir', str(folder), error) from error
     print(f'the earlier run was moved to {aside}', flush=True)

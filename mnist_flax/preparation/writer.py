@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from tqdm import tqdm
 
+from mnist_flax.common.files import make_folder, sync, sync_tree
 from mnist_flax.common.framings import Framing
 from mnist_flax.data import builders, records
 from mnist_flax.data.shards import Examples, verify
@@ -62,7 +63,7 @@ def write(
     # TFDS takes only folders that are named like a version for data.
     folder = target.with_name(f'.{VERSION}.incomplete')
     shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
-    folder.mkdir(parents=True)
+    make_folder(folder)
     try:
         features.save_config(folder)
         described = []
@@ -91,7 +92,9 @@ def write(
         }
         (folder / 'dataset_info.json').write_text(json.dumps(info, indent=2) + '\n')
         (folder / builders.METADATA).write_text(json.dumps({'framing': framing}) + '\n')
+        sync_tree(folder)
         folder.rename(target)
+        sync(target.parent)
     except BaseException:
         shutil.rmtree(folder, ignore_errors=True)
         raise

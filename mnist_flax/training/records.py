@@ -10,10 +10,10 @@ from typing import IO, Any
 
 import ml_collections
 
-from mnist_flax.common import tables
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.common import files, tables
 from mnist_flax.common.constructors import construct_named, find_constructor
 from mnist_flax.common.errors import UserError, explain, require
-from mnist_flax.common.files import write_atomically
 from mnist_flax.training.evaluators import Measured
 from mnist_flax.training.metrics import Row
 from mnist_flax.training.plan import RunPlan
@@ -67,6 +67,7 @@ class Records:
         """
         self._remove_later(step)
         self._file = self._path.open('a')
+        files.sync(self._folder)
         for name, settings in self._settings.items():
             path = f'config.writers.{name}'
             offered = {'workdir': self._folder, 'first_step': step}
@@ -131,10 +132,12 @@ class Records:
         os.fsync(self._file.fileno())
 
     def _write_figure(self, name: str, figure: Any) -> None:
+        workdirs.check_lock(self._folder)
         folder, buffer = self._folder / FIGURES, io.BytesIO()
         figure.savefig(buffer, format='png', dpi=120)
-        folder.mkdir(exist_ok=True)
-        write_atomically({folder / f'{name}.png': buffer.getvalue()})
+        files.make_folder(folder)
+        contents = {folder / f'{name}.png': buffer.getvalue()}
+        files.write_atomically(contents, alone=True)
 
     def _call(self, name: str, method: Any, *arguments: Any) -> None:
         try:
@@ -167,4 +170,4 @@ class Records:
             if not is_later and line.endswith('\n'):
                 kept.append(line)
         if ''.join(kept) != text:
-            write_atomically({self._path: ''.join(kept).encode()})
+            files.write_atomically({self._path: ''.join(kept).encode()}, alone=True)

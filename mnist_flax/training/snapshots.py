@@ -56,7 +56,9 @@ class SnapshotStore:
         found = []
         if _is_first_host() and self._folder.is_dir():
             for path in self._folder.iterdir():
-                if match := re.fullmatch(r'runs_(\d+)-(\d+)', path.name):
+                match = re.fullmatch(r'runs_(\d+)-(\d+)', path.name)
+                # An empty one is of a process that was killed before it had saved any.
+                if match and checkpoints.exist(path):
                     found.append([int(match[1]), int(match[2]) + 1])
         groups: list[range] = []
         for first, end in json.loads(devices.broadcast_text(json.dumps(sorted(found)))):
@@ -125,8 +127,9 @@ class SnapshotStore:
         Training can continue meanwhile.
 
         Raises:
-          UserError: The one before cannot be written.
+          UserError: The one before cannot be written, or the workdir is another one.
         """
+        workdirs.check_lock(self._folder.parent)
         # Copied, as training overwrites this memory while the copies are written.
         arrays = {
             name: np.array(leaf)[: len(group)]
@@ -194,6 +197,13 @@ class SnapshotStore:
             num_runs == len(about['diverged']) == len(group),
             f'--workdir: {path} holds {num_runs} runs, but its folder is named after '
             f'{len(group)}',
+        )
+        # Another one would be trained on from there, with the batches of that step.
+        counted = renamed.upgrade_arrays(checkpoint.arrays).get('state.step', [])
+        require(
+            str(step) == path.name and np.array_equal(counted, [step] * num_runs),
+            f'--workdir: {path} says that it is of step {step}, and its runs of {counted}; '
+            'it was altered, so restore it from a copy or use another --workdir',
         )
         source = about.get('source', {})
         source = {name: source.get(name, of) for name, of in self._source.items()}

@@ -162,10 +162,10 @@ def test_a_checkpoint_is_replaced_whole_or_not_at_all(tmp_path, monkeypatch):
     # A process was killed between its two renames.
     path.rename(tmp_path / '.model.old')
 
-    def no_space_left(files):
+    def no_space_left(folder):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(checkpoints, 'write_atomically', no_space_left)
+    monkeypatch.setattr(checkpoints.files, 'sync_tree', no_space_left)
     with pytest.raises(UserError, match='cannot write the checkpoint .*No space left'):
         checkpoints.write(path, {'a': np.array(3)}, {'value': 3})
     assert checkpoints.read(path).about == {'value': 2}
@@ -196,11 +196,33 @@ def test_what_no_run_could_have_written_is_not_opened(folder, monkeypatch):
     sums = folder / '9/SHA256SUMS'
     content = sums.read_bytes()
     sums.unlink()
-    os.mkfifo(sums)
     with pytest.raises(UserError, match=r'9 is damaged \(no file SHA256SUMS\)'):
         checkpoints.read(folder / '9')
-    sums.unlink()
     sums.write_bytes(content)
+    for name, make in (
+        ('arrays/pipe', os.mkfifo),
+        ('arrays/.pipe', os.mkfifo),
+        ('link', lambda path: path.symlink_to('SHA256SUMS')),
+        ('.folder', lambda path: path.symlink_to(folder / '6')),
+    ):
+        make(folder / '9' / name)
+        with pytest.raises(UserError, match=f'{name} is neither a file nor a folder'):
+            checkpoints.read(folder / '9')
+        (folder / '9' / name).unlink()
+    metadata = folder / '9/arrays/_METADATA'
+    described = metadata.read_bytes()
+    metadata.unlink()
+    os.mkfifo(metadata)
+    with pytest.raises(UserError, match='_METADATA is neither a file nor a folder'):
+        checkpoints.read(folder / '9')
+    metadata.unlink()
+    metadata.write_bytes(described)
+    with (folder / '9/.huge').open('wb') as file:
+        file.truncate(2**40)
+    with pytest.raises(UserError, match=r'9 is damaged \(files of 1,099,5'):
+        checkpoints.read(folder / '9')
+    (folder / '9/.huge').unlink()
+    assert checkpoints.read(folder / '9').about['step'] == 9
     with (folder / '9/huge').open('wb') as file:
         file.truncate(2**40)  # of zeros, which take no room
     with pytest.raises(UserError, match=r'9 is damaged \(files of 1,099,5'):

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import shutil
 import subprocess
 import sys
 
@@ -48,7 +49,7 @@ def test_a_workdir_that_cannot_be_one_is_refused(tmp_path, monkeypatch):
         with pytest.raises(UserError, match='--workdir: cannot write to .*; use a folder'):
             workdirs.prepare(str(workdir))
 
-    def no_space_left(files):
+    def no_space_left(files, alone):
         raise OSError(28, 'No space left on device')
 
     monkeypatch.setattr(workdirs, 'write_atomically', no_space_left)
@@ -74,6 +75,23 @@ def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path
     process.communicate()
     with workdirs.lock(tmp_path):
         pass
+
+
+def test_a_workdir_that_was_removed_is_not_written_to(tmp_path):
+    """Its lock is gone, so that another process may work in one that was made anew."""
+    folder = tmp_path / 'run'
+    folder.mkdir()
+    with workdirs.lock(folder):
+        workdirs.write(folder, {'a.txt': b'1'})
+        shutil.rmtree(folder)
+        with pytest.raises(UserError, match='run was removed or replaced while this'):
+            workdirs.write(folder, {'a.txt': b'2'})
+        assert not folder.exists()
+        folder.mkdir()
+        (folder / '.lock').write_text('')  # that of another process
+        with pytest.raises(UserError, match='run was removed or replaced while this'):
+            workdirs.write(folder, {'a.txt': b'2'})
+        assert not (folder / 'a.txt').exists()
 
 
 @pytest.mark.parametrize('make', [pathlib.Path.mkdir, 'link'])
@@ -209,6 +227,9 @@ def test_a_report_without_checkpoints_is_not_replaced_by_that_of_another_run(tmp
     path.write_text(json.dumps(tree()))
     workdirs.start(tmp_path, tree(num_devices=2), resume=True)
     with pytest.raises(UserError, match='report of a run with other .*seed 0, here 1'):
+        workdirs.start(tmp_path, tree(seed=1), resume=True)
+    (tmp_path / 'checkpoints/runs_0-0').mkdir(parents=True)  # nothing was saved in it
+    with pytest.raises(UserError, match='report of a run with other'):
         workdirs.start(tmp_path, tree(seed=1), resume=True)
     path.write_text('not one of ours')
     workdirs.start(tmp_path, tree(seed=1), resume=True)

@@ -26,3 +26,15 @@ def test_of_several_files_all_are_replaced_or_none(tmp_path, monkeypatch, others
         files.write_atomically(dict.fromkeys([path, *map(tmp_path.joinpath, others)], b''))
     assert path.read_bytes() == b'old'
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_what_a_killed_process_has_left_is_removed_by_the_only_writer(tmp_path):
+    left = tmp_path / '.history.csv.99999.tmp'
+    others = {tmp_path / '.notes.tmp', tmp_path / '.other.csv.99999.tmp'}
+    for path in (left, *others):
+        path.write_text('')
+    history = tmp_path / 'history.csv'
+    files.write_atomically({history: b'1'})  # another one may be writing that file
+    assert left.exists()
+    files.write_atomically({history: b'2'}, alone=True)
+    assert {*tmp_path.iterdir()} == {history, *others}

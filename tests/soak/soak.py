@@ -41,6 +41,11 @@ TRAININGS = {
         '--config.loss.label_smoothing=0.1', '--config.num_epochs=8',
         '--config.log_every_steps=7',
     ),
+    'a sweep of four runs': (
+        '--config.sweep.model.hidden_size=(8,16)', '--config.num_epochs=5',
+        '--config.sweep.optimizer.learning_rate=(1e-3,2e-3)',
+        '--config.dataset.validation=holdout', '--config.dataset.holdout_size=300',
+    ),
 }  # fmt: skip
 
 

@@ -144,6 +144,13 @@ def test_runs_are_resumed_on_other_devices(tmp_path, untouched, interrupt, elsew
     assert groups == {'runs_0-1', 'runs_2-2'}
 
 
+def test_a_group_that_was_never_saved_does_not_keep_its_runs_together(tmp_path):
+    """It was killed before its first checkpoint, and comes back on other devices."""
+    expected = run(tiny(runs=2, num_devices=1), tmp_path / 'untouched')
+    (tmp_path / 'killed/checkpoints/runs_0-1/.7.new').mkdir(parents=True)
+    assert_same(run(tiny(runs=2, num_devices=1), tmp_path / 'killed'), expected)
+
+
 class Counting(nn.Module):
     """A model that counts its training steps, on which its logits depend."""
 
