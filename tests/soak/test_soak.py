@@ -1,4 +1,4 @@
-"""The soak of docs/reliability.md, with fewer kills."""
+"""The soak and the power cuts of docs/reliability.md, with fewer of them."""
 
 import pytest
 
@@ -13,3 +13,13 @@ def test_every_case_of_the_soak_passes(command):
     assert sum(int(tried) for what, tried, _ in rows if what.startswith('kill -9')) == 4
     for what, tried, passed in rows:
         assert tried == passed, what
+
+
+@pytest.mark.slow
+def test_a_power_cut_loses_nothing_that_was_written(command):
+    program = 'tests/soak/power_cuts.py'
+    process = command(program, '--jobs', 'one run', '--cuts=3', '--seed=1', timeout=600)
+    assert process.returncode == 0, process.stdout
+    if 'cannot mount' in process.stdout:
+        pytest.skip('this takes the rights to mount')
+    assert '| power cuts of one run | 3 | 3 |' in process.stdout
