@@ -1,5 +1,6 @@
 """Orbax checkpoints with checksums: saved in the background, the newest intact one read."""
 
+import contextlib
 import dataclasses
 import hashlib
 import os
@@ -145,8 +146,9 @@ def write(
         files.sync(path.parent)  # before the old one is removed
         shutil.rmtree(old, ignore_errors=True)
     except Exception as error:  # Orbax and TensorStore raise many types
-        if old.exists() and not path.exists():
-            old.rename(path)
+        with contextlib.suppress(OSError):
+            if old.exists() and not path.exists():
+                old.rename(path)
         # They take room that a full disk does not have.
         for left in path.parent.glob(f'.{path.name}.new*'):
             shutil.rmtree(left, ignore_errors=True)
@@ -281,7 +283,10 @@ def _count_bytes(path: pathlib.Path) -> int:
     """
     size = 0
     for entry in path.rglob('*'):
-        status = entry.lstat()
+        try:
+            status = entry.lstat()
+        except FileNotFoundError:  # a network drive's own, which come and go
+            continue
         if stat.S_ISREG(status.st_mode):
             size += status.st_size
         elif not stat.S_ISDIR(status.st_mode):

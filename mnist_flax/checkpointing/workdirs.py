@@ -81,6 +81,7 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
             # Not through a link, which in a folder from elsewhere can lead anywhere;
             # filelock takes care of that.
             stack.enter_context(filelock.FileLock(folder / _LOCK, timeout=0, mode=0o666))
+            _held[folder] = (folder / _LOCK).stat()
         except filelock.Timeout as error:
             raise UserError(
                 f'--workdir: another process is working in {folder}; wait until it has '
@@ -88,7 +89,6 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
             ) from error
         except OSError as error:
             raise _not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
-        _held[folder] = (folder / _LOCK).stat()
         stack.callback(_held.pop, folder)
         yield
 
@@ -103,7 +103,7 @@ def check_lock(folder: pathlib.Path) -> None:
         return
     try:
         is_ours = os.path.samestat(_held[folder], (folder / _LOCK).stat())
-    except FileNotFoundError:
+    except OSError:
         is_ours = False
     require(
         is_ours,

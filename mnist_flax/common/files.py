@@ -3,6 +3,7 @@
 Without `fsync` a power cut can leave a new name on the disk, and not what is behind it.
 """
 
+import contextlib
 import errno
 import glob
 import os
@@ -10,7 +11,9 @@ import pathlib
 import tempfile
 from collections.abc import Mapping
 
-_NO_SYNC_OF_FOLDERS = (errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP)
+_NO_SYNC_OF_FOLDERS = (
+    errno.EACCES, errno.EBADF, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP
+)  # fmt: skip
 
 
 def write_atomically(files: Mapping[pathlib.Path, bytes], alone: bool = False) -> None:
@@ -31,7 +34,8 @@ def write_atomically(files: Mapping[pathlib.Path, bytes], alone: bool = False) -
     }
     for path in files if alone else ():
         for left in path.parent.glob(f'.{glob.escape(path.name)}.*.tmp'):
-            left.unlink()
+            with contextlib.suppress(OSError):
+                left.unlink()
     try:
         for path, content in files.items():
             temporaries[path].write_bytes(content)
@@ -86,9 +90,9 @@ def make_folder(path: pathlib.Path) -> None:
     Raises:
       OSError: One of them cannot be made.
     """
-    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    missing = [folder for folder in path.parents if not folder.exists()]
     path.mkdir(parents=True, exist_ok=True)
-    for folder in missing:
+    for folder in (path, *missing):  # a process may have been killed before this line
         sync(folder.parent)
 
 

@@ -63,7 +63,8 @@ def write(
     # TFDS takes only folders that are named like a version for data.
     folder = target.with_name(f'.{VERSION}.incomplete')
     shutil.rmtree(folder, ignore_errors=True)  # of a call that was killed
-    make_folder(folder)
+    make_folder(folder.parent)
+    folder.mkdir()
     try:
         features.save_config(folder)
         described = []

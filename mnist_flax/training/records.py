@@ -63,8 +63,9 @@ class Records:
         What an earlier process has written of later steps is removed.
 
         Raises:
-          UserError: A writer cannot be made.
+          UserError: A writer cannot be made, or the workdir has been removed.
         """
+        workdirs.check_lock(self._folder)
         self._remove_later(step)
         self._file = self._path.open('a')
         files.sync(self._folder)
@@ -105,8 +106,9 @@ class Records:
             figures, which are kept as PNG files.
 
         Raises:
-          UserError: A writer fails.
+          UserError: A writer fails, or the workdir has been removed.
         """
+        workdirs.check_lock(self._folder)
         assert self._file is not None
         records = []
         for run, row, found in zip(self._runs, rows, measured, strict=True):
@@ -132,7 +134,6 @@ class Records:
         os.fsync(self._file.fileno())
 
     def _write_figure(self, name: str, figure: Any) -> None:
-        workdirs.check_lock(self._folder)
         folder, buffer = self._folder / FIGURES, io.BytesIO()
         figure.savefig(buffer, format='png', dpi=120)
         files.make_folder(folder)

@@ -111,8 +111,10 @@ def _cut(
                         _expect_intact(disk, finished)
             print(f'{name}, {cuts} power cuts: passed', flush=True)
             passed += cuts
-        except (AssertionError, UserError) as error:
+        except (AssertionError, UserError, subprocess.CalledProcessError) as error:
             print(f'{name}, {cuts} power cuts: FAILED: {error}', flush=True)
+            if not cuts:  # it fails by itself, and would do so again
+                return passed
     return passed
 
 

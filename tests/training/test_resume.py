@@ -149,6 +149,31 @@ def test_a_group_that_was_never_saved_does_not_keep_its_runs_together(tmp_path):
     expected = run(tiny(runs=2, num_devices=1), tmp_path / 'untouched')
     (tmp_path / 'killed/checkpoints/runs_0-1/.7.new').mkdir(parents=True)
     assert_same(run(tiny(runs=2, num_devices=1), tmp_path / 'killed'), expected)
+    groups = (tmp_path / 'killed/checkpoints').glob('runs_*/21')
+    assert {path.parent.name for path in groups} == {'runs_0-0', 'runs_1-1'}
+
+
+def test_a_workdir_that_is_removed_while_a_run_trains_ends_it(tmp_path, monkeypatch):
+    advance = trainer.Progress.advance
+
+    def remove(self, num_steps, totals):
+        shutil.rmtree(tmp_path / 'run', ignore_errors=True)
+        advance(self, num_steps, totals)
+
+    monkeypatch.setattr(trainer.Progress, 'advance', remove)
+    with pytest.raises(UserError, match='run was removed or replaced while this process'):
+        run(tiny(), tmp_path / 'run')
+    assert not (tmp_path / 'run').exists()
+
+
+def test_a_checkpoint_whose_step_was_altered_is_refused(tmp_path):
+    run(tiny(), tmp_path)
+    (group,) = (tmp_path / 'checkpoints').iterdir()
+    arrays, about = checkpoints.read(group / '21')[1:]
+    for step in (14, 20):  # with new checksums; 14 is the end of an epoch
+        checkpoints.write(group / '21', arrays, {**about, 'step': step})
+        with pytest.raises(UserError, match=rf'21 says that it is of step {step}, and its'):
+            run(tiny(), tmp_path)
 
 
 class Counting(nn.Module):
