@@ -245,7 +245,7 @@ def _combine(matrix: Matrix, arrays: Sequence[Array]) -> list[Array]:
     ]
 
 
-def _map(function, *grids: Grid) -> Grid:
+def _map(function, *grids: Sequence[Sequence[Array]]) -> Grid:
     return [list(map(function, *rows)) for rows in zip(*grids, strict=True)]
 
 
