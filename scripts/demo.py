@@ -28,6 +28,13 @@ _HOST = flags.DEFINE_string(
 _PORT = flags.DEFINE_integer(
     'port', 8000, 'Port to listen at; any free one if 0.', lower_bound=0, upper_bound=65535
 )
+_ALLOW_HOST = flags.DEFINE_multi_string(
+    'allow_host',
+    [],
+    'A name, such as digits.example, under which the server is reached, or of a page '
+    "elsewhere that may use it. All addresses, localhost and the machine's own name are "
+    'allowed anyway. Can be given several times.',
+)
 
 
 def main() -> None:
@@ -48,7 +55,7 @@ def main() -> None:
         flags.FLAGS.constructor or networks.DEFAULT_CONSTRUCTOR,
         flags.FLAGS.framing,
     )
-    server.serve(app.create_app(loaded), listening)
+    server.serve(app.create_app(loaded, [_HOST.value, *_ALLOW_HOST.value]), listening)
 
 
 if __name__ == '__main__':

@@ -249,7 +249,7 @@ def test_ctrl_c_is_not_swallowed(command):
         'cli.run(main)\n',
     )
     assert process.returncode == 130
-    assert process.stderr == 'error: interrupted; files already written are whole\n'
+    assert process.stderr == 'error: interrupted\n'
 
 
 def test_help_names_the_flags(command):

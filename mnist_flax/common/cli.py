@@ -18,11 +18,14 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from mnist_flax.common import configs, new_fields, renamed
-from mnist_flax.common.errors import UserError
+from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import FRAMINGS
 from mnist_flax.common.interrupts import Interrupted
 
 _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
+
+# Bytes; with 2.2 GiB the default run ends on 2 cores. Each thread takes some.
+_LEAST_ADDRESS_SPACE = 3 * 2**30
 
 _NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
@@ -130,6 +133,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         signal.signal(number, _exit_at_once)
     configs.extend_path()
     try:
+        _check_address_space()
         app.run(
             (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
             flags_parser=functools.partial(_parse_flags, arguments=arguments),
@@ -139,6 +143,28 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except (UserError, OSError) as error:  # such as a standard output on a full disk
         _fail(str(error), 1)
+    except Exception as error:
+        if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
+            raise
+        _fail(
+            f'the memory does not suffice ({type(error).__name__}: {error}); use fewer or '
+            'smaller images, a smaller batch, fewer runs at once, or more memory',
+            1,
+        )
+
+
+def _check_address_space() -> None:
+    """Checks the limit of `ulimit -v`: the libraries crash where they need more."""
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
+    require(
+        limit == resource.RLIM_INFINITY or limit >= _LEAST_ADDRESS_SPACE,
+        f'this process may have {limit / 2**30:.2g} GiB of address space; JAX and its '
+        f'libraries need {_LEAST_ADDRESS_SPACE >> 30} GiB, so set ulimit -v unlimited',
+    )
 
 
 def _find_config(previous: str, argument: str) -> str:
@@ -249,7 +275,7 @@ def _exit_at_once(signal_number: int, frame: FrameType | None) -> NoReturn:
     # On a terminal the line of the progress bar is ended first. Not by print, which
     # cannot be entered again if it is what was interrupted.
     start = '\n' if sys.stderr.isatty() else ''
-    message = f'{start}error: {_ENDS[signal_number]}; files already written are whole\n'
+    message = f'{start}error: {_ENDS[signal_number]}\n'
     with contextlib.suppress(OSError):
         os.write(2, message.encode())
     # An ordinary exit would wait for, or crash in, whatever XLA's threads are doing.

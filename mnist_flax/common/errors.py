@@ -10,12 +10,16 @@ from typing import Any
 _OURS = pathlib.Path(__file__).parents[1]
 _LIBRARIES = [_OURS, *map(pathlib.Path, {*map(sysconfig.get_path, ('stdlib', 'purelib'))})]
 
+_LONGEST = 2000  # characters of a message
+
 
 class UserError(Exception):
     """A mistake that the user can correct; the message is one line."""
 
     def __init__(self, message: str):
-        super().__init__(to_line(' '.join(message.split())))
+        line = to_line(' '.join(message.split()))
+        # A file from elsewhere may have put a book in the place of a name.
+        super().__init__(line if len(line) <= _LONGEST else f'{line[:_LONGEST]} ...')
 
 
 def to_line(text: str) -> str:

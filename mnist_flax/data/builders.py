@@ -63,6 +63,8 @@ def find(name: str, root: pathlib.Path, fields: Fields) -> 'tfds.core.DatasetBui
         builder = read_only_builder.builder_from_files(name, data_dir=root)
     except registered.DatasetNotFoundError as error:
         raise UserError(_explain_absence(name, root, fields)) from error
+    except MemoryError:
+        raise
     except Exception as error:  # whatever JSON, protobuf or TFDS make of a broken file
         raise UserError(
             f'{fields.name}: the TFDS description of {name!r} in {root} cannot be read '

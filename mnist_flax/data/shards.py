@@ -82,6 +82,8 @@ def read_shard(
             examples = _decode(path, file_format, features)
         except UserError as error:
             raise UserError(f'data file {path}: {error}') from error
+        except MemoryError:
+            raise
         except Exception as error:  # array_record, protobuf and Pillow have their own
             reason = f'data file {path}: damaged ({first_line(error)})'
             raise UserError(reason) from error
@@ -139,6 +141,8 @@ def _read_cache(path: pathlib.Path) -> Examples | None:
             return Examples(arrays['images'], arrays['labels'])
     except FileNotFoundError:
         return None
+    except MemoryError:
+        raise
     except Exception as error:  # zipfile and NumPy raise a dozen types for a damaged file
         logging.warning('%s is damaged (%s); decoding the data again', path, error)
         return None

@@ -2,31 +2,32 @@
 
 import asyncio
 import base64
-import contextlib
 import hashlib
 import html
 import io
 import json
 import pathlib
 import re
-import warnings
-from collections.abc import AsyncGenerator, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from email.message import Message
 from typing import Any
 
 import numpy as np
 import python_multipart  # noqa: F401  Starlette misses it only when a form comes
-from PIL import Image, UnidentifiedImageError
 from starlette.applications import Starlette
-from starlette.datastructures import UploadFile
+from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
-from mnist_flax.demo import words
-from mnist_flax.recognition import pictures
+from mnist_flax.demo import hosts, words
+from mnist_flax.demo.turns import TooManyError, Turns
+from mnist_flax.recognition import decoding, workers
 from mnist_flax.recognition.recognizer import Recognizer
 from mnist_flax.recognition.resizing import to_image
 
@@ -38,22 +39,30 @@ _UPLOAD_SECONDS = 30  # for a whole upload, however slowly it comes
 _MOST_HELD = 64 * 2**20
 _FREE = 64 * 2**10
 
-# Uploads at work or waiting: a drawing takes some hundredths of a second, a large picture
-# up to some seconds.
-_MOST_WAITING, _MOST_LARGE_WAITING = 64, 4
+# Drawings and other small pictures take some hundredths of a second each. One that takes
+# seconds is meant to harm, and then two are left for others.
+_AT_ONCE, _MOST_WAITING, _WAITING_SECONDS = 3, 64, 2.0
+_LIMITS = workers.Limits(seconds=3, memory=600 * 2**20)
 
-# Pictures of more pixels are worked on one at a time, since each may take 400 MiB;
+# Pictures of more pixels take up to some seconds and 400 MiB, and wait for each other;
 # drawings are recognized meanwhile.
 _LARGE = 4_000_000
+_LARGE_AT_ONCE, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS = 1, 4, 20.0
+
+# Charsets of the names in a form; Starlette tries others too, some of which fail.
+_CHARSETS = ('', 'utf-8', 'utf8', 'us-ascii', 'iso-8859-1', 'latin-1')
+
+_NAME = 'picture'  # of what is uploaded, in messages
 
 _FOLDER = pathlib.Path(__file__).parent
 
 
-def create_app(recognizer: Recognizer) -> Starlette:
+def create_app(recognizer: Recognizer, allowed_hosts: Sequence[str] = ()) -> Starlette:
     """Makes the app, with the networks compiled.
 
     Args:
       recognizer: Predicts.
+      allowed_hosts: Names that the server answers to, as in `hosts.explain_refusal`.
 
     Returns:
       An ASGI app: ``/`` is the page, ``POST /predict`` takes a picture as a form's file or
@@ -83,6 +92,7 @@ def create_app(recognizer: Recognizer) -> Starlette:
             Route('/openapi.json', _to_json(description), methods=['GET']),
             Route('/predict', queue.predict, methods=['POST']),
         ],
+        middleware=[Middleware(_HostCheck, allowed=allowed_hosts)],
         exception_handlers={
             HTTPException: _answer_error,
             ClientDisconnect: _answer_error,
@@ -115,6 +125,22 @@ def _load_page(name: str, texts: Mapping[str, str]) -> Response:
     return Response(content, media_type='text/html', headers=headers)
 
 
+class _HostCheck:
+    """Refuses requests under other names, and from pages of other sites."""
+
+    def __init__(self, app: ASGIApp, allowed: Sequence[str]):
+        self._app = app
+        self._allowed = allowed
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answers a request, or has the app answer it."""
+        app = self._app
+        if scope['type'] == 'http':
+            refusal = hosts.explain_refusal(Headers(scope=scope), self._allowed)
+            app = _to_json({'error': refusal}, 403) if refusal else app
+        await app(scope, receive, send)
+
+
 class _Upload(Request):
     """A request whose body is counted while it comes."""
 
@@ -139,37 +165,18 @@ class _Upload(Request):
 
     async def read_picture(self) -> bytes:
         """Reads the picture, be it a file in a form or the body itself."""
-        kind = self.headers.get('content-type', '').lower()
-        if not kind.startswith('multipart/form-data'):
+        kind = Message()
+        kind['Content-Type'] = self.headers.get('content-type', '')
+        if kind.get_content_type() != 'multipart/form-data':
             return await self.body()
+        charset = kind.get_content_charset('')
+        if charset not in _CHARSETS:
+            raise HTTPException(400, 'form: its charset is not known; leave it out')
         async with self.form(max_files=1, max_fields=10) as form:
             for value in form.values():
                 if isinstance(value, UploadFile):
                     return await value.read()
         raise HTTPException(400, 'form: it has no file; send a picture as a file')
-
-
-class _Slots:
-    """A semaphore that few may wait for."""
-
-    def __init__(self, number: int, most_waiting: int):
-        self._semaphore = asyncio.Semaphore(number)
-        self._most_waiting = most_waiting
-        self._num_waiting = 0  # or at work
-
-    @contextlib.asynccontextmanager
-    async def acquire(self, upload: _Upload) -> AsyncIterator[None]:
-        """Waits for a slot; refuses if too many wait, and drops clients that have left."""
-        if self._num_waiting >= self._most_waiting:
-            raise _busy()
-        self._num_waiting += 1
-        try:
-            async with self._semaphore:
-                if await upload.is_disconnected():
-                    raise ClientDisconnect
-                yield
-        finally:
-            self._num_waiting -= 1
 
 
 class _RequestQueue:
@@ -178,18 +185,14 @@ class _RequestQueue:
     def __init__(self, recognizer: Recognizer):
         self._recognizer = recognizer
         self._uploads: set[_Upload] = set()
-        self._slots = _Slots(2, _MOST_WAITING)
-        self._large_slots = _Slots(1, _MOST_LARGE_WAITING)
+        self._turns = Turns(_AT_ONCE, _MOST_WAITING, _WAITING_SECONDS)
+        self._large_turns = Turns(
+            _LARGE_AT_ONCE, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS
+        )
+        self._semaphore = asyncio.Semaphore(2)
 
     async def predict(self, request: Request) -> Response:
         """Answers ``POST /predict``."""
-        # A page of another site, in the browser of whoever runs this, must not use a server
-        # that is there for this machine only.
-        if request.headers.get('sec-fetch-site') == 'cross-site':
-            message = (
-                'request: it comes from a page of another site; use the page of this one'
-            )
-            raise HTTPException(403, message)
         upload = _Upload(request, self._uploads)
         self._uploads.add(upload)
         try:
@@ -208,17 +211,36 @@ class _RequestQueue:
             self._uploads.remove(upload)
 
     async def _recognize_in_turn(self, content: bytes, upload: _Upload) -> dict[str, Any]:
-        async with self._slots.acquire(upload):
-            if await asyncio.to_thread(_count_pixels, content) <= _LARGE:
-                return await asyncio.to_thread(self._recognize, content)
-        async with self._large_slots.acquire(upload):
-            return await asyncio.to_thread(self._recognize, content)
-
-    def _recognize(self, content: bytes) -> dict[str, Any]:
+        client = upload.client.host if upload.client else ''
         try:
-            image = self._recognizer.to_input(content, 'picture')
+            async with self._turns.take(client):
+                await _check_connected(upload)
+                count = asyncio.to_thread(workers.count_pixels, content, _NAME, _LIMITS)
+                num_pixels = await count
+                if num_pixels is None:
+                    allowed = ', '.join(decoding.FORMATS)
+                    raise HTTPException(
+                        415,
+                        f'{_NAME}: this kind of file cannot be read; send one of {allowed}',
+                    )
+                if num_pixels <= _LARGE:
+                    return await self._recognize(content, _LIMITS)
+            async with self._large_turns.take(client):
+                await _check_connected(upload)
+                return await self._recognize(content, workers.LIMITS)
         except UserError as error:
             raise HTTPException(422, str(error)) from error
+        except TooManyError as error:
+            raise _busy() from error
+
+    async def _recognize(self, content: bytes, limits: workers.Limits) -> dict[str, Any]:
+        pixels = await asyncio.to_thread(self._recognizer.decode, content, _NAME, limits)
+        # Pictures that are decoded may be many; what follows is at work on the same cores.
+        async with self._semaphore:
+            return await asyncio.to_thread(self._answer, pixels)
+
+    def _answer(self, pixels: decoding.Pixels) -> dict[str, Any]:
+        image = self._recognizer.to_input(pixels, _NAME)
         (prediction,) = self._recognizer.predict_inputs([image])
         names = self._recognizer.class_names
         seen = io.BytesIO()
@@ -235,18 +257,10 @@ class _RequestQueue:
         }
 
 
-def _count_pixels(content: bytes) -> int:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter('ignore')
-            with Image.open(io.BytesIO(content), formats=pictures.FORMATS) as image:
-                return image.width * image.height
-    except UnidentifiedImageError as error:
-        allowed = ', '.join(pictures.FORMATS)
-        message = f'picture: this kind of file cannot be read; send one of {allowed}'
-        raise HTTPException(415, message) from error
-    except Exception:  # of a damaged file, about which `to_input` complains
-        return 0
+async def _check_connected(upload: _Upload) -> None:
+    """Drops a request whose client has left while it waited."""
+    if await upload.is_disconnected():
+        raise ClientDisconnect
 
 
 def _busy() -> HTTPException:

@@ -10,7 +10,7 @@ from jaxtyping import Float, UInt8
 from mnist_flax.common.errors import require
 from mnist_flax.common.framings import FRAMINGS, Framing
 from mnist_flax.data import edges
-from mnist_flax.recognition import inputs, pictures, resizing
+from mnist_flax.recognition import decoding, inputs, pictures, resizing, workers
 from mnist_flax.recognition.networks import Networks, load_networks
 
 # TFDS's data sets of images in MNIST's format.
@@ -63,6 +63,21 @@ class Recognizer:
             unnamed = isinstance(source, bytes | np.ndarray)
             images.append(self.to_input(source, str(i) if unnamed else str(source)))
         return self.predict_inputs(images)
+
+    def decode(
+        self, content: bytes, name: str, limits: workers.Limits = workers.LIMITS
+    ) -> decoding.Pixels:
+        """Decodes a picture, for `to_input`, within limits.
+
+        Args:
+          content: The content of a file.
+          name: What to call it in messages.
+          limits: What it may take.
+
+        Raises:
+          UserError: As in `workers.decode`.
+        """
+        return workers.decode(content, name, self.framing != 'mnist', limits)
 
     def to_input(
         self, source: pictures.Source, name: str = 'picture'

@@ -294,3 +294,15 @@ def test_an_absent_data_set_is_explained_not_downloaded(tmp_path):
     assert '31 MB' in message
     assert 'TensorFlow' in message
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_for_which_the_memory_does_not_suffice_is_not_called_damaged(
+    tmp_path, monkeypatch, caplog
+):
+    def run_out(*arguments):
+        raise MemoryError
+
+    monkeypatch.setattr(shards.np, 'load', run_out)
+    with pytest.raises(MemoryError):
+        shards._read_cache(tmp_path / 'cache.npz')
+    assert not caplog.records

@@ -23,7 +23,9 @@ from mnist_flax.recognition.recognizer import Recognizer
 
 KINDS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
 DRAWING = to_file(draw(7))
-FORM = {'Content-Type': 'multipart/form-data; boundary=x'}
+KIND = 'multipart/form-data; boundary=x'
+FORM = {'Content-Type': KIND}
+FILE = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\na\r\n--x--'
 
 
 @pytest.fixture(scope='module')
@@ -33,7 +35,7 @@ def loaded():
 
 @pytest.fixture(scope='module')
 def client(loaded):
-    with TestClient(app.create_app(loaded)) as client:
+    with TestClient(app.create_app(loaded), 'http://localhost') as client:
         yield client
 
 
@@ -99,7 +101,7 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
         image_shape=(28, 20, 3),
         probabilities=lambda images: np.array([[0.25, 0.75]]),
     )
-    client = TestClient(app.create_app(clothes))
+    client = TestClient(app.create_app(clothes), 'http://localhost')
     answer = client.post('/predict', content=to_file(np.full((50, 50), 255, np.uint8)))
     check(answer)
     assert answer.json()['prediction'] == 'Boot'
@@ -130,7 +132,7 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
 def test_the_page_says_what_the_networks_know(loaded, names, title, alternative):
     other = Recognizer(loaded.networks)
     other.class_names = tuple(names)
-    page = TestClient(app.create_app(other)).get('/').text
+    page = TestClient(app.create_app(other), 'http://localhost').get('/').text
     assert f'<title>{title}</title>' in page
     assert f'</b> {alternative}</p>' in page
     assert 'Input, 28 × 28<' in page
@@ -151,6 +153,12 @@ def test_the_page_says_what_the_networks_know(loaded, names, title, alternative)
           'headers': FORM}, 400, 'form: it has no file'),
         ({'content': DRAWING, 'headers': {'Sec-Fetch-Site': 'cross-site'}}, 403,
          'request: it comes from a page of another site'),
+        ({'content': DRAWING, 'headers': {'Origin': 'http://localhost:3000'}}, 403,
+         'request: it comes from a page of another site'),
+        ({'content': DRAWING, 'headers': {'Host': 'rebound.example'}}, 403,
+         "this server does not answer to the name 'rebound.example'; use its address"),
+        ({'content': FILE, 'headers': {'Content-Type': f'{KIND}; charset=punycode'}}, 400,
+         'form: its charset is not known; leave it out'),
         ({'content': b'hello'}, 415, 'picture: this kind of file cannot be read; send'),
         ({'content': DRAWING[:300]}, 422, 'picture: '),
         ({'content': to_file(np.full((50, 50), 255, np.uint8))}, 422, 'picture: '),
@@ -183,7 +191,7 @@ def test_too_many_uploads_are_refused_and_leave_no_trace(loaded, check, monkeypa
     def refuse(content, **limits):
         for name, value in limits.items():
             monkeypatch.setattr(app, name, value)
-        client = TestClient(app.create_app(loaded))
+        client = TestClient(app.create_app(loaded), 'http://localhost')
         for _ in range(3):
             answer = client.post('/predict', content=content)
             assert (answer.status_code, answer.headers['retry-after']) == (503, '1')
@@ -191,8 +199,11 @@ def test_too_many_uploads_are_refused_and_leave_no_trace(loaded, check, monkeypa
         monkeypatch.undo()
         return client
 
-    refuse(DRAWING, _MOST_WAITING=0)
-    client = refuse(to_file(np.zeros((3000, 2000), bool)), _MOST_LARGE_WAITING=0)
+    refuse(DRAWING, _AT_ONCE=0, _MOST_WAITING=0)
+    refuse(DRAWING, _AT_ONCE=0, _WAITING_SECONDS=0.01)
+    client = refuse(
+        to_file(np.zeros((3000, 2000), bool)), _LARGE_AT_ONCE=0, _MOST_LARGE_WAITING=0
+    )
     assert client.post('/predict', content=DRAWING).status_code == 200
     client = refuse(bytes(2**20), _MOST_HELD=1000)
     monkeypatch.setattr(app, '_MOST_HELD', 2**20)
@@ -215,6 +226,7 @@ PIECES = (
     b'name="file"; ', b'filename="a"', b"filename*=utf-16''%ff", b'name=', b'--x',
     b'\xff', DRAWING,
 )  # fmt: skip
+CHARSETS = ('utf-8', 'utf-16', 'idna', 'punycode', 'undefined', 'hex', 'unicode_escape')
 
 
 @given(st.data())
@@ -227,6 +239,6 @@ def test_random_and_damaged_uploads_end_in_an_answer(client, check, data):
         place = data.draw(st.integers(0, len(content) - 1))
         content[place] = data.draw(st.integers(0, 255))
     content = bytes(content[: data.draw(st.integers(0, len(content)))])
-    charset = data.draw(st.sampled_from(['', '; charset=utf-16', '; charset=idna']))
+    charset = data.draw(st.sampled_from(['', *(f'; charset={name}' for name in CHARSETS)]))
     kind = data.draw(st.sampled_from(['', 'image/png', FORM['Content-Type'] + charset]))
     check(client.post('/predict', content=content, headers={'Content-Type': kind}))

@@ -124,6 +124,10 @@ def test_the_matmul_precision_is_that_of_the_run(load_changed, precision, expect
             "config.model has no field 'depth'",
         ),
         (
+            lambda _, about: about['config']['model'].update({'__class__': 'x'}),
+            'does not hold networks of this program$',
+        ),
+        (
             lambda _, about: about['config'].update(matmul_precision='perfect'),
             'does not hold networks of this program$',
         ),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.recognition import pictures
+from mnist_flax.recognition import decoding, pictures
 
 
 def encode(image, file_format='PNG', **options):
@@ -30,7 +30,7 @@ def half_black(mode='L'):
 @pytest.mark.parametrize(
     ('file_format', 'mode'),
     [
-        *((file_format, 'RGB') for file_format in pictures.FORMATS),
+        *((file_format, 'RGB') for file_format in decoding.FORMATS),
         *(('PNG', mode) for mode in ('1', 'L', 'P', 'RGBA', 'LA', 'I;16')),
         ('TIFF', 'I'),
         ('TIFF', 'F'),
@@ -132,7 +132,7 @@ def claim(width, height):
         (encode(half_black(), 'JPEG')[:300], 'it is damaged or not a picture ('),
         (encode(half_black(), 'PDF'), 'it is damaged or not a picture; the formats are '),
         (b'P2 8 8 255 ' + b'7 ' * 64, 'it is a plain PNM; save it as a binary one'),
-        (bytes(pictures.MOST_BYTES + 1), 'the file is larger than 64 MiB'),
+        (bytes(decoding.MOST_BYTES + 1), 'the file is larger than 64 MiB'),
     ],
 )
 def test_what_is_not_a_picture_is_one_clear_line(content, message):
@@ -162,7 +162,7 @@ def some_picture(file_format):
 
 
 @given(
-    content=st.sampled_from([some_picture(name) for name in pictures.FORMATS]),
+    content=st.sampled_from([some_picture(name) for name in decoding.FORMATS]),
     changes=st.lists(st.tuples(st.integers(0, 2000), st.binary(max_size=4)), max_size=8),
     end=st.none() | st.integers(0, 2000),
 )

@@ -1,0 +1,58 @@
+"""The names that a server answers to, and the pages whose requests it takes.
+
+A page of another site could have a browser send requests to a server that is there for
+this machine or network only: directly, or under a name of its own that it has suddenly
+point here (DNS rebinding).
+"""
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+
+
+def explain_refusal(headers: Headers, allowed: Sequence[str]) -> str:
+    """Says why a request is refused; '' if it is not.
+
+    Args:
+      headers: Its headers.
+      allowed: Names of the server, such as ``'digits.example'``, besides all addresses,
+        ``'localhost'`` and the machine's own name.
+    """
+    host = headers.get('host', '')
+    name = _read_name(f'//{host}')
+    if not (name in allowed or name in _own_names() or _is_address(name)):
+        return (
+            f'request: this server does not answer to the name {name[:100]!r}; use its '
+            f'address, or start it with --allow_host'
+        )
+    # Browsers name the page that sends a request. An address is no name that could be
+    # pointed elsewhere, but another port of it may serve another page.
+    origin = headers.get('origin', f'http://{host}')
+    is_own = origin.partition('://')[2].lower() == host.lower()
+    is_own = is_own or _read_name(origin) in allowed
+    if not is_own or headers.get('sec-fetch-site') == 'cross-site':
+        return 'request: it comes from a page of another site; use the page of this one'
+    return ''
+
+
+def _own_names() -> set[str]:
+    name = socket.gethostname().lower()
+    return {'localhost', name, f'{name}.local'}
+
+
+def _read_name(url: str) -> str:
+    try:
+        return (urlsplit(url).hostname or '').rstrip('.')
+    except ValueError:  # such as half of an IPv6 address
+        return ''
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True

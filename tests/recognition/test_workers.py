@@ -1,0 +1,163 @@
+"""Pictures that are made to harm who decodes them, in processes with limits."""
+
+import io
+import pathlib
+import struct
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mnist_flax.common.errors import UserError
+from mnist_flax.recognition import decoding, pictures, workers
+from mnist_flax.recognition.workers import Limits
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (24, 30, 3)).astype(np.uint8)
+
+
+def encode(pixels, file_format='PNG', **options):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, file_format, **options)
+    return buffer.getvalue()
+
+
+GOOD = encode(PIXELS)
+
+
+def make_tiff(tags, data):
+    """A TIFF of 64x64 pixels with more tags, each a type, a count and a value or place."""
+    tags = {
+        256: (3, 1, 64), 257: (3, 1, 64), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1),
+        273: (4, 1, 1000), 279: (4, 1, 64 * 64), **tags,
+    }  # fmt: skip
+    entries = [struct.pack('<HHII', tag, *of) for tag, of in sorted(tags.items())]
+    header = struct.pack('<2sHIH', b'II', 42, 8, len(entries))
+    return (header + b''.join(entries)).ljust(1000, b'\0') + data
+
+
+# Its resolution is two million fractions, which Pillow reads one by one.
+SLOW = make_tiff({282: (5, 1_900_000, 1000)}, bytes(15_200_000))
+HUGE_TILES = make_tiff(
+    {322: (4, 1, 46_288), 323: (4, 1, 46_288), 324: (4, 1, 1000), 325: (4, 1, 100)},
+    bytes(64 * 64),
+)
+
+
+def test_the_pixels_are_those_that_were_sent():
+    np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+    assert workers.count_pixels(GOOD, 'it') == PIXELS[..., 0].size
+    assert workers.count_pixels(GOOD[:20], 'it') == 0
+    assert workers.count_pixels(b'no picture', 'it') is None
+
+
+def test_a_picture_that_takes_long_is_given_up():
+    start = time.monotonic()
+    with pytest.raises(UserError) as info:
+        workers.decode(SLOW, 'it', limits=Limits(seconds=1, memory=2**30))
+    assert str(info.value) == 'it: decoding it takes more than 1 s; save it anew, as PNG'
+    assert time.monotonic() - start < 30  # it would take minutes if it were not
+    np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+
+
+def test_a_picture_that_takes_much_memory_is_given_up():
+    large = encode(np.zeros((5000, 6000, 4), np.uint8))
+    assert workers.decode(large, 'it').shape == (1000, 1200, 4)
+    with pytest.raises(UserError, match='it: it takes too much memory to decode; save it'):
+        workers.decode(large, 'it', limits=Limits(seconds=10, memory=250 * 2**20))
+    np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+
+
+def test_a_tiff_of_huge_tiles_is_refused():
+    with pytest.raises(UserError, match='it is a TIFF of tiles of 46288 x 46288 pixels; a'):
+        workers.decode(HUGE_TILES, 'it')
+
+
+def test_a_process_that_crashes_is_one_line_and_the_next_picture_is_read(monkeypatch):
+    crash = (
+        'import os\n'
+        'from mnist_flax.recognition import workers\n'
+        'workers._DO["decode"] = lambda *_, **__: os.abort()\n'
+        'workers.serve()'
+    )
+    monkeypatch.setattr(workers, '_START', crash)
+    monkeypatch.setattr(workers, '_idle', [])
+    with pytest.raises(UserError, match='it: the process that decodes it has ended; save'):
+        workers.decode(GOOD, 'it')
+    monkeypatch.undo()
+    np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+
+
+def test_where_no_process_can_be_started_it_is_one_line(monkeypatch):
+    monkeypatch.setattr(workers, '_START', 'raise SystemExit(1)')
+    monkeypatch.setattr(workers, '_idle', [])
+    with pytest.raises(UserError, match='a process that decodes pictures cannot be start'):
+        workers.decode(GOOD, 'it')
+
+
+def is_alive(pid):
+    try:
+        return ') Z ' not in pathlib.Path(f'/proc/{pid}/stat').read_text()
+    except FileNotFoundError:
+        return False
+
+
+def test_the_processes_end_with_their_parent():
+    code = (
+        'import os, sys\n'
+        'from mnist_flax.recognition import workers\n'
+        'workers.decode(sys.stdin.buffer.read(), "it")\n'
+        'print(workers._idle[0]._process.pid, flush=True)\n'
+        'os._exit(0)'
+    )
+    run = [sys.executable, '-c', code]
+    pid = int(subprocess.run(run, input=GOOD, capture_output=True, check=True).stdout)
+    end = time.monotonic() + 60
+    while is_alive(pid):
+        time.sleep(0.05)
+        assert time.monotonic() < end
+
+
+def test_a_process_that_was_forked_does_not_talk_to_the_worker_of_its_parent():
+    code = (
+        'import os, sys\n'
+        'from mnist_flax.recognition import workers\n'
+        'content = sys.stdin.buffer.read()\n'
+        'pids = set()\n'
+        'workers.decode(content, "it")\n'
+        'child = os.fork()\n'
+        'workers.decode(content, "it")\n'
+        'print(workers._idle[0]._process.pid, flush=True)\n'
+        'child and os.wait()\n'
+    )
+    run = [sys.executable, '-c', code]
+    output = subprocess.run(run, input=GOOD, capture_output=True, check=True).stdout
+    assert len({*output.split()}) == 2
+
+
+@pytest.mark.parametrize(
+    ('shape', 'file_format'),
+    [
+        ((8000, 8000), 'PNG'),
+        ((8000, 8000, 3), 'PNG'),
+        ((8000, 8000, 4), 'PNG'),
+        ((8000, 8000, 3), 'JPEG'),
+        ((5600, 5600, 4), 'WEBP'),
+        ((5600, 5600, 3), 'TIFF'),
+        ((5600, 5600), 'BMP'),
+        ((5600, 5600), 'GIF'),
+    ],
+)
+@pytest.mark.slow
+def test_the_largest_pictures_that_are_allowed_are_within_the_limits(shape, file_format):
+    pixels = np.zeros(shape, np.uint8)
+    pixels[1000:3000, 2000:3000] = 255
+    options = {'WEBP': {'lossless': True, 'method': 0}, 'TIFF': {'compression': 'tiff_lzw'}}
+    content = encode(pixels, file_format, **options.get(file_format, {}))
+    for _ in range(2):  # by the same process
+        colours = pictures.read(content, 'it')
+        assert 1000 <= max(colours.shape) <= 2047
+    assert workers.count_pixels(content, 'it') == pixels.shape[0] * pixels.shape[1]
+    assert len(content) <= decoding.MOST_BYTES
