@@ -23,14 +23,21 @@ _PROFILE = flags.DEFINE_integer(
 
 def main() -> None:
     """Runs `train_and_evaluate` with the flags."""
+    values = flags.FLAGS
+    hosts = values.coordinator_address, values.num_processes, values.process_id
+    is_shared = values.distributed or values.coordinator_address is not None
+    if is_shared:
+        from mnist_flax.hosts import supervisor
+
+        supervisor.supervise(values.config, *hosts, values.host_timeout)
     waiting.say('starting JAX')
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax.train import train_and_evaluate
-    from mnist_flax.training.devices import join_hosts
 
-    values = flags.FLAGS
-    if values.distributed or values.coordinator_address is not None:
-        join_hosts(values.coordinator_address, values.num_processes, values.process_id)
+    if is_shared:
+        from mnist_flax.hosts import joining
+
+        joining.join_hosts(*hosts, values.host_timeout)
     train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 
 

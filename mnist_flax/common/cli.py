@@ -74,6 +74,12 @@ def define_hosts() -> None:
     flags.DEFINE_integer(
         'process_id', None, 'Number of this process, counted from 0.', lower_bound=0
     )
+    flags.DEFINE_integer(
+        'host_timeout',
+        300,
+        'How many seconds to wait for the other processes at the start.',
+        lower_bound=1,
+    )
 
 
 def define_network() -> None:

@@ -13,7 +13,7 @@ from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from mnist_flax.common import backend, memory
-from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.errors import require
 from mnist_flax.models import cpu_conv
 
 # The axes of the mesh along which runs, and the batches of a run, are divided.
@@ -94,57 +94,6 @@ def _find_devices() -> Sequence[jax.Device]:
     return jax.devices()
 
 
-def join_hosts(
-    coordinator_address: str | None, num_processes: int | None, process_id: int | None
-) -> None:
-    """Joins the processes of a run, on one or several hosts, before JAX is used.
-
-    Each then sees the devices of all, and has to run the same program.
-
-    Args:
-      coordinator_address: ``host:port`` of process 0; None if the cluster knows, as Slurm,
-        Open MPI, Kubernetes and TPU pods do.
-      num_processes: How many processes there are, or None likewise.
-      process_id: Number of this one, or None likewise.
-
-    Raises:
-      UserError: The others cannot be found or reached.
-    """
-    # Its handler of SIGTERM, which waits to be asked, would take the place of ours.
-    jax.config.update('jax_enable_preemption_service', False)
-    try:
-        jax.distributed.initialize(coordinator_address, num_processes, process_id)
-    except (RuntimeError, ValueError) as error:
-        where = (
-            f'process 0 at {coordinator_address!r}' if coordinator_address else 'a cluster'
-        )
-        raise UserError(
-            f'--coordinator_address: cannot reach {where} ({error}); give host:port of '
-            'process 0 of this run, or --distributed in a job of Slurm, Open MPI, '
-            'Kubernetes or a TPU pod'
-        ) from error
-    _connect_hosts()
-
-
-def _connect_hosts() -> None:
-    """Opens the connections between the hosts, which have all just arrived.
-
-    They are opened by the first operation that hosts share, which on a CPU waits 30 seconds
-    for the others; a host that compiles more slowly would come too late.
-    """
-    multihost_utils.sync_global_devices('connect')  # between one device of each host
-    mesh = jax.make_mesh((jax.device_count(),), (DATA,))
-    everywhere = PartitionSpec(DATA)
-    add = jax.shard_map(
-        lambda ones: jax.lax.psum(ones, DATA),
-        mesh=mesh,
-        in_specs=everywhere,
-        out_specs=PartitionSpec(),
-    )
-    ones = _place(np.ones(mesh.size), NamedSharding(mesh, everywhere))
-    jax.block_until_ready(jax.jit(add)(ones))  # between all devices
-
-
 def count_cores() -> int:
     """Counts the cores that this process may run on, which can be fewer than there are."""
     if hasattr(os, 'sched_getaffinity'):
@@ -206,6 +155,9 @@ def broadcast_text(text: str) -> str:
     """Gives every host the text of the first one."""
     if jax.process_count() == 1:
         return text
+    from mnist_flax.hosts import supervisor
+
+    supervisor.meet()  # so that it is said who is waited for, if one compiles longer
     data = np.frombuffer(text.encode(), np.uint8)
     size = int(multihost_utils.broadcast_one_to_all(np.int32(len(data))))
     buffer = data if jax.process_index() == 0 else np.zeros(size, np.uint8)

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from demo_process import serve
 from handwriting_of_digits import draw, to_file
+from hostile_pictures import tiff_of_fractions
 
 from mnist_flax.demo import app
 from mnist_flax.demo.server import listen
@@ -108,6 +109,19 @@ def test_slow_clients_keep_nobody_out(server):
     for connection in slow:
         connection.close()
     assert is_served(server)
+
+
+def test_a_picture_that_is_meant_to_harm_keeps_nobody_out(server):
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        attack = pool.submit(post, server, tiff_of_fractions())
+        num_served = 0
+        while not attack.done():
+            assert is_served(server)
+            num_served += not attack.done()
+        status, answer = attack.result()
+    message = 'picture: decoding it takes more than 3 s; save it anew, as PNG'
+    assert (status, answer) == (422, {'error': message})
+    assert num_served >= 3
 
 
 def test_who_sends_too_much_gets_the_answer(server):

@@ -2,13 +2,13 @@
 
 import io
 import pathlib
-import struct
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from hostile_pictures import tiff_of_a_huge_tile, tiff_of_fractions
 from PIL import Image
 
 from mnist_flax.common.errors import UserError
@@ -27,25 +27,6 @@ def encode(pixels, file_format='PNG', **options):
 GOOD = encode(PIXELS)
 
 
-def make_tiff(tags, data):
-    """A TIFF of 64x64 pixels with more tags, each a type, a count and a value or place."""
-    tags = {
-        256: (3, 1, 64), 257: (3, 1, 64), 258: (3, 1, 8), 259: (3, 1, 1), 262: (3, 1, 1),
-        273: (4, 1, 1000), 279: (4, 1, 64 * 64), **tags,
-    }  # fmt: skip
-    entries = [struct.pack('<HHII', tag, *of) for tag, of in sorted(tags.items())]
-    header = struct.pack('<2sHIH', b'II', 42, 8, len(entries))
-    return (header + b''.join(entries)).ljust(1000, b'\0') + data
-
-
-# Its resolution is two million fractions, which Pillow reads one by one.
-SLOW = make_tiff({282: (5, 1_900_000, 1000)}, bytes(15_200_000))
-HUGE_TILES = make_tiff(
-    {322: (4, 1, 46_288), 323: (4, 1, 46_288), 324: (4, 1, 1000), 325: (4, 1, 100)},
-    bytes(64 * 64),
-)
-
-
 def test_the_pixels_are_those_that_were_sent():
     np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
     assert workers.count_pixels(GOOD, 'it') == PIXELS[..., 0].size
@@ -56,7 +37,7 @@ def test_the_pixels_are_those_that_were_sent():
 def test_a_picture_that_takes_long_is_given_up():
     start = time.monotonic()
     with pytest.raises(UserError) as info:
-        workers.decode(SLOW, 'it', limits=Limits(seconds=1, memory=2**30))
+        workers.decode(tiff_of_fractions(), 'it', limits=Limits(seconds=1, memory=2**30))
     assert str(info.value) == 'it: decoding it takes more than 1 s; save it anew, as PNG'
     assert time.monotonic() - start < 30  # it would take minutes if it were not
     np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
@@ -72,7 +53,7 @@ def test_a_picture_that_takes_much_memory_is_given_up():
 
 def test_a_tiff_of_huge_tiles_is_refused():
     with pytest.raises(UserError, match='it is a TIFF of tiles of 46288 x 46288 pixels; a'):
-        workers.decode(HUGE_TILES, 'it')
+        workers.decode(tiff_of_a_huge_tile(), 'it')
 
 
 def test_a_process_that_crashes_is_one_line_and_the_next_picture_is_read(monkeypatch):

@@ -19,18 +19,19 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 
-import hostile_pictures
 import numpy as np
-import tampering
-from hostile_pictures import DRAWING, change
 from PIL import Image
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition import decoding, workers
 
+sys.path.append(str(pathlib.Path(__file__).parents[1]))
 sys.path.append(str(pathlib.Path(__file__).parents[1] / 'demo'))
 
+import hostile_pictures
+import tampering
 from demo_process import serve
+from hostile_pictures import DRAWING, change
 
 _MOST_MEMORY = 2**30  # bytes, of one process
 _MOST_SECONDS = 15.0  # for an answer to an attack: its limit, and the start of a process

@@ -1,4 +1,4 @@
-"""The soak and the power cuts of docs/reliability.md, with fewer of them."""
+"""The soak, the power cuts and the attacks of docs/reliability.md, with fewer of them."""
 
 import pytest
 
@@ -23,3 +23,12 @@ def test_a_power_cut_loses_nothing_that_was_written(command):
     if 'cannot mount' in process.stdout:
         pytest.skip('this takes the rights to mount')
     assert '| power cuts of one run | 3 | 3 |' in process.stdout
+
+
+@pytest.mark.slow
+def test_attacks_do_no_harm(command):
+    few = ('--rounds=1', '--pictures=100', '--requests=200', '--models=20', '--seed=1')
+    process = command('tests/soak/attacks.py', *few, timeout=600)
+    assert process.returncode == 0, process.stdout + process.stderr
+    rows = [row for row in process.stdout.splitlines() if row.startswith('| ')]
+    assert len(rows) >= 18

@@ -1,14 +1,7 @@
-import json
-import os
-import socket
-import subprocess
-import sys
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from repository import ROOT
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.training import devices
@@ -96,68 +89,3 @@ def test_a_device_that_does_not_say_how_much_memory_it_has_has_enough(monkeypatc
     assert 2**30 < devices.memory_per_device(mesh) < 2**50  # of this machine
     monkeypatch.setattr(devices, 'is_cpu', lambda mesh: False)
     assert devices.memory_per_device(mesh) == float('inf')
-
-
-@pytest.mark.slow
-def test_two_hosts_of_two_devices_equal_one_of_four(tmp_path):
-    """Two processes over loopback, for one epoch and then another.
-
-    The parameters are the same on both, and only the first one writes. The second host is
-    late, as one that compiles slowly: by more than the 30 seconds within which hosts have
-    to connect.
-    """
-
-    def find_coordinator():
-        with socket.socket() as free:
-            free.bind(('127.0.0.1', 0))
-            return f'127.0.0.1:{free.getsockname()[1]}'
-
-    def start(name, num_devices, num_epochs, *hosts):
-        return subprocess.Popen(
-            [
-                sys.executable,
-                ROOT / 'tests/train_on_hosts.py',
-                tmp_path / name,
-                num_epochs,
-                *hosts,
-            ],
-            env={
-                **os.environ,
-                'PYTHONPATH': str(ROOT),
-                'JAX_NUM_CPU_DEVICES': str(num_devices),
-            },
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-
-    def wait(processes):
-        try:
-            for process in processes:
-                _, errors = process.communicate(timeout=400)
-                assert process.returncode == 0, errors
-        finally:
-            for process in processes:
-                process.kill()
-
-    one = [start('one', 4, '2')]
-    for num_epochs, seconds_late in (('1', '50'), ('2', '0')):
-        address = find_coordinator()
-        wait(
-            [
-                start('first', 2, num_epochs, address, '2', '0'),
-                start('second', 2, num_epochs, address, '2', '1', seconds_late),
-                *one,
-            ]
-        )
-        one = []
-    first, second, one = (
-        dict(np.load(tmp_path / name / 'params.npz')) for name in ('first', 'second', 'one')
-    )
-    for name, expected in one.items():
-        np.testing.assert_array_equal(second[name], first[name])
-        np.testing.assert_allclose(first[name], expected, rtol=1e-4, atol=1e-6)
-    assert [path.name for path in (tmp_path / 'second').iterdir()] == ['params.npz']
-    numbers = json.loads((tmp_path / 'first' / 'metrics.json').read_text())
-    assert numbers['num_devices'] == 4
-    steps = {path.name for path in (tmp_path / 'first/checkpoints/runs_0-0').iterdir()}
-    assert steps == {'16', '32'}  # of 1,000 examples each

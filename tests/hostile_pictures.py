@@ -40,6 +40,19 @@ def change(content: bytes, rng: random.Random, most: int = 8) -> bytes:
     return bytes(changed)
 
 
+def tiff_of_fractions(tag: int = 282) -> bytes:
+    """Its resolution, say, is two million fractions, which Pillow reads one by one."""
+    fractions = bytes([1, 0, 0, 0, 7, 0, 0, 0]) * 1_900_000
+    return _tiff({tag: (5, 1_900_000, 1000)}, fractions)
+
+
+def tiff_of_a_huge_tile() -> bytes:
+    """Decoding its only tile would take two gigabytes."""
+    side = (4, 1, 46_288)
+    tags = {322: side, 323: side, 324: (4, 1, 1000), 325: (4, 1, 50)}
+    return _tiff(tags, zlib.compress(bytes(10**6)))
+
+
 def make() -> dict[str, bytes]:
     """Makes hostile files of up to 16 MiB, by what is the matter with them."""
     white = Image.new('L', (_SIZE, _SIZE), 255)
@@ -47,16 +60,10 @@ def make() -> dict[str, bytes]:
     quarter = _encode(Image.fromarray(np.zeros((1990, 1990), np.uint8)), 'PPM')[
         -(1990**2) :
     ]
-    fractions = bytes([1, 0, 0, 0, 7, 0, 0, 0]) * 1_900_000
     gif = b'GIF89a' + struct.pack('<HHBBB', 64, 64, 0x80, 0, 0) + bytes(6)
     return {
-        'TIFF, resolution of two million fractions': _tiff(
-            {282: (5, 1_900_000, 1000)}, fractions
-        ),
-        'TIFF of one huge tile': _tiff(
-            {322: (4, 1, 46_288), 323: (4, 1, 46_288), 324: (4, 1, 1000), 325: (4, 1, 50)},
-            zlib.compress(bytes(10**6)),
-        ),
+        'TIFF, resolution of two million fractions': tiff_of_fractions(),
+        'TIFF of one huge tile': tiff_of_a_huge_tile(),
         'BigTIFF of 2^63 tags': b'II+\0\x08\0\0\0' + struct.pack('<QQ', 16, 2**63)
         + bytes(15 << 20),
         'JPEG, 16 MB of FF': jpeg[:2] + b'\xff' * (16 * 10**6) + jpeg[3:],
@@ -64,7 +71,7 @@ def make() -> dict[str, bytes]:
         + jpeg[2:],
         'PNG, a million empty chunks': _png(_chunk(b'quUx', b'') * 1_300_000),
         'PNG, orientation of two million fractions': _png(
-            _chunk(b'eXIf', _tiff({274: (5, 1_900_000, 1000)}, fractions))
+            _chunk(b'eXIf', tiff_of_fractions(tag=274))
         ),
         'PNG, claims four terabytes': _png(b'', side=2**21),
         'PNG, text of a gigabyte': _png(

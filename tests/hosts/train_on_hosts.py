@@ -12,8 +12,8 @@ import jax
 import numpy as np
 
 from configs import default
+from mnist_flax.hosts import joining
 from mnist_flax.train import train_and_evaluate
-from mnist_flax.training import devices
 
 
 def main(
@@ -25,7 +25,7 @@ def main(
     seconds_late='0',
 ):
     if coordinator_address:
-        devices.join_hosts(coordinator_address, int(num_processes), int(process_id))
+        joining.join_hosts(coordinator_address, int(num_processes), int(process_id))
     jax.devices()  # waits for the devices of the others
     time.sleep(int(seconds_late))
     config = default.get_config()

@@ -1,0 +1,1 @@
+"""Several processes, on one or several hosts, that train one run."""
