@@ -48,9 +48,9 @@ def tiff_of_fractions(tag: int = 282) -> bytes:
 
 def tiff_of_a_huge_tile() -> bytes:
     """Decoding its only tile would take two gigabytes."""
-    side = (4, 1, 46_288)
-    tags = {322: side, 323: side, 324: (4, 1, 1000), 325: (4, 1, 50)}
-    return _tiff(tags, zlib.compress(bytes(10**6)))
+    side, data = (4, 1, 46_288), zlib.compress(bytes(10**6))
+    tags = {322: side, 323: side, 324: (4, 1, 1000), 325: (4, 1, len(data))}
+    return _tiff({259: (3, 1, 8), 273: None, 279: None, **tags}, data)
 
 
 def make() -> dict[str, bytes]:
@@ -100,12 +100,12 @@ def _png(more, side=_SIZE):
 
 
 def _tiff(tags, data):
-    """A TIFF with more tags, each a type, a count, and a value or a place."""
+    """A TIFF with other tags: each a type, a count, and a value or place, or None."""
     tags = {
         256: (3, 1, _SIZE), 257: (3, 1, _SIZE), 258: (3, 1, 8), 259: (3, 1, 1),
         262: (3, 1, 1), 273: (4, 1, 1000), 279: (4, 1, _SIZE**2), **tags,
     }  # fmt: skip
-    entries = [struct.pack('<HHII', tag, *of) for tag, of in sorted(tags.items())]
+    entries = [struct.pack('<HHII', tag, *of) for tag, of in sorted(tags.items()) if of]
     header = struct.pack('<2sHIH', b'II', 42, 8, len(entries))
     return (header + b''.join(entries)).ljust(1000, b'\0') + data
 

@@ -25,7 +25,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
-from mnist_flax.demo import hosts, words
+from mnist_flax.demo import origins, words
 from mnist_flax.demo.turns import TooManyError, Turns
 from mnist_flax.recognition import decoding, workers
 from mnist_flax.recognition.recognizer import Recognizer
@@ -62,7 +62,7 @@ def create_app(recognizer: Recognizer, allowed_hosts: Sequence[str] = ()) -> Sta
 
     Args:
       recognizer: Predicts.
-      allowed_hosts: Names that the server answers to, as in `hosts.explain_refusal`.
+      allowed_hosts: Names that the server answers to, as in `origins.explain_refusal`.
 
     Returns:
       An ASGI app: ``/`` is the page, ``POST /predict`` takes a picture as a form's file or
@@ -136,7 +136,7 @@ class _HostCheck:
         """Answers a request, or has the app answer it."""
         app = self._app
         if scope['type'] == 'http':
-            refusal = hosts.explain_refusal(Headers(scope=scope), self._allowed)
+            refusal = origins.explain_refusal(Headers(scope=scope), self._allowed)
             app = _to_json({'error': refusal}, 403) if refusal else app
         await app(scope, receive, send)
 

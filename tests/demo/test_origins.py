@@ -5,7 +5,7 @@ import socket
 import pytest
 from starlette.datastructures import Headers
 
-from mnist_flax.demo import hosts
+from mnist_flax.demo import origins
 
 ALLOWED = ['digits.example']
 
@@ -26,7 +26,7 @@ ALLOWED = ['digits.example']
     ],
 )
 def test_its_own_names_and_pages_are_taken(headers):
-    assert hosts.explain_refusal(Headers(headers), ALLOWED) == ''
+    assert origins.explain_refusal(Headers(headers), ALLOWED) == ''
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,6 @@ def test_its_own_names_and_pages_are_taken(headers):
     ],
 )
 def test_other_names_and_pages_are_refused(headers):
-    refusal = hosts.explain_refusal(Headers(headers), ALLOWED)
+    refusal = origins.explain_refusal(Headers(headers), ALLOWED)
     assert refusal.startswith('request: ')
     assert '\n' not in refusal
