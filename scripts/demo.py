@@ -44,18 +44,19 @@ def main() -> None:
     from mnist_flax.recognition import networks, recognizer
 
     try:
-        from mnist_flax.demo import app, server
+        from mnist_flax.demo import app, origins, server
     except ImportError as error:
         raise UserError(
             f"{error.name} is missing; install it: pip install -e '.[demo]'"
         ) from error
+    allowed = origins.read_names(_ALLOW_HOST.value)
     listening = server.listen(_HOST.value, _PORT.value)
     loaded = recognizer.load(
         flags.FLAGS.workdir or networks.PRETRAINED,
         flags.FLAGS.constructor or networks.DEFAULT_CONSTRUCTOR,
         flags.FLAGS.framing,
     )
-    server.serve(app.create_app(loaded, [_HOST.value, *_ALLOW_HOST.value]), listening)
+    server.serve(app.create_app(loaded, allowed), listening)
 
 
 if __name__ == '__main__':

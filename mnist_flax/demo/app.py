@@ -39,9 +39,9 @@ _UPLOAD_SECONDS = 30  # for a whole upload, however slowly it comes
 _MOST_HELD = 64 * 2**20
 _FREE = 64 * 2**10
 
-# Drawings and other small pictures take some hundredths of a second each. One that takes
-# seconds is meant to harm, and then two are left for others.
-_AT_ONCE, _MOST_WAITING, _WAITING_SECONDS = 3, 64, 2.0
+# Drawings and other small pictures take some hundredths of a second each. Who sends some
+# that take seconds has two of these places, and one is left for others.
+_AT_ONCE, _AT_ONCE_EACH, _MOST_WAITING, _WAITING_SECONDS = 3, 2, 64, 2.0
 _LIMITS = workers.Limits(seconds=3, memory=600 * 2**20)
 
 # Pictures of more pixels take up to some seconds and 400 MiB, and wait for each other;
@@ -136,7 +136,8 @@ class _HostCheck:
         """Answers a request, or has the app answer it."""
         app = self._app
         if scope['type'] == 'http':
-            refusal = origins.explain_refusal(Headers(scope=scope), self._allowed)
+            headers = Headers(scope=scope)
+            refusal = origins.explain_refusal(scope['method'], headers, self._allowed)
             app = _to_json({'error': refusal}, 403) if refusal else app
         await app(scope, receive, send)
 
@@ -185,9 +186,9 @@ class _RequestQueue:
     def __init__(self, recognizer: Recognizer):
         self._recognizer = recognizer
         self._uploads: set[_Upload] = set()
-        self._turns = Turns(_AT_ONCE, _MOST_WAITING, _WAITING_SECONDS)
+        self._turns = Turns(_AT_ONCE, _AT_ONCE_EACH, _MOST_WAITING, _WAITING_SECONDS)
         self._large_turns = Turns(
-            _LARGE_AT_ONCE, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS
+            _LARGE_AT_ONCE, 1, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS
         )
         self._semaphore = asyncio.Semaphore(2)
 

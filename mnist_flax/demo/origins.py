@@ -6,17 +6,38 @@ point here (DNS rebinding).
 """
 
 import ipaddress
+import re
 import socket
 from collections.abc import Sequence
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 
+from mnist_flax.common.errors import require
 
-def explain_refusal(headers: Headers, allowed: Sequence[str]) -> str:
+_NAME = re.compile(r'[\w-]+(\.[\w-]+)*')
+
+
+def read_names(texts: Sequence[str]) -> list[str]:
+    """Reads names of hosts, as a user gives them.
+
+    Raises:
+      UserError: One is none.
+    """
+    for text in texts:
+        require(
+            bool(_NAME.fullmatch(text)),
+            f'--allow_host: found {text!r}; allowed: the name of a host, such as '
+            'digits.example, without http:// and port',
+        )
+    return [text.lower() for text in texts]
+
+
+def explain_refusal(method: str, headers: Headers, allowed: Sequence[str]) -> str:
     """Says why a request is refused; '' if it is not.
 
     Args:
+      method: ``'GET'``, which only shows a page, or another.
       headers: Its headers.
       allowed: Names of the server, such as ``'digits.example'``, besides all addresses,
         ``'localhost'`` and the machine's own name.
@@ -28,6 +49,8 @@ def explain_refusal(headers: Headers, allowed: Sequence[str]) -> str:
             f'request: this server does not answer to the name {name[:100]!r}; use its '
             f'address, or start it with --allow_host'
         )
+    if method == 'GET':  # a link to it may be anywhere
+        return ''
     # Browsers name the page that sends a request. An address is no name that could be
     # pointed elsewhere, but another port of it may serve another page.
     origin = headers.get('origin', f'http://{host}')

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import AsyncIterator
 
 
@@ -11,19 +11,23 @@ class TooManyError(Exception):
 
 
 class Turns:
-    """Gives requests their turns; a client who sends many waits for its own, not others."""
+    """Gives requests their turns, so that a client who sends many keeps no others out."""
 
-    def __init__(self, at_once: int, most_waiting: int, seconds: float):
+    def __init__(self, at_once: int, each: int, most_waiting: int, seconds: float):
         """Makes turns that are all free.
 
         Args:
           at_once: How many requests may be at work.
-          most_waiting: How many may wait; clients that wait share these places evenly.
+          each: How many of these may be of one client.
+          most_waiting: How many of one client may wait; if several clients wait, each may
+            have an even share of this number.
           seconds: How long a request may wait.
         """
         self._num_free = at_once
+        self._each = each
         self._most_waiting = most_waiting
         self._seconds = seconds
+        self._at_work: Counter[str] = Counter()  # by client
         # By client, in the order in which they are served.
         self._lines: OrderedDict[str, deque[asyncio.Future[None]]] = OrderedDict()
 
@@ -34,14 +38,14 @@ class Turns:
         Raises:
           TooManyError: Its share of the places is taken, or it has waited too long.
         """
-        if self._num_free:
-            self._num_free -= 1
+        if self._num_free and self._at_work[client] < self._each:
+            self._begin(client)
         else:
             await self._wait(client)
         try:
             yield
         finally:
-            self._pass_on()
+            self._end(client)
 
     async def _wait(self, client: str) -> None:
         line = self._lines.get(client, deque())
@@ -55,24 +59,34 @@ class Turns:
             async with asyncio.timeout(self._seconds):
                 await turn
         except BaseException as error:
-            if not turn.cancelled():  # the turn came at the same moment
-                self._pass_on()
-            elif turn in line:
+            if turn in line:
                 line.remove(turn)
                 if not line:
                     del self._lines[client]
+            elif not turn.cancelled():  # it came at the same moment
+                self._end(client)
             if isinstance(error, TimeoutError):
                 raise TooManyError from error
             raise
 
-    def _pass_on(self) -> None:
-        """Gives a turn to the next client, or frees it."""
-        while self._lines:
-            client, line = self._lines.popitem(last=False)
-            turn = line.popleft()
-            if line:
-                self._lines[client] = line
-            if not turn.cancelled():
-                turn.set_result(None)
-                return
+    def _begin(self, client: str) -> None:
+        self._num_free -= 1
+        self._at_work[client] += 1
+
+    def _end(self, client: str) -> None:
+        """Ends a turn, and gives it to the next client that may have it."""
         self._num_free += 1
+        self._at_work[client] -= 1
+        if not self._at_work[client]:
+            del self._at_work[client]
+        for following, line in [*self._lines.items()]:
+            if not self._num_free:
+                break
+            while line and line[0].cancelled():
+                line.popleft()
+            if line and self._at_work[following] < self._each:
+                self._begin(following)
+                line.popleft().set_result(None)
+                self._lines.move_to_end(following)
+            if not line:
+                del self._lines[following]

@@ -5,9 +5,14 @@ import json
 import socket
 from typing import Any
 
-# A host that has lost its power does not say so. After so many seconds without a sign of
-# life the system asks it, so many times; then it is taken for gone.
-_QUIET, _BETWEEN, _TIMES = 10, 10, 3
+# A host that has lost its power or network does not say so. After 10 seconds without a sign
+# of life the system asks it three times, and after 40 it is taken for gone.
+_KEEPALIVE = {
+    'TCP_KEEPIDLE': 10,
+    'TCP_KEEPINTVL': 10,
+    'TCP_KEEPCNT': 3,
+    'TCP_USER_TIMEOUT': 40_000,  # milliseconds
+}
 
 
 class Link:
@@ -17,14 +22,12 @@ class Link:
         self._connection = connection
         self._rest = b''
         connection.settimeout(10)  # a few bytes that cannot be sent so long never will be
+        if connection.family == socket.AF_UNIX:
+            return
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if hasattr(socket, 'TCP_KEEPIDLE') and connection.family != socket.AF_UNIX:
-            for name, value in (
-                (socket.TCP_KEEPIDLE, _QUIET),
-                (socket.TCP_KEEPINTVL, _BETWEEN),
-                (socket.TCP_KEEPCNT, _TIMES),
-            ):
-                connection.setsockopt(socket.IPPROTO_TCP, name, value)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
     def fileno(self) -> int:
         """Says its number to `selectors`."""

@@ -158,17 +158,20 @@ class Partners:
     def _list_missing(self) -> list[int]:
         """Lists who is waited for; of others than process 0 only that one is known."""
         if self._id > 0:
-            return [0] if 0 not in {*self._links, *self._finished} else []
-        absent = [i for i in range(1, self._num) if i not in self._links]
+            return [] if self._has_come(0) else [0]
+        absent = [i for i in range(1, self._num) if not self._has_come(i)]
         if absent or max(self._wanted.values()) == self._num_met:
             return absent
         return [i for i, n in self._wanted.items() if n == self._num_met]
+
+    def _has_come(self, number: int) -> bool:
+        return number in self._links or number in self._finished
 
     def _note(self, missing: list[int]) -> None:
         seconds = time.monotonic() - self._since
         names = ', '.join(map(str, missing))
         who = f'process {names}' if len(missing) == 1 else f'processes {names}'
-        is_absent = self._id > 0 or any(i > 0 and i not in self._links for i in missing)
+        is_absent = self._id > 0 or any(i > 0 and not self._has_come(i) for i in missing)
         if is_absent and seconds > self._seconds:
             raise GoneError(
                 f'{who} did not come within {self._seconds} s (--host_timeout){self._why}'
@@ -236,8 +239,9 @@ class Partners:
     def _connect(self) -> None:
         try:
             connection = socket.create_connection(self._place, timeout=_CONNECT_SECONDS)
-        except OSError as error:  # it may not have started yet
-            self._why = f': {self._place[0]}:{self._place[1]} says {error.strerror}'
+        except (OSError, UnicodeError) as error:  # it may not have started yet
+            reason = getattr(error, 'strerror', None) or error
+            self._why = f': {self._place[0]}:{self._place[1]}: {reason}'
             return
         link = Link(connection)
         link.send(**self._hello)

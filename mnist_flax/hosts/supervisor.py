@@ -30,10 +30,16 @@ LOST = 75
 # When another process has ended with an error, this one may be about to tell the same.
 _GRACE = 3.0
 
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 _PR_SET_PDEATHSIG = 1  # in prctl.h
 
-# What XLA and gRPC write of an error, and what follows it, is kept from the user.
-_CRASH = re.compile(rb'^(?:[EF]\d{4} [\d:.]+ .*|Fatal Python error)', re.MULTILINE)
+# What libraries write when they end the process, of which the user gets one line.
+_CRASH = re.compile(rb'F\d{4} |E\d{4} .*coordination|Fatal Python error')
+_MOST_HELD = 2**16  # bytes
+
+# What JAX says where a shared operation fails because another process has gone.
+_CONNECTION = re.compile('gloo|nccl|connection|coordination|UNAVAILABLE|DEADLINE', re.I)
 
 # Of a training process: the link to its supervisor.
 _link: Link | None = None
@@ -76,7 +82,7 @@ def supervise(
       UserError: The address is none.
     """
     global _link
-    if not hasattr(os, 'fork'):  # Windows
+    if not hasattr(os, 'fork') or num_processes == 1:  # Windows has none
         return
     partners = None
     if coordinator_address and num_processes and process_id is not None:
@@ -87,17 +93,22 @@ def supervise(
     ours, theirs = socket.socketpair()
     read_end, write_end = os.pipe()
     sys.stdout.flush()
+    parent = os.getpid()
     pid = os.fork()
     if pid:
         theirs.close()
         os.close(write_end)
+        os.set_blocking(read_end, False)
         _Supervisor(pid, Link(ours), read_end, partners).watch()
     ours.close()
     os.close(read_end)
-    with contextlib.suppress(AttributeError):  # on Linux: it does not outlive this process
+    os.setpgid(0, 0)  # Ctrl-C is for the supervisor, which passes it on
+    with contextlib.suppress(AttributeError):  # on Linux it does not outlive its parent
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != parent:
+            os._exit(LOST)
     # What Python writes goes where it did, and what libraries write to the supervisor.
-    sys.stderr = os.fdopen(os.dup(2), 'w', buffering=1)
+    sys.stderr = os.fdopen(os.dup(2), 'w', buffering=1, errors='backslashreplace')
     os.dup2(write_end, 2)
     sys.excepthook = _end
     _link = Link(theirs)
@@ -113,8 +124,7 @@ def _flatten(tree: Mapping[str, Any], path: str) -> Iterator[tuple[str, Any]]:
 
 def _end(kind: type, error: BaseException, trace: TracebackType | None) -> NoReturn:
     """Ends a training process after an error, at once: JAX would wait for the others."""
-    if kind.__name__ == 'JaxRuntimeError':  # of a shared operation, if another has gone
-        os.write(2, f'E0000 0: {error}\n'.encode())
+    if kind.__name__ == 'JaxRuntimeError' and _CONNECTION.search(str(error)):
         os._exit(LOST)
     sys.__excepthook__(kind, error, trace)
     sys.stderr.flush()
@@ -128,9 +138,10 @@ class _Supervisor:
         self._pid = pid
         self._child = child
         self._errors = errors
-        self._held = b''  # of what libraries wrote, from the first crash on
+        self._line = b''  # of what libraries write, the line that has begun
+        self._held = b''  # what they wrote since the process began to crash
         self._partners = partners
-        self._runs = True  # whether the child does
+        self._status: int | None = None  # how the child has ended
         self._selector = selectors.DefaultSelector()
         self._selector.register(child, selectors.EVENT_READ, self._hear_child)
         self._selector.register(errors, selectors.EVENT_READ, self._pass_on_errors)
@@ -140,53 +151,70 @@ class _Supervisor:
 
         If that is because others have gone, the exit status is 1, and one line says why.
         """
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in _SIGNALS:
             signal.signal(number, self._forward)
-        status, reason = self._watch()
+        status, reason, for_others = self._watch()
         if self._partners:
-            ended = f'process {self._partners.process_id} has ended with status {status}'
-            self._partners.leave((reason or ended) if status else '')
+            self._partners.leave(for_others)
         if reason:
             print(f'error: {" ".join(reason.split())}', file=sys.stderr, flush=True)
         os._exit(status)
 
-    def _watch(self) -> tuple[int, str]:
-        """Returns an exit status, and the reason if it is this process that ends all."""
+    def _watch(self) -> tuple[int, str, str]:
+        """Returns an exit status, an error to print, and what to tell the others."""
         try:
             if self._partners:
                 self._partners.start(self._selector)
-            while self._runs:
+            while self._status is None:
                 self._hear()
                 if self._partners and self._partners.wait():
                     self._child.send(go=True)
         except GoneError as error:
-            end = time.monotonic() + (_GRACE if error.orderly else 0)
-            while self._runs and time.monotonic() < end:
-                with contextlib.suppress(GoneError):
-                    self._hear()
+            if error.orderly:  # the child may be about to say the same
+                self._hear_for(_GRACE)
             status = self._end_child()
-            own = error.orderly and status in range(1, LOST)
-            return (status, '') if own else (1, str(error))
+            has_said = error.orderly and status in range(1, LOST)
+            return (status, '', str(error)) if has_said else (1, str(error), str(error))
         status = self._end_child()
-        if status == LOST or status < 0:
-            try:  # the others may tell why
-                end = time.monotonic() + _GRACE
-                while self._partners and time.monotonic() < end:
-                    self._hear()
-            except GoneError as error:
-                return 1, str(error)
-            return 1, self._explain(status)
-        sys.stderr.buffer.write(self._held)
-        return status, ''
+        name = f'process {self._partners.process_id}' if self._partners else ''
+        ended = f'{name} has ended with status {status}'
+        if -status in _SIGNALS:  # a second one, which `interrupts` leaves to the system
+            return 128 - status, '', ended
+        if status != LOST and status >= 0:
+            return status, '', ended if status else ''
+        if found := self._hear_for(_GRACE):  # another one may tell why
+            return 1, str(found), str(found)
+        return 1, self._explain(status), f'{name} has ended; {ADVICE}'
 
     def _hear(self) -> None:
+        """Waits for some tenths of a second, and takes in what has come.
+
+        Raises:
+          GoneError: Another process has ended.
+        """
         for key, _ in self._selector.select(timeout=0.2):
             key.data()
+        # Not by the end of what it writes: a process that it has started may write there.
+        if self._status is None:
+            pid, status = os.waitpid(self._pid, os.WNOHANG)
+            self._status = os.waitstatus_to_exitcode(status) if pid else None
+
+    def _hear_for(self, seconds: float) -> GoneError | None:
+        """Goes on for some seconds, or until the child and another one have ended."""
+        found, had_ended = None, self._status is not None
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and (had_ended or self._status is None):
+            try:
+                self._hear()
+            except GoneError as error:
+                found = error
+                if had_ended:
+                    break
+        return found
 
     def _hear_child(self) -> None:
         messages = self._child.receive()
         if messages is None:
-            self._runs = False
             self._selector.unregister(self._child)
         elif messages and self._partners:
             self._partners.meet()
@@ -194,14 +222,21 @@ class _Supervisor:
             self._child.send(go=True)
 
     def _pass_on_errors(self) -> None:
-        written = os.read(self._errors, 65_536)
+        """Passes on what libraries write, until the process begins to crash."""
+        try:
+            written = os.read(self._errors, 65_536)
+        except BlockingIOError:
+            return
         if not written:
             self._selector.unregister(self._errors)
-        crash = _CRASH.search(written)
-        start = 0 if self._held else crash.start() if crash else len(written)
-        sys.stderr.buffer.write(written[:start])
+        *lines, self._line = (self._line + written).split(b'\n')
+        lines += [] if written or not self._line else [self._line]
+        for line in lines:
+            if self._held or _CRASH.match(line):
+                self._held = (self._held + line + b'\n')[:_MOST_HELD]
+            else:
+                sys.stderr.buffer.write(line + b'\n')
         sys.stderr.flush()
-        self._held += written[start:]
 
     def _forward(self, number: int, frame: FrameType | None) -> None:
         with contextlib.suppress(ProcessLookupError):
@@ -209,12 +244,13 @@ class _Supervisor:
 
     def _end_child(self) -> int:
         """Ends the child if it runs; returns its exit status, or minus its signal."""
-        if self._runs:
+        if self._status is None:
             os.kill(self._pid, signal.SIGKILL)
-        _, status = os.waitpid(self._pid, 0)
-        while self._errors in self._selector.get_map():
-            self._pass_on_errors()
-        return os.waitstatus_to_exitcode(status)
+            _, status = os.waitpid(self._pid, 0)
+            self._status = os.waitstatus_to_exitcode(status)
+        with contextlib.suppress(GoneError):
+            self._hear()  # what it has written last
+        return self._status
 
     def _explain(self, status: int) -> str:
         if status == LOST or b'distributed service' in self._held:
@@ -222,6 +258,6 @@ class _Supervisor:
                 'other processes of this run have gone, or did not come in time '
                 f'(--host_timeout); {ADVICE}'
             )
-        crash = _CRASH.search(self._held)
-        said = f' ({crash[0].decode(errors="replace")[:300]})' if crash else ''
+        said = self._held.partition(b'\n')[0].decode(errors='replace')[:300]
+        said = f' ({said})' if said else ''
         return f'this process was ended by {signal.Signals(-status).name}{said}; {ADVICE}'

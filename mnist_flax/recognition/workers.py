@@ -82,10 +82,7 @@ def count_pixels(content: bytes, name: str, limits: Limits = LIMITS) -> int | No
 def _ask(
     what: str, content: bytes, name: str, limits: Limits, arguments: dict[str, Any]
 ) -> tuple[dict[str, Any], bytearray]:
-    try:
-        worker = _idle.pop()
-    except IndexError:
-        worker = _Worker()
+    worker = _take_idle() or _Worker()
     request = {
         'do': what,
         'arguments': arguments,
@@ -110,6 +107,17 @@ def _ask(
     return answer, pixels
 
 
+def _take_idle() -> '_Worker | None':
+    while True:
+        try:
+            worker = _idle.pop()
+        except IndexError:
+            return None
+        if worker.is_alive():  # the system may have ended it, for lack of memory
+            return worker
+        worker.end()
+
+
 class _Worker:
     """A process that runs `serve`, in which one picture after the other is decoded."""
 
@@ -119,7 +127,12 @@ class _Worker:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,  # on which libtiff complains
-            env={**os.environ, 'PYTHONPATH': os.pathsep.join(filter(None, sys.path))},
+            env={
+                **os.environ,
+                'PYTHONPATH': os.pathsep.join(filter(None, sys.path)),
+                # NumPy's threads, which have nothing to do here, would take 40 MiB each.
+                'OPENBLAS_NUM_THREADS': '1',
+            },
             # Ctrl-C is not for it: it ends when its input does.
             start_new_session=True,
         )
@@ -130,6 +143,10 @@ class _Worker:
         if not self._output.readline():  # it says that it has started
             self.end()
             raise UserError('a process that decodes pictures cannot be started')
+
+    def is_alive(self) -> bool:
+        """Tells whether the process has not ended."""
+        return self._process.poll() is None
 
     def send(self, request: dict[str, Any], content: bytes) -> None:
         """Sends a picture.
@@ -207,4 +224,5 @@ def _limit_memory(size: int) -> None:
     _, most = resource.getrlimit(resource.RLIMIT_AS)
     if most != resource.RLIM_INFINITY:
         size = min(size, most)
-    resource.setrlimit(resource.RLIMIT_AS, (size, most))
+    with contextlib.suppress(ValueError, OSError):  # macOS does not let it be set
+        resource.setrlimit(resource.RLIMIT_AS, (size, most))

@@ -30,16 +30,22 @@ def run(turns, clients, seconds=0.0):
 
 
 def test_clients_take_turns():
-    assert run(Turns(1, 64, 60.0), 'aaaaaabcb') == 'aabcabaaa'
+    assert run(Turns(1, 1, 64, 60.0), 'aaaaaabcb') == 'aabcabaaa'
 
 
 def test_who_sends_many_is_refused_before_others():
     # Of four places `a` has all; `b`, who comes later, has a right to half of them.
-    assert run(Turns(1, 4, 60.0), 'aaaaaaabbab') == 'aa!a!a!b!ababaa'
+    assert run(Turns(1, 1, 4, 60.0), 'aaaaaaabbab') == 'aa!a!a!b!ababaa'
+
+
+def test_who_sends_some_that_take_long_leaves_a_place_for_others():
+    turns = Turns(3, 2, 64, 0.1)
+    assert run(turns, 'aaabcb', seconds=0.2) == 'aaba!c!b!'
+    assert run(turns, 'aaab', seconds=0.01) == 'aaba'
 
 
 def test_as_many_are_at_work_as_may_be():
-    turns, at_work, most = Turns(3, 64, 60.0), 0, 0
+    turns, at_work, most = Turns(3, 3, 64, 60.0), 0, 0
 
     async def work():
         nonlocal at_work, most
@@ -57,7 +63,7 @@ def test_as_many_are_at_work_as_may_be():
 
 
 def test_who_has_waited_too_long_is_refused_and_leaves_no_trace():
-    turns = Turns(1, 64, 0.05)
+    turns = Turns(1, 1, 64, 0.05)
     assert run(turns, 'abc', seconds=0.2) == 'ab!c!'
     assert not turns._lines
     assert run(turns, 'd') == 'd'
@@ -65,7 +71,7 @@ def test_who_has_waited_too_long_is_refused_and_leaves_no_trace():
 
 @pytest.mark.parametrize('moment', [0, 1])
 def test_a_request_that_is_given_up_passes_its_turn_on(moment):
-    turns = Turns(1, 64, 60.0)
+    turns = Turns(1, 1, 64, 60.0)
 
     async def wait():
         async with turns.take('a'):

@@ -5,6 +5,7 @@ prints at once.
 """
 
 import contextlib
+import os
 import signal
 import socket
 import subprocess
@@ -42,6 +43,7 @@ def started(address, codes, first=0, of=0, seconds=60, config=(), notes_after=60
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
         processes.append(process)
     try:
@@ -84,7 +86,8 @@ def test_when_one_is_killed_the_others_end_at_once_with_one_line(killed):
     [
         # What a shared operation raises where JAX finds it out first.
         (
-            'class JaxRuntimeError(Exception): pass\nraise JaxRuntimeError("closed")',
+            'class JaxRuntimeError(Exception): pass\n'
+            'raise JaxRuntimeError("Gloo: Connection closed")',
             1, 'error: process 1 has ended',
         ),
         # What JAX does where it finds it out itself.
@@ -124,12 +127,42 @@ def test_a_crash_of_its_own_is_one_line_that_says_so():
     assert other_errors.count('\n') == 1
 
 
+def test_an_error_of_jax_that_is_its_own_is_not_hidden():
+    code = (
+        'class JaxRuntimeError(Exception): pass\nraise JaxRuntimeError("INTERNAL: cuDNN")'
+    )
+    with started(find_address(), [f'meet()\n{code}', f'meet()\n{SLEEP}']) as processes:
+        status, _, errors = finish(processes[0])
+        assert finish(processes[1]) == (1, '', 'error: process 0 has ended with status 1\n')
+    assert status == 1
+    assert errors.endswith('JaxRuntimeError: INTERNAL: cuDNN\n')
+
+
+def test_one_that_finishes_early_is_not_missed():
+    late = 'meet()\ntime.sleep(2)\nsay("done")'
+    with started(find_address(), [late, 'meet()', late], seconds=1) as processes:
+        assert [finish(process) for process in processes] == [
+            (0, 'done\n', ''), (0, '', ''), (0, 'done\n', ''),
+        ]  # fmt: skip
+
+
+def test_what_it_has_started_and_left_running_keeps_nobody_waiting():
+    start = (
+        'import subprocess\nsubprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)'
+    )
+    code = f'{start}\nmeet()\nos._exit(3)'
+    with started(find_address(), [code, f'meet()\n{SLEEP}']) as processes:
+        begin = time.monotonic()
+        assert [finish(process)[0] for process in processes] == [3, 1]
+        assert time.monotonic() - begin < 30
+
+
 def test_without_an_address_the_end_is_explained_too():
     code = 'os.write(2, b"F1129 12:00:00.0 7 a.cc:1] distributed service\\n")\nos.abort()'
     with started(None, [f'meet()\n{code}'], of=2) as (process,):
         status, _, errors = finish(process)
     assert (status, errors.count('\n')) == (1, 1)
-    assert errors.startswith('error: other processes of this run have gone or never came')
+    assert errors.startswith('error: other processes of this run have gone, or did')
 
 
 def test_a_traceback_and_an_exit_status_are_those_of_the_training_process():
@@ -143,13 +176,14 @@ def test_a_traceback_and_an_exit_status_are_those_of_the_training_process():
 @pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_reaches_the_training_process(number):
     code = (
-        'def note(number, frame):\n    os._exit(128 + number)\n'
+        'def note(number, frame):\n    say("once")\n'
+        '    time.sleep(0.5)\n    os._exit(128 + number)\n'
         f'signal.signal({int(number)}, note)\nmeet()\nsay("met")\n{SLEEP}'
     )
     with started(find_address(), [code] * 2) as processes:
         assert [process.stdout.readline() for process in processes] == ['met\n'] * 2
-        processes[0].send_signal(number)
-        assert finish(processes[0]) == (128 + number, '', '')
+        os.killpg(processes[0].pid, number)  # as Ctrl-C does
+        assert finish(processes[0]) == (128 + number, 'once\n', '')
         status, _, errors = finish(processes[1])
     what = f'process 0 has ended with status {128 + number}'
     assert (status, errors) == (1, f'error: {what}\n')
@@ -174,9 +208,8 @@ def test_all_are_told_who_is_waited_for():
     codes = ['meet()\nmeet()', 'meet()\nmeet()', late]
     with started(find_address(), codes, notes_after=0.5) as processes:
         ends = [finish(process) for process in processes]
-    assert {errors for _, _, errors in ends} <= {
-        f'waiting for process 2 ({i} s)\n' for i in (0, 1)
-    }
+    notes = {errors.splitlines()[-1] for _, _, errors in ends}
+    assert notes <= {f'waiting for process 2 ({i} s)' for i in (0, 1)}
 
 
 @pytest.mark.parametrize(

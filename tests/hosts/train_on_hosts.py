@@ -1,4 +1,4 @@
-"""A short run for `test_devices`, alone or as one of several hosts; saves its parameters.
+"""A short run, alone or as one of several hosts, which saves its parameters.
 
 Usage: train_on_hosts.py WORKDIR NUM_EPOCHS
            [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID SECONDS_LATE]

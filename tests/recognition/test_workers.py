@@ -2,6 +2,7 @@
 
 import io
 import pathlib
+import re
 import subprocess
 import sys
 import time
@@ -69,6 +70,24 @@ def test_a_process_that_crashes_is_one_line_and_the_next_picture_is_read(monkeyp
         workers.decode(GOOD, 'it')
     monkeypatch.undo()
     np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+
+
+def test_a_process_that_has_ended_while_idle_is_replaced():
+    workers.decode(GOOD, 'it')
+    for worker in workers._idle:
+        worker._process.kill()
+        worker._process.wait()
+    np.testing.assert_array_equal(workers.decode(GOOD, 'it'), PIXELS)
+
+
+def test_the_limits_leave_room_on_machines_with_many_cores(monkeypatch):
+    monkeypatch.setattr(workers, '_idle', [])
+    monkeypatch.setenv('OPENBLAS_NUM_THREADS', '64')
+    workers.decode(GOOD, 'it')
+    (worker,) = workers._idle
+    status = pathlib.Path(f'/proc/{worker._process.pid}/status').read_text()
+    (size,) = re.findall(r'VmPeak:\s+(\d+) kB', status)
+    assert int(size) < 250 * 2**10
 
 
 def test_where_no_process_can_be_started_it_is_one_line(monkeypatch):
