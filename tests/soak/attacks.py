@@ -45,12 +45,17 @@ def main() -> None:
     parser.add_argument('--requests', type=int, default=1000, help='changed at random')
     parser.add_argument('--models', type=int, default=100, help='tampered with')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--patience', type=int, default=1, help='more on a busy machine')
     arguments = parser.parse_args()
     rng = random.Random(arguments.seed)
     rows = [_run('pictures changed at random', arguments.pictures, _attack_decoder, rng)]
     with _demo() as demo:
         for name, content in hostile_pictures.make().items() if arguments.rounds else ():
-            rows.append(_attack_beside_a_client(demo, name, content, arguments.rounds))
+            rows.append(
+                _attack_beside_a_client(
+                    demo, name, content, arguments.rounds, arguments.patience
+                )
+            )
         attack = _Requests(demo)
         rows.append(_run('requests changed at random', arguments.requests, attack, rng))
     rows.append(
@@ -128,7 +133,7 @@ def _demo() -> Iterator[_Demo]:
 
 
 def _attack_beside_a_client(
-    demo: _Demo, name: str, content: bytes, rounds: int
+    demo: _Demo, name: str, content: bytes, rounds: int, patience: int
 ) -> tuple[str, int, int, str]:
     """Sends a hostile picture some times; beside it another client draws."""
     waits: list[float] = []
@@ -146,13 +151,13 @@ def _attack_beside_a_client(
                 seconds = seconds if attack.done() else end - begin
                 peak = max([peak, *demo.peaks()])
             status = attack.result()
-            passed += status in (200, 413, 415, 422) and seconds <= _MOST_SECONDS
+            passed += status in (200, 413, 415, 422) and seconds <= _MOST_SECONDS * patience
     p99 = statistics.quantiles(waits, n=100)[98]
     note = (
         f'{status}; drawings beside it {1000 * statistics.median(waits):.0f} ms, '
         f'99th percentile {1000 * p99:.0f} ms; up to {peak / 2**20:.0f} MiB'
     )
-    passed = passed if p99 <= 1 and peak <= _MOST_MEMORY else 0
+    passed = passed if p99 <= patience and peak <= _MOST_MEMORY else 0
     print(name, rounds, passed, note, sep=' | ', flush=True)
     return name, rounds, passed, note
 
