@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ctypes
+import logging
 import os
 import socket
 
@@ -63,6 +64,8 @@ def serve(app: Starlette, listening: socket.socket) -> None:
     # use, not 1.3.
     with contextlib.suppress(AttributeError):  # another C library than glibc
         ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, 2 * 2**20)
+    # A line for each form that is broken would fill the disk.
+    logging.getLogger('python_multipart').setLevel(logging.CRITICAL)
     host, port = listening.getsockname()[:2]
     config = uvicorn.Config(
         app,

@@ -141,6 +141,7 @@ def test_broken_requests_do_not_stop_it(server):
         (HEAD + b'Content-Length: -1\r\n\r\n', b''),
         (HEAD + b'Content-Length: 100\r\n\r\n' + DRAWING[:50], b''),
         (HEAD + form + b'Content-Length: 100\r\n\r\n--x\r\nContent-Dis', b''),
+        (HEAD + form + b'Content-Length: 7\r\n\r\n--wrong', b''),
         (HEAD + chunked + b'5\r\nabc', b''),
         (HEAD + chunked, b'zz\r\n'),
         (b'POST /x HTTP/1.1\r\n' + HOST + chunked, b'zz\r\n'),  # after its answer
