@@ -15,7 +15,8 @@ from flax import traverse_util
 from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.data import balance, edges
+from mnist_flax.common.switches import in_our_settings
+from mnist_flax.data import balance, edges, overlaps
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
@@ -35,6 +36,7 @@ class Result:
     metrics: dict[str, Any]  # the contents of metrics.json
 
 
+@in_our_settings()
 def train_and_evaluate(
     config: ml_collections.ConfigDict, workdir: str | None = None, profile: int = 0
 ) -> Result:
@@ -181,14 +183,14 @@ def _write_model(
 def _print_summary(device: str, plans: Sequence[Plan]) -> None:
     dataset, recipe = plans[0].dataset, plans[0].recipe
     model = recipe.model
-    splits = {'train': dataset.train, dataset.validation_name: dataset.validation}
-    splits['test'] = dataset.test
-    sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in splits.items())
+    sizes = ', '.join(f'{len(of.labels):,} {name}' for name, of in dataset.sets.items())
     print(models.summarize(model, recipe.image_shape, **calls.eval_arguments(model)))
     name = f'{dataset.full_name}{" (set upright)" if dataset.turned else ""}'
     print(f'device: {device}\ndata: {name}, {sizes} images', flush=True)
     if counts := balance.describe(dataset.train.labels, dataset.class_names):
         print(f'train images of each class: {counts}', flush=True)
+    for overlap in overlaps.describe(dataset.sets):
+        print(f'warning: config.dataset: {overlap}', file=sys.stderr, flush=True)
     if len(plans) > 1:
         num_runs = sum(len(plan.runs) for plan in plans)
         print(f'sweep: {num_runs} runs of {len(plans)} programs; the first is shown above')

@@ -29,6 +29,7 @@ BROKEN_CONFIGS = {
         # Flags and config files, which are read before the project's own code runs.
         (['--config.sed=1'], 'Did you mean "seed"'),
         (['--config.dataset.nam=mnist'], "config.dataset has no field 'nam'; Did you me"),
+        (['--config.optimzer.name=sgd'], "config has no field 'optimzer'; Did you mean"),
         (['--config.dataset.drawn=9'], 'has been replaced by config.dataset.extra, with'),
         (['--config.seed=abc'], 'flag --config.seed=abc: invalid literal for int()'),
         (['--config=no/such.py', '--config.seed=1'], "there is no file 'no/such.py'"),

@@ -1,8 +1,10 @@
 """Runs a command of this project so that a user's mistake ends in one line."""
 
+import ast
 import contextlib
 import functools
 import itertools
+import logging as python_logging
 import os
 import pathlib
 import signal
@@ -13,11 +15,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 import ml_collections
-import platformdirs
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mnist_flax.common import configs, new_fields, renamed
+from mnist_flax.common import addresses, caches, configs, new_fields, renamed, streams
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import FRAMINGS
 from mnist_flax.common.interrupts import Interrupted
@@ -27,8 +28,12 @@ _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminat
 # Bytes; with 2.2 GiB the default run ends on 2 cores. Each thread takes some.
 _LEAST_ADDRESS_SPACE = 3 * 2**30
 
+# How the names of flags and fields end that are folders or files.
+_PATHS = ('dir', 'save_figure', 'the argument')
+
 _NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
+streams.prepare()  # before anything is printed, such as an error in a flag
 flags.disclaim_key_flags()  # so that --help counts --config among the command's own flags
 
 
@@ -37,6 +42,7 @@ def define_config(default: str) -> None:
     configs.extend_path()
     # In a folder without configs/, those that come with the project are found.
     sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
+    sys.argv = _keep_last(sys.argv)
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
         if any(argument.lstrip('-').startswith('config.') for argument in sys.argv):
@@ -123,21 +129,26 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     """
     # Programs that were compiled once, by any run, are loaded: a later start takes a third
     # of the first's time. Set here because JAX reads the environment when it is imported.
-    cache = platformdirs.user_cache_path('mnist_flax') / 'compiled'
-    for setting, value in (
-        ('JAX_COMPILATION_CACHE_DIR', str(cache)),
-        ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
-    ):
-        os.environ.setdefault(setting, value)
+    if cache := caches.find_folder():
+        for setting, value in (
+            ('JAX_COMPILATION_CACHE_DIR', str(cache / 'compiled')),
+            ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
+        ):
+            os.environ.setdefault(setting, value)
+    os.environ['MPLBACKEND'] = 'agg'  # no command opens a window; any other could fail
     # What Orbax raises it logs too, with tracebacks; TensorStore's threads print more.
     logging.get_absl_logger().addFilter(
         lambda line: 'orbax' not in line.pathname or not line.exc_info
     )
+    # Of a user without a home it says where it keeps its fonts.
+    python_logging.getLogger('matplotlib').setLevel(python_logging.ERROR)
     sys.unraisablehook = _show_unraisable
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
         signal.signal(number, _exit_at_once)
     configs.extend_path()
+    if 'config' in flags.FLAGS:  # what trains goes on when nobody reads what it prints
+        streams.outlive_readers()
     try:
         _check_address_space()
         app.run(
@@ -148,6 +159,8 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         number = error.signal_number
         _fail(f'{_ENDS[number]}; {error}', 128 + number)
     except (UserError, OSError) as error:  # such as a standard output on a full disk
+        if isinstance(error, BrokenPipeError) and 'config' not in flags.FLAGS:
+            os._exit(141)  # nobody reads what it prints: as SIGPIPE ends other programs
         _fail(str(error), 1)
     except Exception as error:
         if not (isinstance(error, MemoryError) or 'RESOURCE_EXHAUSTED' in str(error)):
@@ -182,6 +195,28 @@ def _find_config(previous: str, argument: str) -> str:
     return argument
 
 
+def _keep_last(arguments: list[str]) -> list[str]:
+    """Drops a field of the config that is given again later.
+
+    ml_collections would add up tuples that are given twice.
+    """
+    fields: dict[str, str] = {}
+    others, waiting = [], ''
+    for argument in arguments:
+        name, equals, _ = argument.partition('=')
+        if waiting and not argument.startswith('-'):
+            fields[waiting] += f'={argument}'
+            waiting = ''
+        elif name.startswith(('--config.', '-config.')):
+            name = name.lstrip('-')
+            fields[name] = f'--{argument.lstrip("-")}'
+            waiting = '' if equals else name
+        else:
+            others.append(argument)
+            waiting = ''
+    return [*others, *fields.values()]
+
+
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     has_config = 'config' in flags.FLAGS
     with _flag_errors_in_one_line(flags.FLAGS['config'].default if has_config else None):
@@ -203,9 +238,32 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             new_fields.add(config, _NEW_FIELDS)
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
+    _refuse_addresses(positional)
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
     return argv
+
+
+def _refuse_addresses(positional: list[str]) -> None:
+    """Refuses buckets at the door, before anything is loaded or trained for them."""
+    found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
+    try:
+        for name, text in _list_texts({**found, 'the argument': positional}):
+            if name.endswith(_PATHS):
+                addresses.require_local(text, name)
+    except UserError as error:
+        _fail(str(error), 2)
+
+
+def _list_texts(tree: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _list_texts(value, path)
+    elif isinstance(tree, dict | ml_collections.ConfigDict):
+        for name, value in tree.items():
+            yield from _list_texts(value, f'{path}.{name}' if path else name)
 
 
 def _check_hosts(values: flags.FlagValues) -> None:
@@ -269,6 +327,11 @@ def _explain_config_error(path: str, error: Exception) -> str:
         return (
             f'{missing_from} has no field {quoted}; {suggestion} see the fields in {path}'
         )
+    if isinstance(cause, KeyError) or isinstance(error, KeyError):
+        # The same of a part of the config that holds others.
+        words = ast.literal_eval(str(error)) if isinstance(error, KeyError) else str(cause)
+        quoted, _, suggestion = str(words).partition('\n')
+        return f'config has no field {quoted}; {suggestion} see the fields in {path}'
     return f'--config: {error}; see the fields in {path}'
 
 

@@ -5,6 +5,7 @@ import json
 import pathlib
 from typing import TYPE_CHECKING, NamedTuple
 
+from mnist_flax.common import addresses
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import FRAMINGS, Framing
 from mnist_flax.data import records
@@ -38,6 +39,7 @@ def find_root(name: str, data_dir: str, fields: Fields) -> pathlib.Path:
     from tensorflow_datasets.core import constants
 
     if data_dir:
+        addresses.require_local(data_dir, fields.data_dir)
         root = pathlib.Path(data_dir).expanduser().absolute()
         require(
             root.is_dir(),

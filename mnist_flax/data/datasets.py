@@ -44,6 +44,15 @@ class Dataset:
         return 'test' if self.validation is self.test else 'held-out'
 
     @property
+    def sets(self) -> dict[str, Examples]:
+        """Names the sets; images that are validated and tested on are one."""
+        return {
+            'train': self.train,
+            self.validation_name: self.validation,
+            'test': self.test,
+        }
+
+    @property
     def validation_role(self) -> Literal['test', 'validation']:
         """Starts the names of what is measured on these images."""
         return 'test' if self.validation is self.test else 'validation'

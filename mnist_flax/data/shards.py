@@ -9,10 +9,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import platformdirs
 from jaxtyping import Int32, UInt8
 
-from mnist_flax.common import waiting
+from mnist_flax.common import caches, waiting
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import write_atomically
 from mnist_flax.data import records
@@ -74,8 +73,9 @@ def read_shard(
     digest = verify(path, sha256)
     # The version changes with `_decode`, so that arrays of an older one are not read.
     shape = 'x'.join(map(str, features['image'].shape))
-    cached = platformdirs.user_cache_path('mnist_flax') / f'v2-{shape}-{digest}.npz'
-    examples = _read_cache(cached)
+    folder = caches.find_folder()
+    cached = folder / f'v2-{shape}-{digest}.npz' if folder else None
+    examples = _read_cache(cached) if cached else None
     if examples is None:
         waiting.say(f'decoding {path.name}, the first time only')
         try:
@@ -87,7 +87,8 @@ def read_shard(
         except Exception as error:  # array_record, protobuf and Pillow have their own
             reason = f'data file {path}: damaged ({first_line(error)})'
             raise UserError(reason) from error
-        _write_cache(cached, examples)
+        if cached:
+            _write_cache(cached, examples)
     found = len(examples.labels)
     require(
         found == num_examples,
@@ -152,7 +153,6 @@ def _write_cache(path: pathlib.Path, examples: Examples) -> None:
     buffer = io.BytesIO()
     np.savez(buffer, images=examples.images, labels=examples.labels)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically({path: buffer.getvalue()})
     except OSError as error:
         logging.warning('cannot cache the decoded data: %s', error)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from mnist_flax.common import intervals
 from mnist_flax.common.constructors import construct
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.switches import in_our_settings
 from mnist_flax.data import balance, datasets
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples
@@ -33,6 +34,7 @@ class Evaluation(NamedTuple):
     probabilities: Float[np.ndarray, 'images classes']
 
 
+@in_our_settings()
 def evaluate(
     networks: Networks,
     dataset: str,

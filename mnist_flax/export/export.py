@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.switches import in_our_settings
 from mnist_flax.data import datasets
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples, first_line
@@ -39,6 +40,7 @@ _FIELDS = Fields(
 _TOLERANCE = 1e-4
 
 
+@in_our_settings()
 def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: int) -> None:
     """Writes a network of a finished run for other programs, and prints what was checked.
 

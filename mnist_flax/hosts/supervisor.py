@@ -21,6 +21,7 @@ from typing import Any, NoReturn
 
 import ml_collections
 
+from mnist_flax.common import streams
 from mnist_flax.hosts.links import Link
 from mnist_flax.hosts.partners import ADVICE, GoneError, Partners
 
@@ -108,7 +109,7 @@ def supervise(
         if os.getppid() != parent:
             os._exit(LOST)
     # What Python writes goes where it did, and what libraries write to the supervisor.
-    sys.stderr = os.fdopen(os.dup(2), 'w', buffering=1, errors='backslashreplace')
+    sys.stderr = streams.outlive(sys.stderr, os.dup(2))
     os.dup2(write_end, 2)
     sys.excepthook = _end
     _link = Link(theirs)

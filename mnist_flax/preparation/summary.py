@@ -1,11 +1,10 @@
 """What a data set is, in a few lines, and what is strange about it."""
 
-import hashlib
 from collections.abc import Mapping
 
 import numpy as np
 
-from mnist_flax.data import balance
+from mnist_flax.data import balance, overlaps
 from mnist_flax.data.shards import Examples
 
 # Pictures that are darker than this everywhere were hardly meant to be.
@@ -30,9 +29,7 @@ def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> li
         if len(only):
             names = ', '.join(class_names[label] for label in only[:5])
             lines.append(f'classes that have {name} images only: {len(only)} ({names})')
-    known = {_digest(image) for image in train.images}
-    copies = sum(_digest(image) in known for image in test.images)
-    if copies:
+    if copies := overlaps.count_copies(test, train):
         lines.append(
             f'{copies:,} of the {len(test.labels):,} test images are in train too, with '
             'the same pixels: the test accuracy will be too good'
@@ -41,7 +38,3 @@ def describe(splits: Mapping[str, Examples], class_names: tuple[str, ...]) -> li
     if brightest < _BRIGHT:
         lines.append(f'no pixel is brighter than {brightest} of 255; see --white')
     return lines
-
-
-def _digest(image: np.ndarray) -> bytes:
-    return hashlib.sha256(image.tobytes()).digest()

@@ -12,12 +12,13 @@ import numpy as np
 import scipy.special
 from flax import linen as nn
 from flax import traverse_util
-from jaxtyping import Float, UInt8
+from jaxtyping import Float
 
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.common import renamed
+from mnist_flax.common import addresses, renamed
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.switches import in_our_settings, list_devices
 from mnist_flax.data.datasets import normalize
 from mnist_flax.models import CNN, calls
 
@@ -68,10 +69,22 @@ class Networks:
 
         self._apply = apply
 
+    @in_our_settings()
     def logits(
-        self, images: UInt8[np.ndarray, 'images height width channels']
+        self, images: np.ndarray | jax.Array
     ) -> Float[np.ndarray, 'networks images classes']:
-        """Computes the logits of images of ``image_shape``."""
+        """Computes the logits of images of ``image_shape``.
+
+        Raises:
+          UserError: They are of another shape, or no bytes; those from 0 to 1, say, would
+            be misread.
+        """
+        images = np.asarray(images)
+        require(
+            images.dtype == np.uint8 and images.shape[1:] == self.image_shape,
+            f'the images are {images.dtype} of shape {images.shape}; they must be uint8, '
+            f'from 0 to 255, of shape (n, {", ".join(map(str, self.image_shape))})',
+        )
         parts = [np.zeros((self.num_networks, 0, len(self.class_names)), np.float32)]
         for start in range(0, len(images), _BATCH_SIZE):
             batch = images[start : start + _BATCH_SIZE]
@@ -81,13 +94,14 @@ class Networks:
         return np.concatenate(parts, axis=1)
 
     def probabilities(
-        self, images: UInt8[np.ndarray, 'images height width channels']
+        self, images: np.ndarray | jax.Array
     ) -> Float[np.ndarray, 'images classes']:
         """Computes the probability of each class, the mean over the networks."""
         logits = self.logits(images).astype(np.float64)
         return scipy.special.softmax(logits, axis=-1).mean(axis=0)
 
 
+@in_our_settings()
 def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Networks:
     """Loads the networks of a finished run.
 
@@ -102,6 +116,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
       UserError: There is no finished run, its files are damaged, its model is made by
         another function, or all its networks have diverged.
     """
+    addresses.require_local(str(workdir), '--workdir')
     constructor = constructor or DEFAULT_CONSTRUCTOR
     folder = pathlib.Path(os.path.expanduser(workdir or PRETRAINED))
     path = folder / workdirs.MODEL
@@ -110,6 +125,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         f'--workdir: {str(workdir)!r} holds no finished run (there is no folder {path}); '
         'name the workdir of a run that has finished',
     )
+    list_devices()  # otherwise the checkpoint would be blamed
     checkpoint = checkpoints.read(path)
     try:
         config = renamed.upgrade_config(checkpoint.about['config'])

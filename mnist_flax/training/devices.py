@@ -12,7 +12,7 @@ import numpy as np
 from jax.experimental import multihost_utils
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from mnist_flax.common import backend, memory
+from mnist_flax.common import backend, memory, switches
 from mnist_flax.common.errors import require
 from mnist_flax.models import cpu_conv
 
@@ -91,7 +91,7 @@ def _find_devices() -> Sequence[jax.Device]:
     if not already_set and not jax.distributed.is_initialized():
         with contextlib.suppress(RuntimeError):  # JAX has already looked for devices
             jax.config.update('jax_num_cpu_devices', count_cores())
-    return jax.devices()
+    return switches.list_devices()
 
 
 def count_cores() -> int:

@@ -16,6 +16,7 @@ from jax.stages import Compiled, Lowered
 from jaxtyping import Array, Float, Int, UInt8
 
 from mnist_flax.common import backend
+from mnist_flax.common.switches import in_our_settings
 from mnist_flax.models.slow_ops import find_slow
 from mnist_flax.training import devices, metrics, prediction, run
 from mnist_flax.training.devices import on_mesh
@@ -201,7 +202,7 @@ def compile_programs(programs: Iterable[Lowered]) -> list[Compiled]:
     precision = jax.config.jax_default_matmul_precision  # type: ignore[attr-defined]
 
     def compile_program(program: Lowered) -> Compiled:
-        with jax.default_matmul_precision(precision):
+        with in_our_settings(), jax.default_matmul_precision(precision):
             return program.compile()
 
     pool = futures.ThreadPoolExecutor(num_threads)

@@ -15,6 +15,7 @@ import pytest
 import tfds_directory
 from PIL import Image
 
+from mnist_flax.common import caches
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import builders, datasets, shards
 
@@ -44,7 +45,7 @@ def _no_network(monkeypatch):
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
     folder = tmp_path / 'cache'
-    monkeypatch.setattr(shards.platformdirs, 'user_cache_path', lambda name: folder)
+    monkeypatch.setattr(caches.platformdirs, 'user_cache_path', lambda name: folder)
     return folder
 
 
@@ -234,7 +235,7 @@ def test_data_in_another_form_are_refused(load_written):
 
 def test_a_missing_library_for_array_record_is_named(load_written, monkeypatch):
     load_written(file_format='array_record')
-    shutil.rmtree(shards.platformdirs.user_cache_path(''))
+    shutil.rmtree(caches.platformdirs.user_cache_path(''))
     monkeypatch.setitem(sys.modules, 'array_record', None)
     with pytest.raises(UserError, match='data file .*: array_record needs a library that'):
         load_written()

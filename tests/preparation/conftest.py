@@ -5,7 +5,7 @@ import functools
 import pytest
 from prepared_sets import AS_THEY_ARE, read_back
 
-from mnist_flax.data import shards
+from mnist_flax.common import caches
 from mnist_flax.preparation import prepare as preparation
 from mnist_flax.preparation.sources import Options
 
@@ -13,7 +13,7 @@ from mnist_flax.preparation.sources import Options
 @pytest.fixture(autouse=True)
 def _no_cache(tmp_path_factory, monkeypatch):
     folder = tmp_path_factory.mktemp('cache')
-    monkeypatch.setattr(shards.platformdirs, 'user_cache_path', lambda name: folder)
+    monkeypatch.setattr(caches.platformdirs, 'user_cache_path', lambda name: folder)
 
 
 @pytest.fixture
