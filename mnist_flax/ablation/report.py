@@ -15,6 +15,7 @@ from mnist_flax.common.errors import UserError
 from mnist_flax.common.intervals import Difference, Summary
 from mnist_flax.reporting import comparison
 from mnist_flax.reporting.comparison import LEAST_PAIRS, LEVEL, Compared
+from mnist_flax.reporting.style import in_our_style
 
 RECIPE = 'recipe'  # the variant that changes nothing
 
@@ -136,6 +137,7 @@ def _sort(comparisons: Sequence[Comparison]) -> list[Comparison]:
     return sorted(comparisons, key=key)
 
 
+@in_our_style()
 def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
     """Draws the differences from the recipe with their intervals, sorted."""
     shown = [(of, of.difference) for of in _sort(comparisons) if of.difference]

@@ -1,9 +1,11 @@
 """A workdir: one process works in it, and an earlier run there is resumed or kept."""
 
 import contextlib
+import errno
 import json
 import os
 import pathlib
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -11,7 +13,7 @@ from typing import Any
 import filelock
 
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.common import configs, renamed
+from mnist_flax.common import addresses, configs, renamed
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.files import make_folder, sync, write_atomically
 
@@ -25,6 +27,10 @@ _FILES = (
 )  # fmt: skip
 
 _LOCK = '.lock'
+
+# What a drive says that has no locks, such as some network drives, FUSE and Colab's Drive.
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
+
 _held: dict[pathlib.Path, os.stat_result] = {}  # the locks of this process, by folder
 
 # Fields that say where a run is computed, how it is saved and watched, and not what it
@@ -57,8 +63,9 @@ def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
       Its absolute path.
 
     Raises:
-      UserError: Files cannot be written there.
+      UserError: Files cannot be written there, or it is the address of a bucket.
     """
+    addresses.require_local(workdir, flag)
     try:
         path = pathlib.Path(workdir).expanduser().absolute()
         make_folder(path)
@@ -73,8 +80,10 @@ def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
 def lock(folder: pathlib.Path) -> Iterator[None]:
     """Keeps other processes from working in the folder, as long as this one lives.
 
+    Where the drive has no locks, it only warns.
+
     Raises:
-      UserError: Another process is working there, or the folder cannot be locked.
+      UserError: Another process is working there, or no file can be made there.
     """
     with contextlib.ExitStack() as stack:
         try:
@@ -87,9 +96,16 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
                 f'--workdir: another process is working in {folder}; wait until it has '
                 'ended, or use another folder'
             ) from error
-        except OSError as error:
-            raise _not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
-        stack.callback(_held.pop, folder)
+        except (OSError, NotImplementedError) as error:
+            if getattr(error, 'errno', errno.ENOSYS) not in _NO_LOCKS:
+                raise _not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
+            print(
+                f'warning: --workdir: files cannot be locked in {folder}; make sure that '
+                'no other process works there',
+                file=sys.stderr,
+                flush=True,
+            )
+        stack.callback(_held.pop, folder, None)
         yield
 
 

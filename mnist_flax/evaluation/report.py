@@ -14,6 +14,7 @@ from mnist_flax.common import intervals, tables
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from mnist_flax.evaluation.evaluation import Evaluation, describe_other_ways
 from mnist_flax.reporting import figures, reports
+from mnist_flax.reporting.style import in_our_style
 from mnist_flax.training import devices, metrics
 
 
@@ -216,6 +217,7 @@ def _describe_outsiders(numbers: dict[str, Any]) -> str:
     )
 
 
+@in_our_style()
 def reliability_diagram(
     probabilities: Float[np.ndarray, 'images classes'], labels: Int[np.ndarray, 'images']
 ) -> Figure:
@@ -252,6 +254,7 @@ def reliability_diagram(
     return figure
 
 
+@in_our_style()
 def corruption_curves(numbers: dict[str, Any]) -> Figure:
     """Draws accuracy by severity, one line a corruption; 0 is without any."""
     figure = Figure(figsize=(7, 4.5), layout='constrained')

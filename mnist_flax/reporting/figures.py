@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_flax.data.shards import Examples
+from mnist_flax.reporting.style import in_our_style
 from mnist_flax.training.metrics import Row
 
 RIGHT, WRONG = '#1b6ca8', '#c0392b'
@@ -22,6 +23,7 @@ RIGHT, WRONG = '#1b6ca8', '#c0392b'
 _LONGEST_NAME = 16
 
 
+@in_our_style()
 def to_png(figure: Figure) -> bytes:
     """Renders a figure; the same figure gives the same bytes."""
     buffer = io.BytesIO()
@@ -45,6 +47,7 @@ def _to_labels(names: Sequence[str]) -> list[str]:
     ]
 
 
+@in_our_style()
 def accuracy_plot(
     histories: Mapping[str, Sequence[Sequence[Row]]], title: str, validation: str
 ) -> Figure:
@@ -104,6 +107,7 @@ def _draw_runs(axes, runs, role, color, marker, label):
         axes.fill_between(epochs, mean - sd, mean + sd, color=color, alpha=0.15, lw=0)
 
 
+@in_our_style()
 def sample_predictions(
     examples: Examples,
     probabilities: Float[np.ndarray, 'examples classes'],
@@ -164,6 +168,7 @@ def sample_predictions(
     return figure
 
 
+@in_our_style()
 def confusion_matrix(
     counts: Int[np.ndarray, 'classes classes'], class_names: Sequence[str], title: str
 ) -> Figure:
@@ -216,6 +221,7 @@ def confusion_matrix(
     return figure
 
 
+@in_our_style()
 def network_inputs(
     images: Sequence[UInt8[np.ndarray, 'height width channels']], titles: Sequence[str]
 ) -> Figure:

@@ -12,6 +12,7 @@ from matplotlib.lines import Line2D
 
 from mnist_flax.reporting import scales, selection
 from mnist_flax.reporting.selection import BEST, DIVERGED, NO_VERDICT, SAME, WORSE, Ranked
+from mnist_flax.reporting.style import in_our_style
 
 _COLORS = {
     BEST: '#1b7f4b', SAME: '#1b6ca8', WORSE: '#c0392b', NO_VERDICT: '#7f8c8d',
@@ -20,6 +21,7 @@ _COLORS = {
 _MOST_LISTED = 40
 
 
+@in_our_style()
 def plot(ranked: Sequence[Ranked], title: str) -> Figure:
     """Draws the points of a sweep.
 

@@ -1,5 +1,6 @@
 """Workdirs: one process at a time, and no earlier run is lost or continued as another."""
 
+import errno
 import json
 import pathlib
 import shutil
@@ -75,6 +76,26 @@ def test_a_folder_has_one_process_at_work_and_a_dead_one_does_not_count(tmp_path
     process.communicate()
     with workdirs.lock(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    'error',
+    [OSError(errno.ENOLCK, ''), OSError(errno.EOPNOTSUPP, ''), NotImplementedError()],
+)
+def test_on_a_drive_without_locks_it_warns_and_goes_on(
+    tmp_path, monkeypatch, capsys, error
+):
+    def fail(*arguments, **keywords):
+        raise error
+
+    monkeypatch.setattr(workdirs.filelock, 'FileLock', fail)
+    with workdirs.lock(tmp_path):
+        workdirs.write(tmp_path, {'file': b'content'})
+    assert (tmp_path / 'file').read_bytes() == b'content'
+    warning = (
+        f'warning: --workdir: files cannot be locked in {tmp_path}; make sure that no '
+    )
+    assert capsys.readouterr().err.startswith(warning)
 
 
 def test_a_workdir_that_was_removed_is_not_written_to(tmp_path):

@@ -5,6 +5,7 @@ import json
 import re
 from types import SimpleNamespace
 
+import matplotlib
 import numpy as np
 import pytest
 from PIL import Image
@@ -255,3 +256,17 @@ def test_odd_names_of_classes_are_drawn_as_they_are(recwarn):
             assert name in texts
         assert names[3] not in texts
     assert [str(warning.message) for warning in recwarn] == []
+
+
+@pytest.mark.parametrize(
+    'settings', [{'text.usetex': True}, {'axes.facecolor': 'red', 'font.size': 30}]
+)
+def test_figures_look_the_same_whatever_matplotlib_is_set_to(dataset, settings):
+    def draw():
+        counts = np.eye(10, dtype=int)
+        figure = figures.confusion_matrix(counts, dataset.class_names, 'title')
+        return figures.to_png(figure)
+
+    expected = draw()
+    with matplotlib.rc_context(settings):
+        assert draw() == expected
