@@ -52,6 +52,9 @@ _LARGE_AT_ONCE, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS = 1, 4, 20.0
 # Charsets of the names in a form; Starlette tries others too, some of which fail.
 _CHARSETS = ('', 'utf-8', 'utf8', 'us-ascii', 'iso-8859-1', 'latin-1')
 
+# The start of JSON, of a data URL, and of a JPEG or PNG as base64.
+_TEXT = re.compile(rb'\s*[{["]|data:|/9j/|iVBORw0KGgo')
+
 _NAME = 'picture'  # of what is uploaded, in messages
 
 _FOLDER = pathlib.Path(__file__).parent
@@ -207,6 +210,12 @@ class _RequestQueue:
         else:
             if not content:
                 raise HTTPException(400, 'picture: the upload is empty; send a picture')
+            if _TEXT.match(content):
+                message = (
+                    'picture: it came as text, such as JSON, base64 or a data URL; send '
+                    'the bytes of the file, as a form or as the whole body'
+                )
+                raise HTTPException(415, message)
             return _to_json(await self._recognize_in_turn(content, upload))
         finally:
             self._uploads.remove(upload)

@@ -1,5 +1,6 @@
 """The content of picture files, decoded within limits; `workers` does it in processes."""
 
+import contextlib
 import io
 import itertools
 import re
@@ -7,12 +8,27 @@ import warnings
 
 import numpy as np
 from jaxtyping import UInt8
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, ImageOps, UnidentifiedImageError, features
 
 from mnist_flax.common.errors import UserError, require
 
 # Some of Pillow's decoders call other programs, or are seldom used and little tested.
-FORMATS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+FORMATS: tuple[str, ...] = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
+FORMATS += ('AVIF',) if features.check('avif') else ()
+with contextlib.suppress(ImportError):  # the extra `heic`
+    import pillow_heif
+
+    pillow_heif.register_heif_opener()
+    FORMATS += ('HEIF',)
+
+# What else people have, by how its content starts.
+_OTHERS = {
+    'HEIC': re.compile(rb'....ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)', re.DOTALL),
+    'AVIF': re.compile(rb'....ftypavi[fs]', re.DOTALL),
+    'PDF': re.compile(rb'%PDF'),
+    'SVG': re.compile(rb'\s*(<\?xml|<!--|<svg)'),
+    'a web page': re.compile(rb'\s*<(!doctype html|html)', re.IGNORECASE),
+}
 
 MOST_BYTES = 64 * 2**20
 MOST_PIXELS = 8000 * 8000
@@ -38,6 +54,15 @@ _MOST_ASPECT = 50
 _SIDE = 1024
 
 Pixels = UInt8[np.ndarray, 'height width channels']  # RGB or RGBA
+
+
+def from_image(image: Image.Image, name: str, exact: bool) -> Pixels:
+    """Converts an image of Pillow's, as `decode`; it stays as it is."""
+    check_size(image, name)
+    try:
+        return to_pixels(image.copy(), exact)
+    except Exception as error:  # its file may be damaged
+        raise UserError(f'{name}: the image cannot be used ({error})') from error
 
 
 def decode(content: bytes, name: str, exact: bool) -> Pixels:
@@ -86,6 +111,12 @@ def decode(content: bytes, name: str, exact: bool) -> Pixels:
             f'{name}: it takes too much memory to decode; save it as PNG'
         ) from error
     except Exception as error:  # Pillow raises a dozen types for damaged files
+        if other := _name_other(content):
+            install = "install the extra heic (pip install -e '.[heic]'), or "
+            advice = f'{install if other == "HEIC" else ""}save it as PNG or JPEG'
+            raise UserError(
+                f'{name}: it is {other}, which cannot be read; {advice}'
+            ) from error
         # For an unknown format it gives no reason.
         reason = '' if isinstance(error, UnidentifiedImageError) else f' ({error})'
         raise UserError(
@@ -109,6 +140,12 @@ def count_pixels(content: bytes) -> int | None:
         return None
     except Exception:  # about which `decode` complains
         return 0
+
+
+def _name_other(content: bytes) -> str:
+    found = next((name for name, of in _OTHERS.items() if of.match(content)), '')
+    can_be_read = {'HEIC': 'HEIF'}.get(found, found) in FORMATS  # so that it is damaged
+    return '' if can_be_read else found
 
 
 def _count_scans(jpeg: bytes) -> int:

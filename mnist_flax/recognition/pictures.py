@@ -1,8 +1,9 @@
 """Picture files of any origin, and arrays, as colours from 0 to 1."""
 
+import os
 import pathlib
 import stat
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -15,14 +16,56 @@ from mnist_flax.recognition import decoding, workers
 SUFFIXES = (
     '.bmp', '.gif', '.jfif', '.jpeg', '.jpg', '.pbm', '.pgm', '.png', '.pnm', '.ppm',
     '.tif', '.tiff', '.webp',
+    *(('.avif',) if 'AVIF' in decoding.FORMATS else ()),
+    *(('.heic', '.heif') if 'HEIF' in decoding.FORMATS else ()),
 )  # fmt: skip
 
 Colours = Float[np.ndarray, '_ _ 3']
 Gray = Float[np.ndarray, '_ _']
 Mask = Bool[np.ndarray, '_ _']
 
-# A file by its name, the content of one, or pixels from 0 to 255: gray, RGB or RGBA.
-Source = str | pathlib.Path | bytes | np.ndarray
+_CHANNELS = (1, 3, 4)  # gray, RGB and RGBA
+
+# A file by its name, the content of one, pixels from 0 to 255 (gray, RGB or RGBA), or an
+# image of Pillow's.
+Source = str | pathlib.Path | bytes | np.ndarray | Image.Image
+
+
+def list_sources(sources: Any) -> list[Any]:
+    """Lists pictures; one that comes without a list is one picture."""
+    one = str | os.PathLike | bytes | bytearray | memoryview | Image.Image
+    if isinstance(sources, one):
+        return [sources]
+    if hasattr(sources, '__array__'):
+        pixels = np.asarray(sources)
+        is_one = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in _CHANNELS)
+        return [pixels] if is_one else [*pixels]
+    return [*sources]
+
+
+def to_source(source: Any, name: str) -> Source:
+    """Converts what people have of a picture to what `read` takes.
+
+    Args:
+      source: The name of a file, in which ``~`` is the home; its content; an image of
+        Pillow's; or an array of uint8, of NumPy, JAX or others.
+      name: What to call it in messages.
+
+    Raises:
+      UserError: It is something else.
+    """
+    if isinstance(source, str | os.PathLike):
+        return pathlib.Path(os.path.expanduser(source))
+    if isinstance(source, bytes | bytearray | memoryview):
+        return bytes(source)
+    if isinstance(source, Image.Image):
+        return source
+    if hasattr(source, '__array__'):
+        return np.asarray(source)
+    raise UserError(
+        f'{name}: found a {type(source).__name__}; allowed: the name of a file, its '
+        "content, an image of Pillow's, or an array of uint8"
+    )
 
 
 def read(source: Source, name: str, exact: bool = False) -> Colours:
@@ -44,6 +87,8 @@ def read(source: Source, name: str, exact: bool = False) -> Colours:
     """
     if isinstance(source, np.ndarray):
         return _to_colours(decoding.to_pixels(from_array(source, name)))
+    if isinstance(source, Image.Image):
+        return _to_colours(decoding.from_image(source, name, exact))
     if not isinstance(source, bytes):
         source = _read_file(pathlib.Path(source), name)
     return _to_colours(workers.decode(source, name, exact))
@@ -58,7 +103,7 @@ def from_array(pixels: np.ndarray, name: str) -> Image.Image:
     shape = pixels.shape
     require(
         pixels.dtype == np.uint8
-        and (len(shape) == 2 or (len(shape) == 3 and shape[2] in (1, 3, 4))),
+        and (len(shape) == 2 or (len(shape) == 3 and shape[2] in _CHANNELS)),
         f'{name}: the array is {pixels.dtype} of shape {shape}; it must be uint8 of shape '
         '(height, width) or (height, width, channels), with 1, 3 or 4 channels',
     )

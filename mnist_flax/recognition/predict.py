@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import sys
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from mnist_flax.common.errors import UserError, require, to_line
@@ -115,11 +116,24 @@ def _list_folder(folder: str) -> list[str]:
         names = sorted(os.listdir(folder))
     except OSError:
         return []  # the error is reported when the folder itself is read as a picture
-    return [
-        os.path.join(folder, name)
-        for name in names
-        if name.lower().endswith(pictures.SUFFIXES)
-    ]
+    names = [name for name in names if not name.startswith('.')]  # such as a Mac's ._5.png
+    found = [name for name in names if _is_picture(name)]
+    left = [_kind(folder, name) for name in names if not _is_picture(name)]
+    if found and left:
+        kinds = ', '.join(f'{count} {kind}' for kind, count in Counter(left).most_common(5))
+        message = f'note: {to_line(folder)}: of what is there, this was left out: {kinds}'
+        print(message, file=sys.stderr, flush=True)
+    return [os.path.join(folder, name) for name in found]
+
+
+def _is_picture(name: str) -> bool:
+    return name.lower().endswith(pictures.SUFFIXES)
+
+
+def _kind(folder: str, name: str) -> str:
+    if os.path.isdir(os.path.join(folder, name)):
+        return 'folder'
+    return to_line(os.path.splitext(name)[1].lower()) or 'without a suffix'
 
 
 def _describe(

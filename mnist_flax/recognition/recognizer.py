@@ -49,19 +49,22 @@ class Recognizer:
         self.class_names = networks.class_names
         self.framing = framing or framing_of(networks.about)
 
-    def predict(self, sources: Sequence[pictures.Source]) -> list[Prediction]:
+    def predict(self, sources: Any) -> list[Prediction]:
         """Predicts what each picture shows.
 
         Args:
-          sources: Names of files, their contents, or arrays, as in `pictures.read`.
+          sources: One picture or several: names of files, their contents, Pillow's images,
+            or arrays, as in `pictures.to_source`. An array has channels last; one of
+            several pictures has one more axis, in front.
 
         Raises:
           UserError: As in `inputs.to_input`.
         """
         images = []
-        for i, source in enumerate(sources, 1):
-            unnamed = isinstance(source, bytes | np.ndarray)
-            images.append(self.to_input(source, str(i) if unnamed else str(source)))
+        for i, each in enumerate(pictures.list_sources(sources), 1):
+            source = pictures.to_source(each, str(i))
+            is_file = isinstance(source, pathlib.Path)
+            images.append(self.to_input(source, str(source) if is_file else str(i)))
         return self.predict_inputs(images)
 
     def decode(
@@ -110,7 +113,8 @@ class Recognizer:
         self, images: Sequence[UInt8[np.ndarray, '_ _ _']]
     ) -> list[Prediction]:
         """Predicts from inputs of the networks, as `to_input` returns them."""
-        batch = np.array(images, np.uint8).reshape(-1, *self.networks.image_shape)
+        none = np.zeros((0, *self.networks.image_shape), np.uint8)
+        batch = np.stack([*images]) if len(images) else none
         predictions = []
         for image, row in zip(batch, self.networks.probabilities(batch), strict=True):
             label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()

@@ -122,7 +122,19 @@ class _Worker:
     """A process that runs `serve`, in which one picture after the other is decoded."""
 
     def __init__(self) -> None:
-        self._process = subprocess.Popen(
+        try:
+            self._process = self._start()
+        except OSError as error:
+            raise _cannot_start(str(error.strerror)) from error
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._input: IO[bytes] = self._process.stdin
+        self._output: IO[bytes] = self._process.stdout
+        if not self._output.readline():  # it says that it has started
+            raise _cannot_start(f'exit status {self.end()}')
+
+    def _start(self) -> 'subprocess.Popen[bytes]':
+        return subprocess.Popen(
             [sys.executable, '-P', '-c', _START],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -136,13 +148,6 @@ class _Worker:
             # Ctrl-C is not for it: it ends when its input does.
             start_new_session=True,
         )
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        self._input: IO[bytes] = self._process.stdin
-        self._output: IO[bytes] = self._process.stdout
-        if not self._output.readline():  # it says that it has started
-            self.end()
-            raise UserError('a process that decodes pictures cannot be started')
 
     def is_alive(self) -> bool:
         """Tells whether the process has not ended."""
@@ -178,6 +183,10 @@ class _Worker:
             self._input.close()
         self._process.kill()
         return self._process.wait()
+
+
+def _cannot_start(reason: str) -> UserError:
+    return UserError(f'the process that decodes pictures cannot be started ({reason})')
 
 
 def serve() -> NoReturn:

@@ -159,6 +159,9 @@ def test_the_page_says_what_the_networks_know(loaded, names, title, alternative)
          "this server does not answer to the name 'rebound.example'; use its address"),
         ({'content': FILE, 'headers': {'Content-Type': f'{KIND}; charset=punycode'}}, 400,
          'form: its charset is not known; leave it out'),
+        ({'json': {'image': 'data:image/png;base64,iVBORw0KGgo='}}, 415,
+         'picture: it came as text, such as JSON, base64 or a data URL; send the bytes of'),
+        ({'content': base64.b64encode(DRAWING)}, 415, 'picture: it came as text'),
         ({'content': b'hello'}, 415, 'picture: this kind of file cannot be read; send'),
         ({'content': DRAWING[:300]}, 422, 'picture: '),
         ({'content': to_file(np.full((50, 50), 255, np.uint8))}, 422, 'picture: '),
@@ -209,6 +212,13 @@ def test_too_many_uploads_are_refused_and_leave_no_trace(loaded, check, monkeypa
     monkeypatch.setattr(app, '_MOST_HELD', 2**20)
     for _ in range(3):
         assert client.post('/predict', content=DRAWING + bytes(2**20)).status_code == 200
+
+
+@pytest.mark.parametrize('address', ['/', '/docs'])
+def test_a_page_works_under_another_path(client, address):
+    page = client.get(address).text
+    assert not re.findall(r'(?:fetch\(|href=|src=|action=)[\'"]/', page)
+    assert re.findall(r"fetch\('predict'", page)
 
 
 @pytest.mark.parametrize('address', ['/', '/docs'])

@@ -44,7 +44,7 @@ def test_every_format_and_kind_of_pixel_is_read(file_format, mode):
         image = image.convert(mode)
     colours = pictures.read(encode(image, file_format), 'picture')
     assert colours.shape == (20, 40, 3)
-    blur = 4 if file_format in ('JPEG', 'WEBP') else 0
+    blur = 4 if file_format in ('JPEG', 'WEBP', 'AVIF', 'HEIF') else 0
     np.testing.assert_allclose(colours[:, : 20 - blur], 0, atol=0.05)
     np.testing.assert_allclose(colours[:, 20 + blur :], 1, atol=0.05)
 
@@ -130,7 +130,17 @@ def claim(width, height):
         (claim(5000, 5000), 'it is damaged or not a picture ('),
         (encode(half_black())[:-30], 'it is damaged or not a picture ('),
         (encode(half_black(), 'JPEG')[:300], 'it is damaged or not a picture ('),
-        (encode(half_black(), 'PDF'), 'it is damaged or not a picture; the formats are '),
+        (encode(half_black(), 'AVIF')[:-30], 'it is damaged or not a picture'),
+        (encode(half_black(), 'PDF'), 'it is PDF, which cannot be read; save it as PNG'),
+        (b'<?xml version="1.0"?><svg>', 'it is SVG, which cannot be read; save it as PNG'),
+        (
+            b'<!DOCTYPE html><p>',
+            'it is a web page, which cannot be read; save it as PNG or',
+        ),
+        (
+            b'\0\0\0\x18ftypheic' + bytes(99),
+            'it is HEIC, which cannot be read; install the',
+        ),
         (b'P2 8 8 255 ' + b'7 ' * 64, 'it is a plain PNM; save it as a binary one'),
         (bytes(decoding.MOST_BYTES + 1), 'the file is larger than 64 MiB'),
     ],

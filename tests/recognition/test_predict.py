@@ -51,7 +51,8 @@ def test_each_picture_is_a_line_and_each_bad_one_too(folder, tmp_path):
     assert len(lines) == len(STROKES)
     for digit, line in zip(STROKES, lines, strict=True):
         assert line.startswith(f'{folder}/good/{digit}.png: {digit} (')
-    errors = process.stderr.decode().splitlines()
+    note, *errors = process.stderr.decode().splitlines()
+    assert note == f'note: {folder}/good: of what is there, this was left out: 1 .txt'
     expected = [
         ('bad/cut.png', 'it is damaged or not a picture ('),
         ('bad/empty.png', 'nothing is drawn in it; it should show one digit'),
@@ -151,6 +152,18 @@ def test_folders_and_patterns_are_listed_in_order(folder):
     odd = good / '[7].png'
     odd.write_bytes(b'')
     assert [*list_pictures([str(odd)])] == [str(odd)]
+
+
+def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
+    good = folder / 'good'
+    for name in ('._3.png', '.hidden', 'a.pdf', 'b.PDF', 'none'):
+        (good / name).write_bytes(b'')
+    (good / 'more').mkdir()
+    assert len([*list_pictures([str(good)])]) == len(STROKES)
+    (note,) = capsys.readouterr().err.splitlines()
+    assert note.startswith(f'note: {good}: of what is there, this was left out: 2 .pdf, ')
+    for kind in ('1 .txt', '1 without a suffix', '1 folder'):
+        assert kind in note
 
 
 def test_control_characters_in_names_are_escaped(tmp_path, capsys):

@@ -1,8 +1,12 @@
 """From pictures to predictions."""
 
+import io
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from drawn_digits import draw
+from PIL import Image
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets
@@ -126,3 +130,63 @@ def test_a_picture_with_another_background_is_doubted(edges, background, doubt):
     picture[20:40, 10:30] = 255 - background
     assert loaded.explain_doubt(loaded.to_input(picture)) == doubt
     assert recognizer_of(noted, 'mnist').explain_doubt(loaded.to_input(picture)) == ''
+
+
+def test_one_picture_or_several_are_taken_as_people_have_them(tmp_path, monkeypatch):
+    monkeypatch.setenv('HOME', str(tmp_path))
+    pixels = draw(3)
+    image = Image.fromarray(pixels)
+    image.save(tmp_path / '3.png')
+    content = (tmp_path / '3.png').read_bytes()
+    loaded = recognizer.load()
+    (expected,) = loaded.predict([pixels])
+    for one in (
+        tmp_path / '3.png', str(tmp_path / '3.png'), '~/3.png', content,
+        bytearray(content), image, image.convert('RGBA'), pixels, jnp.asarray(pixels),
+    ):  # fmt: skip
+        for sources in (one, [one], (one, one)):
+            found = loaded.predict(sources)
+            assert len(found) == (2 if isinstance(sources, tuple) else 1)
+            for prediction in found:
+                np.testing.assert_array_equal(prediction.image, expected.image)
+    assert len(loaded.predict(np.stack([pixels] * 5))) == 5
+    assert loaded.predict([]) == []
+    names = np.array([str(tmp_path / '3.png')] * 2)
+    assert len(loaded.predict(names)) == 2
+    assert len(loaded.predict(memoryview(content))) == 1
+    for wrong in (3, [3], [None], [pixels / 255], {'a': 1}):
+        with pytest.raises((UserError, TypeError)) as info:
+            loaded.predict(wrong)
+        assert '\n' not in str(info.value)
+
+
+def test_images_from_0_to_1_are_refused_and_not_divided_again():
+    networks = load_networks()
+    images = np.zeros((2, 28, 28, 1), np.float32)
+    compute = networks.probabilities
+    for wrong in (images, images.astype(np.uint8)[..., 0], images.astype(np.uint8)[0]):
+        with pytest.raises(
+            UserError, match='the images are .*; they must be uint8, from 0'
+        ):
+            compute(wrong)
+    with pytest.raises(UserError, match='the images are float32'):
+        recognizer.load().predict_inputs.__wrapped__(recognizer.load(), [*images])
+    np.testing.assert_array_equal(
+        compute(jnp.zeros((2, 28, 28, 1), jnp.uint8)), compute(images.astype(np.uint8))
+    )
+
+
+def test_an_image_of_pillow_s_is_read_as_its_file_is_and_stays_as_it_was(tmp_path):
+    loaded = load_clothes()  # to which whole pictures are shown
+    gray = np.linspace(20_000, 24_000, 50 * 50).reshape(50, 50).astype(np.uint16)
+    large = np.zeros((3000, 4000, 3), np.uint8)
+    for name, pixels in (('16.png', gray), ('large.jpg', large)):
+        Image.fromarray(pixels).save(tmp_path / name)
+        with Image.open(tmp_path / name) as image:
+            size = image.size
+            found = loaded.to_input(image)
+            np.testing.assert_array_equal(found, loaded.to_input(tmp_path / name))
+            assert image.size == size
+    content = (tmp_path / 'large.jpg').read_bytes()
+    with pytest.raises(UserError, match='picture: the image cannot be used '):
+        loaded.to_input(Image.open(io.BytesIO(content[:2000])))

@@ -93,7 +93,9 @@ def test_the_limits_leave_room_on_machines_with_many_cores(monkeypatch):
 def test_where_no_process_can_be_started_it_is_one_line(monkeypatch):
     monkeypatch.setattr(workers, '_START', 'raise SystemExit(1)')
     monkeypatch.setattr(workers, '_idle', [])
-    with pytest.raises(UserError, match='a process that decodes pictures cannot be start'):
+    with pytest.raises(
+        UserError, match=r'the process that decodes pictures cannot be started \(exit'
+    ):
         workers.decode(GOOD, 'it')
 
 
