@@ -68,10 +68,10 @@ def test_training_prediction_and_demo_work_from_another_folder(python, tmp_path)
         'ImageDraw.Draw(page).line([(25, 20), (75, 20), (45, 85)], 0, 8)\n'
         f'page.save({str(picture)!r})\n',
     )
-    said = run(python, '-m', 'mnist_flax.scripts.predict', picture, cwd=tmp_path)
+    said = run(python.parent / 'mnist_flax', 'predict', picture, cwd=tmp_path)
     assert re.match(r'.*seven.png: 7 \(', said)
     with subprocess.Popen(
-        [str(python), '-u', '-m', 'mnist_flax.scripts.demo', '--port=0'],
+        [str(python.parent / 'mnist_flax'), 'demo', '--port=0'],
         cwd=tmp_path,
         stdout=subprocess.PIPE,
         text=True,
