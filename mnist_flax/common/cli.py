@@ -135,6 +135,9 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
             ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
         ):
             os.environ.setdefault(setting, value)
+        compiled = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])
+        caches.trim(compiled)
+        caches.heal_compiled(compiled)
     os.environ['MPLBACKEND'] = 'agg'  # no command opens a window; any other could fail
     # What Orbax raises it logs too, with tracebacks; TensorStore's threads print more.
     logging.get_absl_logger().addFilter(
