@@ -69,6 +69,11 @@ class Networks:
 
         self._apply = apply
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Has them loaded anew where they are unpickled, as in a process of a pool."""
+        constructor = self.about['config']['model']['constructor']
+        return load_networks, (str(self.workdir.absolute()), constructor)
+
     @in_our_settings()
     def logits(
         self, images: np.ndarray | jax.Array

@@ -1,6 +1,9 @@
 """From pictures to predictions."""
 
 import io
+import multiprocessing
+import pickle
+from concurrent import futures
 
 import jax.numpy as jnp
 import numpy as np
@@ -158,6 +161,15 @@ def test_one_picture_or_several_are_taken_as_people_have_them(tmp_path, monkeypa
         with pytest.raises((UserError, TypeError)) as info:
             loaded.predict(wrong)
         assert '\n' not in str(info.value)
+
+
+def test_it_can_be_sent_to_another_process():
+    loaded = recognizer.load(PRETRAINED.parent / 'default', framing='pad')
+    (expected,) = loaded.predict([draw(3)])
+    with futures.ProcessPoolExecutor(1, multiprocessing.get_context('spawn')) as pool:
+        (found,) = pool.submit(recognizer.Recognizer.predict, loaded, [draw(3)]).result()
+    np.testing.assert_array_equal(found.probabilities, expected.probabilities)
+    assert pickle.loads(pickle.dumps(loaded)).framing == 'pad'
 
 
 def test_images_from_0_to_1_are_refused_and_not_divided_again():
