@@ -17,7 +17,7 @@ COMMAND is one of {', '.join(_COMMANDS)}.
 def main() -> None:
     """Runs the command that the first argument names, with the others."""
     name = sys.argv[1] if len(sys.argv) > 1 else ''
-    if name in ('-h', '--help'):
+    if name in ('-h', '--help', 'help'):
         print(_USAGE)
         return
     if name not in _COMMANDS:

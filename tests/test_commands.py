@@ -25,7 +25,8 @@ def test_a_mistaken_command_is_one_line_with_those_that_there_are(command):
             'ablate, prepare\n'
         )
         assert process.returncode == 1
-    assert command('-c', START, '--help').stdout.startswith('usage: mnist_flax COMMAND')
+    for name in ('help', '--help'):
+        assert command('-c', START, name).stdout.startswith('usage: mnist_flax COMMAND')
 
 
 def test_a_wheel_has_every_folder_of_the_package():
