@@ -16,7 +16,7 @@ from mnist_flax import models
 from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.switches import in_our_settings
-from mnist_flax.data import balance, edges, overlaps
+from mnist_flax.data import balance, edges
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.models import calls
 from mnist_flax.reporting import reports
@@ -189,7 +189,7 @@ def _print_summary(device: str, plans: Sequence[Plan]) -> None:
     print(f'device: {device}\ndata: {name}, {sizes} images', flush=True)
     if counts := balance.describe(dataset.train.labels, dataset.class_names):
         print(f'train images of each class: {counts}', flush=True)
-    for overlap in overlaps.describe(dataset.sets):
+    for overlap in dataset.overlaps:
         print(f'warning: config.dataset: {overlap}', file=sys.stderr, flush=True)
     if len(plans) > 1:
         num_runs = sum(len(plan.runs) for plan in plans)

@@ -1,11 +1,18 @@
 """Addresses of buckets and web pages, which are no folders or files of this machine."""
 
 import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import ml_collections
 
 from mnist_flax.common.errors import require
 
 # A drive of Windows has one letter.
 _ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
+
+# How the names of flags and fields end that are folders or files.
+_PATHS = ('dir', 'save_figure', 'the argument')
 
 
 def require_local(text: str, name: str) -> None:
@@ -24,3 +31,28 @@ def require_local(text: str, name: str) -> None:
         'bucket (by gcsfuse, mountpoint-s3 or rclone, say) and name its folder, or copy '
         'what is there',
     )
+
+
+def require_local_paths(values: Mapping[str, Any]) -> None:
+    """Applies `require_local` to the folders and files among the values of flags.
+
+    Args:
+      values: Values by flag, such as ``'--workdir'``; a config is one.
+
+    Raises:
+      UserError: One is an address.
+    """
+    for name, text in _list_texts(values):
+        if name.endswith(_PATHS):
+            require_local(text, name)
+
+
+def _list_texts(tree: Any, path: str = '') -> Iterator[tuple[str, str]]:
+    if isinstance(tree, str):
+        yield path, tree
+    elif isinstance(tree, list | tuple):
+        for value in tree:
+            yield from _list_texts(value, path)
+    elif isinstance(tree, Mapping | ml_collections.ConfigDict):
+        for name, value in tree.items():
+            yield from _list_texts(value, f'{path}.{name}' if path else name)

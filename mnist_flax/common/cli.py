@@ -4,7 +4,6 @@ import ast
 import contextlib
 import functools
 import itertools
-import logging as python_logging
 import os
 import pathlib
 import signal
@@ -18,18 +17,19 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from mnist_flax.common import addresses, caches, configs, new_fields, renamed, streams
-from mnist_flax.common.errors import UserError, require
+from mnist_flax.common import (
+    addresses,
+    configs,
+    new_fields,
+    renamed,
+    streams,
+    surroundings,
+)
+from mnist_flax.common.errors import UserError
 from mnist_flax.common.framings import FRAMINGS
 from mnist_flax.common.interrupts import Interrupted
 
 _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
-
-# Bytes; with 2.2 GiB the default run ends on 2 cores. Each thread takes some.
-_LEAST_ADDRESS_SPACE = 3 * 2**30
-
-# How the names of flags and fields end that are folders or files.
-_PATHS = ('dir', 'save_figure', 'the argument')
 
 _NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
@@ -127,24 +127,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     file that cannot be read; 130 (128 + SIGINT, as shells have it) after Ctrl-C, 143 after
     SIGTERM.
     """
-    # Programs that were compiled once, by any run, are loaded: a later start takes a third
-    # of the first's time. Set here because JAX reads the environment when it is imported.
-    if cache := caches.find_folder():
-        for setting, value in (
-            ('JAX_COMPILATION_CACHE_DIR', str(cache / 'compiled')),
-            ('JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS', '0'),
-        ):
-            os.environ.setdefault(setting, value)
-        compiled = pathlib.Path(os.environ['JAX_COMPILATION_CACHE_DIR'])
-        caches.trim(compiled)
-        caches.heal_compiled(compiled)
-    os.environ['MPLBACKEND'] = 'agg'  # no command opens a window; any other could fail
-    # What Orbax raises it logs too, with tracebacks; TensorStore's threads print more.
-    logging.get_absl_logger().addFilter(
-        lambda line: 'orbax' not in line.pathname or not line.exc_info
-    )
-    # Of a user without a home it says where it keeps its fonts.
-    python_logging.getLogger('matplotlib').setLevel(python_logging.ERROR)
+    surroundings.prepare()
     sys.unraisablehook = _show_unraisable
     # Not by KeyboardInterrupt: raised while JAX is imported it is swallowed or crashes.
     for number in _ENDS:
@@ -153,7 +136,7 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
     if 'config' in flags.FLAGS:  # what trains goes on when nobody reads what it prints
         streams.outlive_readers()
     try:
-        _check_address_space()
+        surroundings.check_address_space()
         app.run(
             (lambda argv: main(argv[1:])) if arguments else (lambda argv: main()),
             flags_parser=functools.partial(_parse_flags, arguments=arguments),
@@ -173,20 +156,6 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
             'smaller images, a smaller batch, fewer runs at once, or more memory',
             1,
         )
-
-
-def _check_address_space() -> None:
-    """Checks the limit of `ulimit -v`: the libraries crash where they need more."""
-    try:
-        import resource
-    except ImportError:  # Windows, which has no such limit
-        return
-    limit, _ = resource.getrlimit(resource.RLIMIT_AS)
-    require(
-        limit == resource.RLIM_INFINITY or limit >= _LEAST_ADDRESS_SPACE,
-        f'this process may have {limit / 2**30:.2g} GiB of address space; JAX and its '
-        f'libraries need {_LEAST_ADDRESS_SPACE >> 30} GiB, so set ulimit -v unlimited',
-    )
 
 
 def _find_config(previous: str, argument: str) -> str:
@@ -241,32 +210,15 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             new_fields.add(config, _NEW_FIELDS)
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
-    _refuse_addresses(positional)
+    # Before anything is loaded or trained for a bucket.
+    found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
+    try:
+        addresses.require_local_paths({**found, 'the argument': positional})
+    except UserError as error:
+        _fail(str(error), 2)
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
     return argv
-
-
-def _refuse_addresses(positional: list[str]) -> None:
-    """Refuses buckets at the door, before anything is loaded or trained for them."""
-    found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
-    try:
-        for name, text in _list_texts({**found, 'the argument': positional}):
-            if name.endswith(_PATHS):
-                addresses.require_local(text, name)
-    except UserError as error:
-        _fail(str(error), 2)
-
-
-def _list_texts(tree: Any, path: str = '') -> Iterator[tuple[str, str]]:
-    if isinstance(tree, str):
-        yield path, tree
-    elif isinstance(tree, list | tuple):
-        for value in tree:
-            yield from _list_texts(value, path)
-    elif isinstance(tree, dict | ml_collections.ConfigDict):
-        for name, value in tree.items():
-            yield from _list_texts(value, f'{path}.{name}' if path else name)
 
 
 def _check_hosts(values: flags.FlagValues) -> None:

@@ -1,6 +1,7 @@
 """TFDS data sets as uint8 arrays in memory, read without TensorFlow."""
 
 import dataclasses
+import functools
 import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -14,7 +15,7 @@ from mnist_flax.common import memory
 from mnist_flax.common.constructors import construct_named
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import Framing
-from mnist_flax.data import builders
+from mnist_flax.data import builders, overlaps
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples, concatenate, first_line, read_shard, verify
 
@@ -51,6 +52,11 @@ class Dataset:
             self.validation_name: self.validation,
             'test': self.test,
         }
+
+    @functools.cached_property
+    def overlaps(self) -> list[str]:
+        """Says which sets have images in common that should not."""
+        return overlaps.describe(self.sets)
 
     @property
     def validation_role(self) -> Literal['test', 'validation']:

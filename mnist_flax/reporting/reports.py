@@ -14,7 +14,6 @@ from jax.sharding import Mesh
 import mnist_flax
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
-from mnist_flax.data import overlaps
 from mnist_flax.data.datasets import Dataset
 from mnist_flax.reporting import metrics_text, run_tables, selection
 from mnist_flax.reporting.selection import Point, Ranked
@@ -79,7 +78,7 @@ def measure(plan: Plan, results: Sequence[RunResult]) -> dict[str, Any]:
         numbers = summarize_seeds(results, labels)
     if len(results) > 1:
         numbers['seeds'] = sorted({result.plan.seed for result in results})
-    overlapping = overlaps.describe(plan.dataset.sets)
+    overlapping = plan.dataset.overlaps
     changes = list(dict.fromkeys(change for run in results for change in run.changes))
     shared = {
         'num_parameters': count_parameters(results[0]),

@@ -13,15 +13,10 @@ import sys
 import time
 
 import pytest
+from free_address import find_address
 
 ADVICE = '; start the command on all hosts again, and it resumes from the last checkpoint\n'
 SLEEP = 'time.sleep(60)'
-
-
-def find_address():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return f'127.0.0.1:{free.getsockname()[1]}'
 
 
 @contextlib.contextmanager

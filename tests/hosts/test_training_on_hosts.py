@@ -4,13 +4,13 @@ import contextlib
 import json
 import os
 import random
-import socket
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
+from free_address import find_address
 from repository import ROOT
 
 ARGUMENTS = (
@@ -18,12 +18,6 @@ ARGUMENTS = (
     '--config.dataset.test_split=test[:500]', '--config.model.conv=xla',
     '--config.model.features=(4,8)', '--config.model.hidden_size=16', '--num_processes=2',
 )  # fmt: skip
-
-
-def find_address():
-    with socket.socket() as free:
-        free.bind(('127.0.0.1', 0))
-        return f'127.0.0.1:{free.getsockname()[1]}'
 
 
 @contextlib.contextmanager
