@@ -219,6 +219,7 @@ def test_a_page_works_under_another_path(client, address):
     page = client.get(address).text
     assert not re.findall(r'(?:fetch\(|href=|src=|action=)[\'"]/', page)
     assert re.findall(r"fetch\('predict'", page)
+    assert 'location.origin' not in page
 
 
 @pytest.mark.parametrize('address', ['/', '/docs'])
