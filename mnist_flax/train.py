@@ -13,7 +13,7 @@ import numpy as np
 from flax import traverse_util
 
 from mnist_flax import models
-from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.checkpointing import checkpoints, earlier_runs, workdirs
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.switches import in_our_settings
 from mnist_flax.data import balance, edges
@@ -71,9 +71,8 @@ def train_and_evaluate(
         return _train(plans, settings)
     if jax.process_index() > 0:
         return _train(plans, settings, pathlib.Path(workdir))
-    folder = workdirs.prepare(workdir)
-    with workdirs.lock(folder):
-        workdirs.start(folder, settings, plans[0].checkpoint.resume)
+    with workdirs.open_folder(workdir) as folder, workdirs.lock(folder):
+        earlier_runs.start(folder, settings, plans[0].checkpoint.resume)
         profiles = _list_profiles(folder)
         result = _train(plans, settings, folder, profile)
         _write(config, plans, result, settings, folder, start)
@@ -139,7 +138,7 @@ def _write(
     print(
         f'{reports.summary_line(numbers)}; {numbers["total_seconds"]:.0f} s, '
         f'{numbers["train_seconds"]:.0f} s of them training\n'
-        f'written to {folder}: {", ".join([*written, workdirs.MODEL])}',
+        f'written to {workdirs.show(folder)}: {", ".join([*written, workdirs.MODEL])}',
         flush=True,
     )
 

@@ -10,6 +10,7 @@ made worse in seven ways.
 The report is report.md in --report_dir, with its figures and evaluation.json.
 """
 
+import pathlib
 import sys
 
 from absl import flags
@@ -59,21 +60,23 @@ def main() -> None:
 
     networks = load_networks(flags.FLAGS.workdir, flags.FLAGS.constructor)
     # Before the evaluation, which takes half a minute; and not into the installed package.
-    is_ours = networks.workdir.resolve().parent == PRETRAINED.parent.resolve()
+    is_ours = pathlib.Path(networks.workdir).resolve().parent == PRETRAINED.parent.resolve()
     workdir = 'outputs' if is_ours else networks.workdir
-    folder = workdirs.prepare(_REPORT_DIR.value or f'{workdir}/evaluation', '--report_dir')
-    evaluated = evaluation.evaluate(
-        networks,
-        _DATASET.value,
-        _DATA_DIR.value,
-        _SPLIT.value,
-        _OOD_DATASET.value,
-        _OOD_DATA_DIR.value,
-        _OOD_SPLIT.value,
-        _CORRUPTIONS.value,
-    )
-    name = flags.FLAGS.workdir or 'The networks of the package'
-    files = report.write(folder, evaluated, name)
+    report_dir = _REPORT_DIR.value or f'{workdir}/evaluation'
+    with workdirs.open_folder(report_dir, '--report_dir') as folder:
+        evaluated = evaluation.evaluate(
+            networks,
+            _DATASET.value,
+            _DATA_DIR.value,
+            _SPLIT.value,
+            _OOD_DATASET.value,
+            _OOD_DATA_DIR.value,
+            _OOD_SPLIT.value,
+            _CORRUPTIONS.value,
+        )
+        name = flags.FLAGS.workdir or 'The networks of the package'
+        files = report.write(folder, evaluated, name)
+        shown = workdirs.show(folder)
     numbers = evaluated.numbers
     low, high = numbers['accuracy_95_percent_interval']
     print(
@@ -83,7 +86,7 @@ def main() -> None:
     )
     if better := evaluation.describe_other_ways(numbers):
         print(f'warning: the network knows them otherwise: {better}', file=sys.stderr)
-    print(f'written to {folder}: {", ".join(files)}')
+    print(f'written to {shown}: {", ".join(files)}')
 
 
 if __name__ == '__main__':

@@ -8,7 +8,7 @@ import tfds_directory
 from repository import ROOT
 
 from configs import default
-from mnist_flax.checkpointing import workdirs
+from mnist_flax.checkpointing import earlier_runs
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.training import plan
 from mnist_flax.training.devices import count_cores
@@ -53,7 +53,7 @@ def test_every_output_is_there(short_run):
     _, workdir = short_run
     assert {path.name for path in workdir.iterdir()} == OUTPUTS | KEPT
     # A fresh start moves all of them.
-    assert {*workdirs._FILES} >= OUTPUTS | KEPT - {'.lock'}
+    assert {*earlier_runs._FILES} >= OUTPUTS | KEPT - {'.lock'}
     for path in workdir.glob('*.png'):
         assert path.read_bytes().startswith(b'\x89PNG')
 

@@ -16,14 +16,11 @@ SHORT = (
 @pytest.mark.parametrize(
     ('arguments', 'name'),
     [
-        (('-m', 'mnist_flax.main', '--workdir=s3://b/run'), '--workdir'),
         (
             ('-m', 'mnist_flax.main', '--config.dataset.data_dir=gs://b'),
             '--config.dataset.data_dir',
         ),
-        (('scripts/ablate.py', '--workdir=gs://b/run'), '--workdir'),
-        (('scripts/evaluate.py', '--report_dir=gs://b/run'), '--report_dir'),
-        (('scripts/evaluate.py', '--workdir=hdfs://b/run'), '--workdir'),
+        (('-m', 'mnist_flax.main', '--workdir=s3:/b/run'), '--workdir'),
         (('scripts/export.py', '--export_dir=az://b'), '--export_dir'),
         (('scripts/predict.py', 'https://b/5.png'), 'the argument'),
         (('scripts/predict.py', '--save_figure=s3://b/5.png', '5.png'), '--save_figure'),
@@ -37,6 +34,27 @@ def test_an_address_is_refused_before_anything_is_loaded(
     assert process.returncode in (1, 2)
     assert process.stderr.startswith(f'error: {name}')
     assert '; allowed: a folder or file of this machine; mount the bucket' in process.stderr
+    assert process.stderr.count('\n') == 1
+
+
+@pytest.mark.parametrize(
+    ('arguments', 'name', 'reason'),
+    [
+        (('-m', 'mnist_flax.main', '--workdir=oci://b/run'), '--workdir', 'Install ocifs'),
+        (('scripts/ablate.py', '--workdir=no://b/run'), '--workdir', 'not known: no'),
+        (('scripts/evaluate.py', '--report_dir=no://b'), '--report_dir', 'not known'),
+        (('scripts/predict.py', '--workdir=no://b/run', '5.png'), '--workdir', 'not known'),
+        (('scripts/export.py', '--workdir=no://b/run'), '--workdir', 'not known'),
+    ],
+)
+def test_a_bucket_that_this_python_cannot_reach_is_refused_before_anything_is_loaded(
+    command, arguments, name, reason
+):
+    process = command(*arguments, JAX_PLATFORMS='none')
+    assert process.returncode == 2
+    assert process.stderr.startswith(f'error: {name}: cannot reach ')
+    assert reason in process.stderr
+    assert "pip install 'mnist_flax[buckets]' for s3:// and gs://" in process.stderr
     assert process.stderr.count('\n') == 1
 
 

@@ -10,7 +10,7 @@ import ml_collections
 
 from mnist_flax.ablation import report
 from mnist_flax.ablation.report import RECIPE, Row
-from mnist_flax.checkpointing import workdirs
+from mnist_flax.checkpointing import earlier_runs, workdirs
 from mnist_flax.common import tables
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.reporting import figures, reports
@@ -52,8 +52,7 @@ def ablate(
             name in configs,
             f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
         )
-    path = workdirs.prepare(workdir)
-    with workdirs.lock(path):
+    with workdirs.open_folder(workdir) as path, workdirs.lock(path):
         wanted = [name for name in configs if not names or name in (RECIPE, *names)]
         return _ablate(configs, path, num_seeds, wanted)
 
@@ -195,7 +194,7 @@ def _check_same(
     differing = [
         f'{name}.{field}'
         for name, known in known_trees.items()
-        for field in workdirs.find_differences(trees.get(name, known), known)
+        for field in earlier_runs.find_differences(trees.get(name, known), known)
     ]
     require(
         not differing,

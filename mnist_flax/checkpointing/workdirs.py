@@ -1,55 +1,29 @@
-"""A workdir: one process works in it, and an earlier run there is resumed or kept."""
+"""A workdir: tried, locked and written by one process."""
 
 import contextlib
 import errno
-import json
 import os
 import pathlib
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
 
 import filelock
 
-from mnist_flax.checkpointing import checkpoints
-from mnist_flax.common import addresses, configs, renamed
+from mnist_flax.common import addresses
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.files import make_folder, sync, write_atomically
+from mnist_flax.common.files import make_folder, write_atomically
+from mnist_flax.common.interrupts import Interrupted
 
 CHECKPOINTS, MODEL = 'checkpoints', 'model'
-
-# Everything that a run can write.
-_FILES = (
-    CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
-    'figures', 'history.csv', 'metrics.json', 'metrics.jsonl', 'metrics.txt', 'runs.csv',
-    'profile', 'runs.md', 'sample_predictions.png', 'sweep.png', 'tensorboard',
-)  # fmt: skip
 
 _LOCK = '.lock'
 
 # What a drive says that has no locks, such as some network drives, FUSE and Colab's Drive.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
+_addresses: dict[pathlib.Path, str] = {}  # of the copies of buckets' folders
 _held: dict[pathlib.Path, os.stat_result] = {}  # the locks of this process, by folder
-
-# Fields that say where a run is computed, how it is saved and watched, and not what it
-# computes.
-_MAY_DIFFER = (
-    'num_devices', 'runs_at_once', 'dataset.data_dir', 'checkpoint', 'log_every_steps',
-    'metrics', 'evaluators', 'writers',
-)  # fmt: skip
-
-# What is noted beside the config, but was not by earlier versions.
-_NOT_ALWAYS_NOTED = ('dataset.sha256',)
-
-# Fields that say which runs there are and how their steps are counted.
-_MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')
-
-_ELSEWHERE = (
-    'another --workdir, or --config.checkpoint.resume=false to start a new run and move '
-    'the earlier one into a folder of the workdir'
-)
 
 
 def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
@@ -72,8 +46,62 @@ def prepare(workdir: str, flag: str = '--workdir') -> pathlib.Path:
         with tempfile.TemporaryFile(dir=path):
             pass
     except (OSError, RuntimeError, ValueError) as error:  # no such user; a zero in it
-        raise _not_writable(flag, workdir, error) from error
+        raise not_writable(flag, workdir, error) from error
     return path
+
+
+@contextlib.contextmanager
+def open_folder(workdir: str, flag: str = '--workdir') -> Iterator[pathlib.Path]:
+    """Prepares a folder as `prepare` does; it may be in a bucket too.
+
+    Args:
+      workdir: The folder, or an address such as ``s3://bucket/run1``.
+      flag: The flag that names it, for messages.
+
+    Yields:
+      Its path; of a bucket's that of a copy, whose changes are copied back.
+
+    Raises:
+      UserError: Files cannot be written there.
+    """
+    if not addresses.is_bucket(workdir):
+        yield prepare(workdir, flag)
+        return
+    from mnist_flax.buckets import mirror  # which others need not wait for
+
+    with mirror.mirrored(workdir, flag) as folder:
+        _addresses[folder] = workdir
+        try:
+            yield folder
+        except (UserError, Interrupted) as error:
+            error.args = tuple(of.replace(str(folder), workdir) for of in error.args)
+            raise
+        finally:
+            del _addresses[folder]
+
+
+@contextlib.contextmanager
+def open_to_read(workdir: str, start: str) -> Iterator[pathlib.Path]:
+    """Yields a folder to read files from whose names start with ``start``.
+
+    Raises:
+      UserError: It is in a bucket that cannot be read.
+    """
+    if not addresses.is_bucket(workdir):
+        yield pathlib.Path(workdir)
+        return
+    from mnist_flax.buckets import mirror
+
+    with mirror.downloaded(workdir, start) as folder:
+        try:
+            yield folder
+        except UserError as error:
+            raise UserError(str(error).replace(str(folder), workdir)) from error
+
+
+def show(folder: pathlib.Path) -> str:
+    """Names a folder as the user has, if it is the copy of one in a bucket."""
+    return _addresses.get(folder, str(folder))
 
 
 @contextlib.contextmanager
@@ -98,7 +126,7 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
             ) from error
         except (OSError, NotImplementedError) as error:
             if getattr(error, 'errno', errno.ENOSYS) not in _NO_LOCKS:
-                raise _not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
+                raise not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
             print(
                 f'warning: --workdir: files cannot be locked in {folder}; make sure that '
                 'no other process works there',
@@ -147,151 +175,11 @@ def write(
         contents = {folder / name: content for name, content in files.items()}
         write_atomically(contents, alone=folder in _held)
     except OSError as error:
-        raise _not_writable(flag, str(folder), error) from error
+        raise not_writable(flag, str(folder), error) from error
 
 
-def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
-    """Makes sure that an earlier run in a workdir is not lost when a run starts there.
-
-    Args:
-      folder: The workdir.
-      config: The settings, as plain values.
-      resume: Whether to resume the run that is there; otherwise it is moved aside.
-
-    Raises:
-      UserError: The report there is of other settings, and there are no checkpoints.
-    """
-    report = folder / 'config.json'
-    if not resume:
-        _move_aside(folder)
-    elif report.exists() and not any(
-        map(checkpoints.exist, folder.glob(f'{CHECKPOINTS}/runs_*'))
-    ):
-        try:
-            theirs = json.loads(report.read_text())
-        except (OSError, ValueError):
-            return  # not written by this program
-        differing = find_differences(config, theirs)
-        require(
-            not differing,
-            f'--workdir: {folder} holds the report of a run with other settings '
-            f'({_list(differing)}); use the same settings, or {_ELSEWHERE}',
-        )
-
-
-def find_changes(
-    checkpoint: pathlib.Path,
-    ours: dict[str, Any],
-    theirs: dict[str, Any],
-    allow_changes: bool,
-    why_length_is_fixed: Callable[[], str],
-) -> list[str]:
-    """Finds the settings that change when a run is resumed.
-
-    Args:
-      checkpoint: Where it is resumed from.
-      ours: The settings, as plain values.
-      theirs: Those of the checkpoint.
-      allow_changes: Whether the user allows changes.
-      why_length_is_fixed: Says why the number of epochs must not change; nothing if it may.
-
-    Returns:
-      The changes; they are allowed.
-
-    Raises:
-      UserError: The settings differ, and the user does not allow that or it would make
-        this another run.
-    """
-    differing = find_differences(ours, theirs)
-    reason = why_length_is_fixed() if 'num_epochs' in differing else ''
-    if not reason:
-        differing.pop('num_epochs', None)
-    fixed = [name for name in differing if name.split('.')[0] in _MUST_NOT_CHANGE]
-    if allow_changes:
-        require(
-            not fixed,
-            f'config.checkpoint.allow_changes: {checkpoint} has other values of '
-            f'{", ".join(fixed)}, which must stay the same; or use {_ELSEWHERE}',
-        )
-        return [
-            f'{name} from {_show(old)} to {_show(new)}'
-            for name, (new, old) in differing.items()
-        ]
-    why = f': {reason}' if [*differing] == ['num_epochs'] else ''
-    or_change = ', or --config.checkpoint.allow_changes=true to resume it with the new ones'
-    require(
-        not differing,
-        f'--workdir: {checkpoint} is of a run with other settings '
-        f'({_list(differing)}{why}); use the same settings, {_ELSEWHERE}'
-        f'{"" if fixed else or_change}',
-    )
-    return []
-
-
-def find_differences(ours: Any, theirs: Any) -> dict[str, tuple[Any, Any]]:
-    """Finds the fields in which two configs describe different runs.
-
-    Args:
-      ours: The settings, as plain values.
-      theirs: Those of an earlier run, perhaps by an earlier version: it lacks the fields
-        that were added since, whose values then are those of ``configs/default.py``.
-
-    Returns:
-      Our value and theirs, by field.
-    """
-    upgraded = renamed.upgrade_config(theirs) if isinstance(theirs, dict) else theirs
-    return _compare(ours, upgraded, configs.load_default(), '')
-
-
-def _compare(ours, theirs, default, path):
-    if path in _MAY_DIFFER or ours == theirs:
-        return {}
-    if path in _NOT_ALWAYS_NOTED and theirs is None:
-        return {}
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return {path: (ours, theirs)}
-    default = default if isinstance(default, dict) else {}
-    if ours.get('constructor') != default.get('constructor'):
-        default = {}  # the fields are those of another function
-    differing: dict[str, tuple[Any, Any]] = {}
-    for key in sorted({*ours, *theirs}):
-        old = theirs.get(key, default.get(key))
-        below = f'{path}.{key}' if path else key
-        differing |= _compare(ours.get(key), old, default.get(key), below)
-    return differing
-
-
-def _list(differing: dict[str, tuple[Any, Any]]) -> str:
-    return ', '.join(
-        f'{name} {_show(old)}, here {_show(new)}' for name, (new, old) in differing.items()
-    )
-
-
-def _show(value: Any) -> str:
-    """Writes a value; that of an argument which one of the configs leaves out is None."""
-    return 'unset' if value is None else str(value)
-
-
-def _move_aside(folder: pathlib.Path) -> None:
-    found = [folder / name for name in _FILES if (folder / name).exists()]
-    if not found:
-        return
-    number = 1
-    while (folder / f'earlier_{number}').exists():
-        number += 1
-    aside = folder / f'earlier_{number}'
-    try:
-        aside.mkdir()
-        for path in found:
-            path.rename(aside / path.name)
-        sync(aside)
-        sync(folder)
-    except OSError as error:
-        raise _not_writable('--workdir', str(folder), error) from error
-    print(f'the earlier run was moved to {aside}', flush=True)
-
-
-def _not_writable(flag: str, folder: str, error: Exception) -> UserError:
+def not_writable(flag: str, folder: str, error: Exception) -> UserError:
+    """Says that a folder cannot be written to, and why."""
     reason = error.strerror if isinstance(error, OSError) else error
     return UserError(
         f'{flag}: cannot write to {folder!r} ({reason}); use a folder where files can be '

@@ -6,13 +6,21 @@ from typing import Any
 
 import ml_collections
 
-from mnist_flax.common.errors import require
+from mnist_flax.common.errors import UserError, require
 
 # A drive of Windows has one letter.
 _ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
+# Flags whose folder may be in a bucket.
+_MAY_BE_BUCKETS = ('--workdir', '--report_dir')
+
 # How the names of flags and fields end that are folders or files.
 _PATHS = ('dir', 'save_figure', 'the argument')
+
+
+def is_bucket(text: str) -> bool:
+    """Tells whether a text is an address such as ``s3://bucket/run``."""
+    return bool(_ADDRESS.match(text)) and '://' in text
 
 
 def require_local(text: str, name: str) -> None:
@@ -36,6 +44,8 @@ def require_local(text: str, name: str) -> None:
 def require_local_paths(values: Mapping[str, Any]) -> None:
     """Applies `require_local` to the folders and files among the values of flags.
 
+    Of those that may be in a bucket it checks that this Python can reach such buckets.
+
     Args:
       values: Values by flag, such as ``'--workdir'``; a config is one.
 
@@ -43,8 +53,22 @@ def require_local_paths(values: Mapping[str, Any]) -> None:
       UserError: One is an address.
     """
     for name, text in _list_texts(values):
-        if name.endswith(_PATHS):
+        if name in _MAY_BE_BUCKETS and is_bucket(text):
+            _require_known(text, name)
+        elif name.endswith(_PATHS):
             require_local(text, name)
+
+
+def _require_known(address: str, name: str) -> None:
+    try:
+        import fsspec  # which others need not wait for
+
+        fsspec.get_filesystem_class(address.partition('://')[0])
+    except (ImportError, ValueError) as error:
+        raise UserError(
+            f"{name}: cannot reach {address} ({error}); pip install 'mnist_flax[buckets]' "
+            'for s3:// and gs://, or the package that fsspec names for others'
+        ) from error
 
 
 def _list_texts(tree: Any, path: str = '') -> Iterator[tuple[str, str]]:

@@ -33,8 +33,8 @@ def decode(
     lines = [_read_lines(content, header, height * line_size) for content in contents]
     if None in lines:
         return None
-    array = np.frombuffer(b''.join(lines), np.uint8)  # type: ignore[arg-type]
-    array = array.reshape(len(contents), height, line_size)
+    flat = np.frombuffer(b''.join(lines), np.uint8)  # type: ignore[arg-type]
+    array = flat.reshape(len(contents), height, line_size)
     filters, pixels = array[:, :, 0], array[:, :, 1:].reshape(-1, *shape)
     return None if filters.max() > 4 else _unfilter(filters, pixels)
 

@@ -60,7 +60,8 @@ def export_network(workdir: str, constructor: str, folder: pathlib.Path, run: in
     networks = load_networks(workdir, constructor)
     network = _choose(networks, run)
     model, variables = network.model, jax.tree.map(lambda of: of[0], network.variables)
-    report = _read_report(networks.workdir)
+    with workdirs.open_to_read(networks.workdir, 'metrics.json') as opened:
+        report = _read_report(opened)
     test = _load_test_images(networks)
     expected = network.logits(test.images)[0]
     # The first image alone, since a batch may have any size.

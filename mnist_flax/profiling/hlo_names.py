@@ -4,7 +4,7 @@ from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 # Parts of JAX's names that nearly every instruction of an epoch's program has.
-_SAID_OF_ALL = ('while', 'body', 'closed_call', 'shard_map')
+_SAID_OF_ALL = ('while', 'body', 'closed_call', 'eval_jaxpr', 'shard_map')
 
 
 class Instruction(NamedTuple):

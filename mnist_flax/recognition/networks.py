@@ -39,13 +39,13 @@ class Networks:
 
     def __init__(
         self,
-        workdir: pathlib.Path,
+        workdir: str,
         model: nn.Module,
         variables: Any,
         about: dict[str, Any],
         precision: str,
     ):
-        self.workdir = workdir
+        self.workdir = workdir  # an absolute path, or an address in a bucket
         self.about = about  # the run: its config, data set, seeds
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
         self.image_shape = _read_shape(about)
@@ -72,7 +72,7 @@ class Networks:
     def __reduce__(self) -> tuple[Any, ...]:
         """Has them loaded anew where they are unpickled, as in a process of a pool."""
         constructor = self.about['config']['model']['constructor']
-        return load_networks, (str(self.workdir.absolute()), constructor)
+        return load_networks, (self.workdir, constructor)
 
     @in_our_settings()
     def logits(
@@ -113,7 +113,8 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
     Nothing of what is loaded is executed, so that a run from elsewhere is safe to load.
 
     Args:
-      workdir: The workdir of the run; if empty, the networks of the package.
+      workdir: The workdir of the run, which may be in a bucket, such as
+        ``s3://bucket/run1``; if empty, the networks of the package.
       constructor: The function that makes the model, as in ``config.model``; if empty,
         that of the package's own model.
 
@@ -121,13 +122,18 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
       UserError: There is no finished run, its files are damaged, its model is made by
         another function, or all its networks have diverged.
     """
-    addresses.require_local(str(workdir), '--workdir')
-    constructor = constructor or DEFAULT_CONSTRUCTOR
-    folder = pathlib.Path(os.path.expanduser(workdir or PRETRAINED))
-    path = folder / workdirs.MODEL
+    name = os.path.expanduser(workdir or PRETRAINED)
+    if not addresses.is_bucket(name):
+        addresses.require_local(name, '--workdir')
+        name = os.path.abspath(name)
+    with workdirs.open_to_read(name, f'{workdirs.MODEL}/') as folder:
+        return _load(folder / workdirs.MODEL, name, constructor or DEFAULT_CONSTRUCTOR)
+
+
+def _load(path: pathlib.Path, workdir: str, constructor: str) -> Networks:
     require(
         os.path.isdir(path),
-        f'--workdir: {str(workdir)!r} holds no finished run (there is no folder {path}); '
+        f'--workdir: {workdir!r} holds no finished run (there is no folder {path}); '
         'name the workdir of a run that has finished',
     )
     list_devices()  # otherwise the checkpoint would be blamed
@@ -186,7 +192,7 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         )
     nested = traverse_util.unflatten_dict(variables, sep='.')
     about = {**checkpoint.about, 'config': config}
-    return Networks(folder, model, nested, about, precision)
+    return Networks(workdir, model, nested, about, precision)
 
 
 def _read_shape(about: dict[str, Any]) -> tuple[int, ...]:

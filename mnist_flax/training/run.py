@@ -153,10 +153,8 @@ def train_steps(
         )
         return state, jax.tree.map(jnp.add, totals, batch)
 
-    if bounds is None:
-        first, last = 0, steps_per_epoch(num_examples, batch_size)
-    else:
-        first, last = bounds
+    whole = 0, steps_per_epoch(num_examples, batch_size)
+    first, last = whole if bounds is None else bounds
     nothing = metrics.no_totals(recipe.metric_names, recipe.logged_names)
     state, own = lax.fori_loop(first, last, step, (state, nothing))
     return state, jax.tree.map(jnp.add, totals, lax.psum(own, DATA))

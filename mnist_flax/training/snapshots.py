@@ -12,7 +12,7 @@ import numpy as np
 import typeguard
 from jax.sharding import Mesh
 
-from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.checkpointing import checkpoints, earlier_runs, workdirs
 from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
 from mnist_flax.common.constructors import digest_sources
@@ -207,7 +207,7 @@ class SnapshotStore:
         )
         source = about.get('source', {})
         source = {name: source.get(name, of) for name, of in self._source.items()}
-        changes = workdirs.find_changes(
+        changes = earlier_runs.find_changes(
             path,
             self._config | {'source': self._source},
             about['config'] | {'source': source},

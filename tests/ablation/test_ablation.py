@@ -14,7 +14,7 @@ from repository import ROOT
 from configs import ablation as ablation_config
 from mnist_flax.ablation import ablation, report
 from mnist_flax.ablation.report import RECIPE, Row
-from mnist_flax.checkpointing import workdirs
+from mnist_flax.checkpointing import earlier_runs
 from mnist_flax.common.errors import UserError
 from mnist_flax.reporting import figures
 
@@ -156,7 +156,7 @@ def test_every_variant_of_the_config_changes_the_recipe_and_nothing_else():
     assert len(configs) >= 8
     trees = {name: variant.to_dict() for name, variant in configs.items()}
     for name, changes in config.variants.items():
-        differing = workdirs.find_differences(trees[name], trees[RECIPE])
+        differing = earlier_runs.find_differences(trees[name], trees[RECIPE])
         leaves = [
             f'{field}.{leaf}' if leaf else field
             for field, value in changes.items()

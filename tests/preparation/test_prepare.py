@@ -16,7 +16,7 @@ from PIL import Image
 from prepared_sets import AS_THEY_ARE, FIELDS, assert_equal, read_back
 from repository import ROOT
 
-from mnist_flax.checkpointing import workdirs
+from mnist_flax.checkpointing import earlier_runs
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets, shards
 from mnist_flax.preparation import prepare as preparation
@@ -222,6 +222,6 @@ def test_another_data_set_of_the_same_name_is_noticed(prepare, tmp_path):
         digests.append(datasets.load_split('mine', str(root), 'train', FIELDS).sha256)
         shutil.rmtree(root)
     ours, theirs = ({'dataset': {'name': 'mine', 'sha256': of}} for of in digests)
-    assert [*workdirs.find_differences(ours, theirs)] == ['dataset.sha256']
+    assert [*earlier_runs.find_differences(ours, theirs)] == ['dataset.sha256']
     # Earlier versions did not note it.
-    assert workdirs.find_differences(ours, {'dataset': {'name': 'mine'}}) == {}
+    assert earlier_runs.find_differences(ours, {'dataset': {'name': 'mine'}}) == {}

@@ -11,7 +11,7 @@ import pytest
 from ml_collections import ConfigDict
 
 from configs import default
-from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.checkpointing import checkpoints, earlier_runs
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition.networks import PRETRAINED, load_networks
 from mnist_flax.train import train_and_evaluate
@@ -69,7 +69,7 @@ def test_the_networks_of_the_package_are_those_of_its_configs(name, mnist):
     assert accuracy == pytest.approx(reported, abs=3e-4)
     config = importlib.import_module(f'configs.{name}').get_config()
     ours = to_tree(plan.complete(config, num_classes=10))
-    assert workdirs.find_differences(ours, networks.about['config']) == {}
+    assert earlier_runs.find_differences(ours, networks.about['config']) == {}
 
 
 def test_diverged_runs_are_left_out(finished, load_changed, mnist):
