@@ -40,6 +40,8 @@ flags.disclaim_key_flags()  # so that --help counts --config among the command's
 def define_config(default: str) -> None:
     """Defines the flag ``--config``, whose fields are set as ``--config.field=value``."""
     configs.extend_path()
+    # ml_collections imports the file by a method that Python is about to remove.
+    config_flags.config_flags._load_source = configs.load_source
     # In a folder without configs/, those that come with the project are found.
     sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
     sys.argv = _keep_last(sys.argv)

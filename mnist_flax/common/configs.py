@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import importlib.machinery
 import importlib.util
 import json
 import os
@@ -48,12 +49,19 @@ def load_config(path: str) -> ml_collections.ConfigDict:
     """
     extend_path()
     file, colon, argument = find(path).partition(':')
-    spec = importlib.util.spec_from_file_location('_config', file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
+    module = load_source('_config', file)
     return module.get_config(argument) if colon else module.get_config()
+
+
+def load_source(name: str, path: str) -> Any:
+    """Imports a file as a module of some name."""
+    loader = importlib.machinery.SourceFileLoader(name, path)
+    spec = importlib.util.spec_from_loader(name, loader)
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # where its dataclasses are looked up
+    loader.exec_module(module)
+    return module
 
 
 @functools.cache

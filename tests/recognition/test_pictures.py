@@ -158,11 +158,12 @@ def test_what_is_not_a_file_is_one_clear_line_at_once(tmp_path):
         ('.', 'this folder holds no pictures'),
         ('absent', 'it cannot be read (No such file or directory)'),
         ('long' * 100, 'it cannot be read (File name too long)'),
-        ('zero\0', 'it cannot be read (embedded null'),
     ):
         with pytest.raises(UserError) as info:
             pictures.read(tmp_path / name, 'it')
         assert str(info.value).startswith(f'it: {reason}')
+    with pytest.raises(UserError, match=r'it: it cannot be read \(.*embedded null'):
+        pictures.read(tmp_path / 'zero\0', 'it')
 
 
 def some_picture(file_format):
