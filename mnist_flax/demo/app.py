@@ -228,10 +228,10 @@ class _RequestQueue:
                 count = asyncio.to_thread(workers.count_pixels, content, _NAME, _LIMITS)
                 num_pixels = await count
                 if num_pixels is None:
+                    found = decoding.name_other(content) or 'this kind of file'
                     allowed = ', '.join(decoding.FORMATS)
                     raise HTTPException(
-                        415,
-                        f'{_NAME}: this kind of file cannot be read; send one of {allowed}',
+                        415, f'{_NAME}: {found} cannot be read; send one of {allowed}'
                     )
                 if num_pixels <= _LARGE:
                     return await self._recognize(content, _LIMITS)

@@ -15,6 +15,8 @@ from starlette.datastructures import Headers
 
 from mnist_flax.common.errors import require
 
+_FROM_ELSEWHERE = 'request: it comes from a page of another site; use the page of this one'
+
 _NAME = re.compile(r'[\w-]+(\.[\w-]+)*')
 
 
@@ -47,7 +49,7 @@ def explain_refusal(method: str, headers: Headers, allowed: Sequence[str]) -> st
     if not (name in allowed or name in _own_names() or _is_address(name)):
         return (
             f'request: this server does not answer to the name {name[:100]!r}; use its '
-            f'address, or start it with --allow_host'
+            f'address, or start it with --allow_host={name[:100]}'
         )
     if method == 'GET':  # a link to it may be anywhere
         return ''
@@ -55,9 +57,15 @@ def explain_refusal(method: str, headers: Headers, allowed: Sequence[str]) -> st
     # pointed elsewhere, but another port of it may serve another page.
     origin = headers.get('origin', f'http://{host}')
     is_own = origin.partition('://')[2].lower() == host.lower()
-    is_own = is_own or _read_name(origin) in allowed
-    if not is_own or headers.get('sec-fetch-site') == 'cross-site':
-        return 'request: it comes from a page of another site; use the page of this one'
+    origin_name = _read_name(origin)
+    if headers.get('sec-fetch-site') == 'cross-site':
+        return _FROM_ELSEWHERE
+    if not (is_own or origin_name in allowed):
+        # A proxy may have put another name in the place of the one that the page has.
+        if _NAME.fullmatch(origin_name) and not _is_address(origin_name):
+            advice = f', or, behind a proxy, start it with --allow_host={origin_name[:100]}'
+            return _FROM_ELSEWHERE + advice
+        return _FROM_ELSEWHERE
     return ''
 
 

@@ -111,7 +111,7 @@ def decode(content: bytes, name: str, exact: bool) -> Pixels:
             f'{name}: it takes too much memory to decode; save it as PNG'
         ) from error
     except Exception as error:  # Pillow raises a dozen types for damaged files
-        if other := _name_other(content):
+        if other := name_other(content):
             install = "install the extra heic (pip install -e '.[heic]'), or "
             advice = f'{install if other == "HEIC" else ""}save it as PNG or JPEG'
             raise UserError(
@@ -142,8 +142,13 @@ def count_pixels(content: bytes) -> int | None:
         return 0
 
 
-def _name_other(content: bytes) -> str:
-    found = next((name for name, of in _OTHERS.items() if of.match(content)), '')
+def name_other(content: bytes) -> str:
+    """Names the kind of a file that is of no format in `FORMATS`; '' for others.
+
+    Args:
+      content: Its first hundred bytes, or more.
+    """
+    found = next((name for name, of in _OTHERS.items() if of.match(content[:1000])), '')
     can_be_read = {'HEIC': 'HEIF'}.get(found, found) in FORMATS  # so that it is damaged
     return '' if can_be_read else found
 

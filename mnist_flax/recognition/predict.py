@@ -119,7 +119,7 @@ def _list_folder(folder: str) -> list[str]:
     names = [name for name in names if not name.startswith('.')]  # such as a Mac's ._5.png
     found = [name for name in names if _is_picture(name)]
     left = [_kind(folder, name) for name in names if not _is_picture(name)]
-    if found and left:
+    if left:
         kinds = ', '.join(f'{count} {kind}' for kind, count in Counter(left).most_common(5))
         message = f'note: {to_line(folder)}: of what is there, this was left out: {kinds}'
         print(message, file=sys.stderr, flush=True)

@@ -6,6 +6,9 @@ import pytest
 from demo_page import CHROMIUM
 from demo_process import serve
 
+# The names that tests use for this machine.
+NAMES = '--host-resolver-rules=MAP *.example 127.0.0.1'
+
 
 @pytest.fixture(scope='module')
 def server():
@@ -23,7 +26,7 @@ def browser():
         pytest.skip('needs Chromium: apt-get install chromium')
     sync_api.expect.set_options(timeout=30_000)  # milliseconds, as for all else; not 5,000
     with sync_api.sync_playwright() as playwright:
-        yield playwright.chromium.launch(executable_path=CHROMIUM)
+        yield playwright.chromium.launch(executable_path=CHROMIUM, args=[NAMES])
 
 
 @pytest.fixture

@@ -10,14 +10,14 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 
 @contextlib.contextmanager
-def serve(first='', lives=True):
+def serve(first='', lives=True, flags=()):
     """Starts it at a free port, after the code ``first``.
 
     If it ``lives``, it must do so to the end, and print no errors.
     """
     run = "import runpy; runpy.run_path('scripts/demo.py', run_name='__main__')"
     process = subprocess.Popen(
-        [sys.executable, '-c', f'{first}\n{run}', '--port=0'],
+        [sys.executable, '-c', f'{first}\n{run}', '--port=0', *flags],
         cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -163,6 +163,7 @@ def test_the_page_says_what_the_networks_know(loaded, names, title, alternative)
          'picture: it came as text, such as JSON, base64 or a data URL; send the bytes of'),
         ({'content': base64.b64encode(DRAWING)}, 415, 'picture: it came as text'),
         ({'content': b'hello'}, 415, 'picture: this kind of file cannot be read; send'),
+        ({'content': b'%PDF-1.4'}, 415, 'picture: PDF cannot be read; send one of'),
         ({'content': DRAWING[:300]}, 422, 'picture: '),
         ({'content': to_file(np.full((50, 50), 255, np.uint8))}, 422, 'picture: '),
         ({'content': to_file(np.hstack([draw(4), draw(7)]))}, 422, 'picture: '),

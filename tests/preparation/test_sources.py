@@ -61,12 +61,12 @@ def test_links_are_followed_and_other_files_counted(prepare, tmp_path, capsys):
     write_folders(tmp_path / 'elsewhere', 'more')
     (source / 'b/link').symlink_to(tmp_path / 'elsewhere')
     (source / 'b/circle').symlink_to(source / 'b')
-    for name in ('1.heic', '2.HEIC', 'notes', '.hidden'):
+    for name in ('1.svg', '2.SVG', 'notes', '.hidden'):
         (source / 'a' / name).write_bytes(b'')
     read = prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
     assert len(read('train').labels) + len(read('test').labels) == 6
     said = capsys.readouterr().out
-    assert 'left out: 2 of .heic, 1 of no suffix' in said
+    assert 'left out: 2 of .svg, 1 of no suffix' in said
 
 
 @pytest.mark.parametrize(

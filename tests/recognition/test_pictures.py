@@ -137,10 +137,7 @@ def claim(width, height):
             b'<!DOCTYPE html><p>',
             'it is a web page, which cannot be read; save it as PNG or',
         ),
-        (
-            b'\0\0\0\x18ftypheic' + bytes(99),
-            'it is HEIC, which cannot be read; install the',
-        ),
+        (b'\0\0\0\x18ftypheic' + bytes(99), 'it is damaged or not a picture'),
         (b'P2 8 8 255 ' + b'7 ' * 64, 'it is a plain PNM; save it as a binary one'),
         (bytes(decoding.MOST_BYTES + 1), 'the file is larger than 64 MiB'),
     ],

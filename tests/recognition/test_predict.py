@@ -1,6 +1,7 @@
 """``scripts/predict.py`` on files of all kinds."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -34,11 +35,17 @@ def folder(tmp_path):
     return tmp_path
 
 
-def predict(*arguments, stdin=b'', cwd=ROOT):
+def predict(*arguments, stdin=b'', cwd=ROOT, **environment):
     script = ROOT / 'scripts/predict.py'
     command = [sys.executable, str(script), *map(str, arguments)]
     return subprocess.run(
-        command, input=stdin, capture_output=True, check=False, timeout=120, cwd=cwd
+        command,
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=120,
+        cwd=cwd,
+        env={**os.environ, **environment},
     )
 
 
@@ -164,6 +171,25 @@ def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
     assert note.startswith(f'note: {good}: of what is there, this was left out: 2 .pdf, ')
     for kind in ('1 .txt', '1 without a suffix', '1 folder'):
         assert kind in note
+
+
+def test_a_phone_s_pictures_are_read_or_named(folder, tmp_path):
+    path = folder / 'phone/IMG_0007.HEIC'
+    path.parent.mkdir()
+    Image.fromarray(draw(7)).save(path, 'HEIF')
+    process = predict(path.parent, path)
+    assert process.stderr == b''
+    assert process.stdout.decode().count(f'{path}: 7 (') == 2
+    # As without the extra `heic`.
+    (tmp_path / 'pillow_heif.py').write_text('raise ImportError')
+    process = predict(path.parent, path, PYTHONPATH=str(tmp_path))
+    assert process.stderr.decode().splitlines() == [
+        f'note: {path.parent}: of what is there, this was left out: 1 .heic',
+        f'error: {path.parent}: this folder holds no pictures',
+        f'error: {path}: it is HEIC, which cannot be read; install the extra heic (pip '
+        "install -e '.[heic]'), or save it as PNG or JPEG",
+    ]
+    assert (process.stdout, process.returncode) == (b'', 1)
 
 
 def test_control_characters_in_names_are_escaped(tmp_path, capsys):
