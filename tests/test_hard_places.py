@@ -39,7 +39,7 @@ def history(whole):
 
 
 def test_a_folder_with_spaces_and_umlauts(command, tmp_path, history):
-    workdir = tmp_path / 'Läufe von heute' / '(1) №7'
+    workdir = tmp_path / 'Läufe von heute' / '(1) [lr=1e-3] №7'
     process = command(*SHORT, '--workdir', workdir)
     assert (process.returncode, process.stderr) == (0, '')
     assert f'written to {workdir}: ' in process.stdout

@@ -1,8 +1,10 @@
 """Arrays and plain values as Orbax's files, by the first of several hosts alone."""
 
+import contextlib
 import math
 import pathlib
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -19,9 +21,9 @@ def save(
     path: pathlib.Path, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]
 ) -> None:
     """Writes arrays and plain values into a new folder."""
-    with _open() as checkpointer:
+    with _open() as checkpointer, _without_brackets(path) as named:
         checkpointer.save(
-            path,
+            named,
             args=ocp.args.Composite(
                 arrays=ocp.args.StandardSave(dict(arrays)),
                 about=ocp.args.JsonSave(dict(about)),
@@ -31,7 +33,8 @@ def save(
 
 def count_bytes(path: pathlib.Path) -> int:
     """Counts the bytes that the arrays of a folder take in memory, without reading them."""
-    described = ocp.StandardCheckpointHandler().metadata(path.absolute() / 'arrays')
+    with _without_brackets(path) as named:
+        described = ocp.StandardCheckpointHandler().metadata(named / 'arrays')
     return sum(
         math.prod(leaf.shape) * np.dtype(leaf.dtype).itemsize
         for leaf in jax.tree.leaves(described.tree)
@@ -40,14 +43,29 @@ def count_bytes(path: pathlib.Path) -> int:
 
 def load(path: pathlib.Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Reads what `save` has written."""
-    with _open() as checkpointer:
+    with _open() as checkpointer, _without_brackets(path) as named:
         items = checkpointer.restore(
-            path.absolute(),
+            named,
             args=ocp.args.Composite(
                 arrays=ocp.args.StandardRestore(), about=ocp.args.JsonRestore()
             ),
         )
     return dict(items.arrays), dict(items.about)
+
+
+@contextlib.contextmanager
+def _without_brackets(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yields the path of a folder, by a link if there are brackets in it.
+
+    Orbax takes them for a pattern, finds nothing there and says that all is well.
+    """
+    if '[' not in str(path.absolute()):
+        yield path.absolute()
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        link = pathlib.Path(folder, 'link')
+        link.symlink_to(path.parent.absolute(), target_is_directory=True)
+        yield link / path.name
 
 
 def _open() -> ocp.Checkpointer:

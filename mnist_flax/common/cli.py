@@ -174,21 +174,24 @@ def _keep_last(arguments: list[str]) -> list[str]:
 
     ml_collections would add up tuples that are given twice.
     """
-    fields: dict[str, str] = {}
-    others, waiting = [], ''
-    for argument in arguments:
-        name, equals, _ = argument.partition('=')
-        if waiting and not argument.startswith('-'):
-            fields[waiting] += f'={argument}'
-            waiting = ''
-        elif name.startswith(('--config.', '-config.')):
-            name = name.lstrip('-')
-            fields[name] = f'--{argument.lstrip("-")}'
-            waiting = '' if equals else name
-        else:
-            others.append(argument)
-            waiting = ''
-    return [*others, *fields.values()]
+    kept: list[str] = []
+    seen = set()
+    arguments = list(arguments)
+    while arguments:
+        words = [arguments.pop()]
+        # A value may follow its field as a word of its own.
+        is_value = not words[0].startswith(('--', '-config.'))
+        if arguments and is_value and _is_field(arguments[-1]):
+            words.insert(0, arguments.pop())
+        name = words[0].partition('=')[0].lstrip('-') if words[0].startswith('-') else ''
+        if not (name.startswith('config.') and name in seen):
+            kept = [*words, *kept]
+        seen.add(name)
+    return kept
+
+
+def _is_field(argument: str) -> bool:
+    return argument.startswith(('--config.', '-config.')) and '=' not in argument
 
 
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
@@ -214,6 +217,9 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
         _check_hosts(flags.FLAGS)
     # Before anything is loaded or trained for a bucket.
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
+    for name, value in found.items():
+        if isinstance(value, str) and value.startswith('--'):
+            _fail(f'{name}: its value is missing; {value!r} follows', 2)
     try:
         addresses.require_local_paths({**found, 'the argument': positional})
     except UserError as error:

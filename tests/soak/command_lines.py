@@ -1,0 +1,309 @@
+"""Command lines, configs and small files as they are drawn: none ends in a traceback.
+
+  python tests/soak/command_lines.py --draws=500 --seed=1
+
+A command ends well, or with one line that starts with ``error: ``. What takes longer than
+its time is told to end, as by a user.
+"""
+
+import argparse
+import contextlib
+import io
+import multiprocessing
+import os
+import pathlib
+import re
+import runpy
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections import Counter
+
+import hypothesis
+import numpy as np
+from hypothesis import strategies as st
+from PIL import Image
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+# Seconds until a command is told to end, and then is late.
+_PATIENCE, _GRACE = 25, 20
+
+# So that what is good trains in seconds.
+_SMALL = (
+    '--config.num_epochs=1', '--config.dataset.train_split=train[:300]',
+    '--config.dataset.test_split=test[:50]', '--config.model.conv=xla',
+    '--config.model.features=(2,)', '--config.model.hidden_size=4',
+)  # fmt: skip
+
+_VALUES = st.sampled_from([
+    '', ' ', '0', '-1', '1', '2', '3', '1e-3', '0.5', '1.5', '-0.0', '1e309', 'nan', 'inf',
+    '1_0', '0x10', '９', '10000000000000', '99999999999999999999999', 'None', 'null', 'true',
+    'False', 'TRUE', '(1,)', '()', '(', '(1,2', '(1,"a")', '(0,)', '(-1,)', '[]', '[1,2]',
+    '{}', '{"a": 1}', "'", '"', "'x'", '\\', 'x', 'adam', 'sgd', 'cosine', 'holdout', 'test',
+    'train', 'train[:10]', 'test[5:3]', 'train[:101%]', 'train[::2]', 'train+test', 'bfloat16',
+    'os.system', 'mnist_flax.models.create_model', 'flax.linen.Dense', 'optax.adam', 'a.b.c',
+    '.', '..', '/', '/dev/null', '/proc/self/mem', '~nobody7/x', '{folder}', '{folder}/absent',
+    's3://b/x', 'memory://b/x', 'x' * 300, 'ä', '\u202e', '🙂', '\n', '--', '=', '%s', '{0}',
+])  # fmt: skip
+
+_FIELDS = (
+    'seed', 'runs', 'runs_at_once', 'num_epochs', 'batch_size', 'microbatch_size',
+    'num_devices', 'matmul_precision', 'ema_decay', 'log_every_steps', 'dataset',
+    'dataset.name', 'dataset.data_dir', 'dataset.train_split', 'dataset.test_split',
+    'dataset.validation', 'dataset.holdout_size', 'dataset.extra',
+    'dataset.extra.constructor', 'model', 'model.constructor', 'model.features',
+    'model.hidden_size', 'model.num_classes', 'model.conv', 'model.dtype',
+    'model.dropout_rate', 'model.batch_norm', 'loss', 'loss.constructor',
+    'loss.label_smoothing', 'optimizer', 'optimizer.constructor',
+    'optimizer.learning_rate', 'optimizer.weight_decay', 'optimizer.clip_norm',
+    'optimizer.b1', 'schedule', 'schedule.constructor', 'schedule.warmup',
+    'augment.constructor', 'augment.strength', 'augment.rotation', 'augment.erase',
+    'augment.elastic', 'metrics', 'metrics.a.constructor', 'evaluators.a.constructor',
+    'evaluators.a.every_steps', 'writers.a.constructor', 'sweep',
+    'sweep.optimizer.learning_rate', 'sweep.seed', 'sweep.model.features',
+    'checkpoint.every', 'checkpoint.keep', 'checkpoint.resume',
+    'checkpoint.allow_changes', 'optimzer.learning_rate', 'sed', 'a', 'a.b', '', '.', 'ä',
+)  # fmt: skip
+
+_OVERRIDES = st.one_of(
+    st.builds('--config.{}={}'.format, st.sampled_from(_FIELDS), _VALUES),
+    st.builds('--config.{}'.format, st.sampled_from(_FIELDS)),
+    st.builds('-config.{}={}'.format, st.sampled_from(_FIELDS), _VALUES),
+)
+
+_PROGRAMS = {  # with their own flags, and what they need to be more than a wrong flag
+    'mnist_flax.main': (
+        ('workdir', 'profile', 'distributed', 'coordinator_address', 'num_processes',
+         'process_id', 'config'),
+        ('--workdir={folder}/run', *_SMALL),
+    ),
+    'scripts/ablate.py': (
+        ('workdir', 'seeds', 'variants', 'config'),
+        ('--workdir={folder}/ablation', '--seeds=2', '--variants=a', '--config={folder}/c.py'),
+    ),
+    'scripts/predict.py': (
+        ('workdir', 'constructor', 'framing', 'json', 'save_figure'), ('{folder}/a.png',),
+    ),
+    'scripts/evaluate.py': (
+        ('workdir', 'constructor', 'dataset', 'data_dir', 'split', 'ood_dataset',
+         'ood_data_dir', 'ood_split', 'report_dir'),
+        ('--corruptions=false', '--split=test[:20]', '--report_dir={folder}/evaluation'),
+    ),
+    'scripts/export.py': (
+        ('workdir', 'constructor', 'run', 'export_dir'),
+        ('--workdir={folder}/none', '--export_dir={folder}/exported'),
+    ),
+    'scripts/prepare.py': (
+        ('name', 'data_dir', 'size', 'framing', 'white', 'channels', 'class_names', 'seed',
+         'image_key', 'label_key', 'pixels_shape', 'test_fraction', 'file_format'),
+        ('{folder}/source', '--name=mine', '--data_dir={folder}/data'),
+    ),
+    'scripts/demo.py': (('port', 'host', 'workdir', 'allow_host', 'framing'), ('--port=-1',)),
+}  # fmt: skip
+
+_TEXTS = st.one_of(
+    st.text(max_size=60),
+    st.sampled_from([
+        'from configs.default import get_config', 'def get_config(): pass',
+        'def get_config(): return 3', 'def get_config(x): return x', 'import absent', '1/0',
+        'from configs import default\ndef get_config():\n  c = default.get_config()\n'
+        '  c.num_epochs = 1\n  c.dataset.train_split = "train[:300]"\n'
+        '  c.dataset.test_split = "test[:50]"\n  c.model.features = (2,)\n'
+        '  c.model.conv = "xla"\n  c.model.hidden_size = 4\n  c.optimizer = {}\n  return c',
+        'raise SystemExit(3)', 'get_config = 1', 'while', '\x00', 'print("x")',
+        'label,p0,p1,p2,p3\n0,1,2,3,4\n1,4,3,2,1\n', 'label\n', ',,,\n', 'label,p0\n0,x\n',
+        'a,b\n"', '{"a": 1}', '\ufefflabel,p0,p1,p2,p3\n0,1,2,3,4\n', 'label,p0\n0,1e999\n',
+    ]),
+)  # fmt: skip
+
+
+@st.composite
+def draw_files(draw):
+    """Draws a few small files: their names, and their contents."""
+    files = {'a.png': _picture()}
+    for name in draw(
+        st.lists(
+            st.sampled_from([
+                'a.png', 'c.py', 'source', 'source.csv', 'source/a/1.png', 'source/b/2.png',
+                'source/train/a/1.png', 'source/x.npz', 'source/train-images-idx3-ubyte',
+                'source/train-labels-idx1-ubyte', 'source/t.parquet', 'source/1.heic',
+            ]),
+            max_size=5,
+            unique=True,
+        )
+    ):  # fmt: skip
+        content = draw(st.one_of(st.binary(max_size=60), _TEXTS.map(_encode), _PICTURES))
+        files[name] = content
+    return files
+
+
+def _encode(text):
+    return text.encode('utf-8', 'surrogatepass')
+
+
+def _picture():
+    pixels = np.full((40, 30), 255, np.uint8)
+    pixels[8:32, 13:17] = 0
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, 'PNG')
+    return buffer.getvalue()
+
+
+@st.composite
+def _draw_changed_picture(draw):
+    content = bytearray(_picture())
+    for _ in range(draw(st.integers(0, 3))):
+        content[draw(st.integers(0, len(content) - 1))] = draw(st.integers(0, 255))
+    return bytes(
+        content[: draw(st.integers(0, len(content)))] if draw(st.booleans()) else content
+    )
+
+
+_PICTURES = _draw_changed_picture()
+
+
+@st.composite
+def draw_command(draw):
+    """Draws a program, what follows it, and the files that are there."""
+    program = draw(st.sampled_from(sorted(_PROGRAMS)))
+    names, good = _PROGRAMS[program]
+    wrong = st.one_of(
+        st.builds('--{}={}'.format, st.sampled_from(names), _VALUES),
+        st.builds('--{}'.format, st.sampled_from(names)),
+        st.builds('--no{}'.format, st.sampled_from(names)),
+    )
+    if 'config' in names:
+        wrong = st.one_of(_OVERRIDES, _OVERRIDES, wrong)
+    others = st.one_of(
+        wrong, wrong, wrong, wrong, st.builds('--{}'.format, _VALUES), _VALUES
+    )
+    drawn = draw(st.lists(others, min_size=1, max_size=3))
+    kept = [word for word in good if not draw(st.integers(0, 9)) == 0]
+    arguments = (
+        draw(st.permutations([*kept, *drawn])) if draw(st.booleans()) else [*kept, *drawn]
+    )
+    return program, [word for word in arguments if '\0' not in word], draw(draw_files())
+
+
+def _run(program, arguments, folder, output):
+    """Runs a program in this process, which has been made for that."""
+    os.setsid()
+    os.chdir(folder)
+    for number, name in ((1, 'out'), (2, 'err')):
+        os.dup2(os.open(f'{output}.{name}', os.O_WRONLY | os.O_CREAT), number)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, closefd=False) for number, mode in ((0, 'r'), (1, 'w'), (2, 'w'))
+    )
+    sys.path.insert(0, str(ROOT))
+    sys.argv = [program, *arguments]
+    if program.endswith('.py'):
+        sys.argv[0] = str(ROOT / program)
+        sys.path.insert(0, str(ROOT / 'scripts'))
+        runpy.run_path(str(ROOT / program), run_name='__main__')
+    else:
+        runpy.run_module(program, run_name='__main__', alter_sys=True)
+    sys.stdout.flush()
+
+
+def make_context():
+    """Makes processes that have imported the libraries already."""
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload([
+        'mnist_flax.train', 'mnist_flax.ablation.ablation', 'mnist_flax.recognition.recognizer',
+        'mnist_flax.evaluation.report', 'mnist_flax.export.export',
+        'mnist_flax.preparation.prepare', 'command_lines',
+    ])  # fmt: skip
+    return context
+
+
+def check_command(context, command):
+    """Runs a command, and returns its exit status.
+
+    Raises:
+      AssertionError: It ends in another way than a user could understand.
+    """
+    program, arguments, files = command
+    with tempfile.TemporaryDirectory(prefix='fuzz_') as folder:
+        for name, content in files.items():
+            path = pathlib.Path(folder, name)
+            with contextlib.suppress(OSError):  # two that cannot be there both
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(content)
+        words = [word.replace('{folder}', folder) for word in arguments]
+        output = f'{folder}.output'
+        process = context.Process(target=_run, args=(program, words, folder, output))
+        process.start()
+        process.join(_PATIENCE)
+        late = process.is_alive()
+        if late:
+            os.kill(process.pid, signal.SIGTERM)
+            process.join(_GRACE)
+        if process.is_alive():
+            process.kill()
+            process.join()
+        out, err = (
+            pathlib.Path(f'{output}.{name}').read_text(errors='replace')
+            for name in ('out', 'err')
+        )
+        for name in ('out', 'err'):
+            os.unlink(f'{output}.{name}')
+    status = process.exitcode
+    shown = f'{program} {words}: status {status}\n{out[-1000:]}\n{err[-3000:]}'
+    assert status in ((0, 1, 2, 143) if late else (0, 1, 2)), shown
+    assert 'Traceback' not in out + err, shown
+    lines = err.splitlines()
+    errors = [line for line in lines if line.startswith('error: ')]
+    known = re.compile('error: |warning: |note: ')
+    assert all(known.match(line) for line in lines), shown
+    per_picture = program == 'scripts/predict.py'  # a line for each
+    assert status not in (2, 143) or len(errors) == 1, shown
+    assert status != 1 or len(errors) == 1 or (per_picture and errors), shown
+    assert not (status == 0 and errors), shown
+    return status
+
+
+def main():
+    """Draws as many as the flags say, and prints how they ended."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument('--draws', type=int, default=500)
+    parser.add_argument('--seed', type=int, default=0)
+    flags = parser.parse_args()
+    context = make_context()
+    ends, bad = Counter(), []
+
+    @hypothesis.seed(flags.seed)
+    @hypothesis.settings(
+        max_examples=flags.draws, deadline=None, database=None,
+        phases=[hypothesis.Phase.generate],
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )  # fmt: skip
+    @hypothesis.given(draw_command())
+    def try_one(command):
+        start = time.perf_counter()
+        try:
+            status = check_command(context, command)
+        except AssertionError as error:
+            bad.append(str(error))
+            print(f'--- {error}', flush=True)
+            status = 'bad'
+        ends[command[0], status] += 1
+        seconds[command[0]] += time.perf_counter() - start
+
+    seconds = Counter()
+    try_one()
+    print('| command | drawn | ended well | one line | told to end | bad |')
+    print('|---|---|---|---|---|---|')
+    for program in sorted(_PROGRAMS):
+        of = [ends[program, end] for end in (0, 1, 2, 143, 'bad')]
+        print(f'| {program} | {sum(of)} | {of[0]} | {of[1] + of[2]} | {of[3]} | {of[4]} |')
+    print({name: round(of) for name, of in seconds.items()})
+    sys.exit(bool(bad))
+
+
+if __name__ == '__main__':
+    shutil.rmtree(pathlib.Path(tempfile.gettempdir(), 'none'), ignore_errors=True)
+    main()
