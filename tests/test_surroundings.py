@@ -54,7 +54,7 @@ def test_a_bucket_that_this_python_cannot_reach_is_refused_before_anything_is_lo
     assert process.returncode == 2
     assert process.stderr.startswith(f'error: {name}: cannot reach ')
     assert reason in process.stderr
-    assert "pip install 'mnist_flax[buckets]' for s3:// and gs://" in process.stderr
+    assert "pip install -e '.[buckets]' for s3:// and gs://" in process.stderr
     assert process.stderr.count('\n') == 1
 
 
@@ -79,6 +79,33 @@ def test_of_a_field_that_is_given_twice_the_last_value_counts(command):
         '--config.seed', '1', '--config.model.features', '(8,)', '--config.seed=2',
     )  # fmt: skip
     assert (process.stdout, process.stderr) == ('(8,) 2\n', '')
+
+
+@pytest.mark.parametrize(
+    ('words', 'expected'),
+    [
+        ('--config.checkpoint.resume false x', "['x'] outputs 0 False"),
+        ('--config.seed=3 --config=configs/fast.py x', "['x'] outputs 3 True"),
+        ('--config.seed -1 --config.seed -2 x', "['x'] outputs -2 True"),
+        ('--workdir=--odd x', "['x'] --odd 0 True"),
+        ('x -- --config.seed=4', "['x', '--config.seed=4'] outputs 0 True"),
+        ('x --workdir --config.seed=3', 'error: Missing value for flag --workdir'),
+        ('x --workdir --b', "error: --workdir: its value is missing; '--b' follows"),
+        ('--b --workdir y x', "['x'] y 0 True"),
+    ],
+)
+def test_each_value_goes_to_its_flag(command, words, expected):
+    code = (
+        'from absl import flags\nfrom mnist_flax.common import cli\n'
+        'cli.define_config("configs/default.py")\n'
+        'flags.DEFINE_string("workdir", "outputs", "")\nflags.DEFINE_bool("b", 0, "")\n'
+        'def main(of):\n'
+        '  values = flags.FLAGS\n  config = values.config\n'
+        '  print(of, values.workdir, config.seed, config.checkpoint.resume)\n'
+        'cli.run(main, arguments="X")'
+    )
+    process = command('-c', code, *words.split())
+    assert (process.stdout + process.stderr).strip() == expected
 
 
 def test_without_a_home_there_is_no_cache(monkeypatch, tmp_path):

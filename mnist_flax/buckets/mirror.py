@@ -1,146 +1,41 @@
 """A folder of a bucket, as a copy on this machine whose changes are copied back.
 
-A bucket has neither locks nor renames. An index, written last, lists the files that are
-whole, so that whoever is killed leaves what the last index says. It also names the process
-that works there: when another one begins, this one writes no more.
+A bucket has neither locks nor renames. So each process that starts there uploads into a
+folder of its own, named after the time, and overwrites nothing of others. Its index, which
+is written after the files, says where each file is. ``current.json`` names the process
+whose index counts. Only a process that starts writes it; the one before then writes no
+more.
 """
 
 import contextlib
-import json
+import os
 import pathlib
 import shutil
 import sys
 import tempfile
 import threading
+import time
 import uuid
-from collections.abc import Iterable, Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator
 
-from mnist_flax.common.errors import UserError
+from mnist_flax.buckets.bucket import Bucket, Files
+from mnist_flax.common.errors import UserError, require
 
-_INDEX = '.index.json'
+_SECONDS_BETWEEN = 10.0  # two copies
 
-_EVERY = 10.0  # seconds between two copies
+_CHECKPOINTS = 'checkpoints'
 
-# More than any run writes: what is in a folder without an index may be other things.
-_MOST_BYTES = 20 * 2**30
-
-
-class Index(NamedTuple):
-    """What a bucket says of its files."""
-
-    owner: str  # the process that works there
-    files: list[str]  # those that are whole
-    unfinished: list[str]  # which a process that was killed may have left in part
-
-
-class Bucket:
-    """A folder of a bucket, or of another place that fsspec knows.
-
-    Raises:
-      UserError: In all methods too: the bucket cannot be read, or not be written.
-    """
-
-    def __init__(self, address: str, flag: str = '--workdir'):
-        self._address = address
-        self._flag = flag
-        with self._explain('reach'):
-            import fsspec
-
-            # Folders are made as needed, which buckets do by themselves.
-            options = {'auto_mkdir': True} if address.startswith('file:') else {}
-            self._system, root = fsspec.url_to_fs(address, **options)
-            self._root = root.rstrip('/')
-            if '/' not in self._root:
-                raise ValueError('it is a whole bucket; name a folder in it')
-
-    def read_index(self) -> Index:
-        """Returns what the last index says.
-
-        Without one, as of a folder that was copied there, all files are whole.
-        """
-        with self._explain('read'):
-            with contextlib.suppress(FileNotFoundError):
-                content = json.loads(self._system.cat_file(f'{self._root}/{_INDEX}'))
-                index = Index(
-                    content['owner'], [*content['files']], [*content['unfinished']]
-                )
-                if any('..' in name.split('/') for name in index.files):
-                    raise ValueError('its index has names with ".."')
-                return index
-            return Index('', self._find(), [])
-
-    def write_index(self, index: Index) -> None:
-        """Writes what `read_index` returns."""
-        with self._explain('write to'):
-            content = json.dumps(index._asdict(), indent=1)
-            self._system.pipe_file(f'{self._root}/{_INDEX}', content.encode())
-
-    def list_whole(self) -> list[str]:
-        """Lists the files that the index names and that are there."""
-        index = self.read_index()
-        with self._explain('read'):
-            return sorted({*index.files} & {*self._find()})
-
-    def download(self, names: Sequence[str], folder: pathlib.Path) -> None:
-        """Copies files into a folder of this machine."""
-        with self._explain('read'):
-            paths = [folder / name for name in names]
-            for parent in {path.parent for path in paths}:
-                parent.mkdir(parents=True, exist_ok=True)
-            self._system.get(self._paths(names), [str(path) for path in paths])
-
-    def upload(self, names: Sequence[str], folder: pathlib.Path) -> None:
-        """Copies files from a folder of this machine."""
-        with self._explain('write to'):
-            self._system.put([str(folder / name) for name in names], self._paths(names))
-
-    def remove(self, names: Iterable[str]) -> None:
-        """Removes files, some of which may be absent."""
-        with self._explain('write to'):
-            for path in self._paths(names):
-                with contextlib.suppress(FileNotFoundError):
-                    self._system.rm_file(path)
-
-    def _find(self) -> list[str]:
-        """Lists the files that are not hidden."""
-        self._system.invalidate_cache()
-        try:
-            found = self._system.find(self._root, detail=True)
-        except FileNotFoundError:
-            return []
-        names = [path.removeprefix(f'{self._root}/') for path in found]
-        names = [name for name in names if not _is_hidden(name)]
-        size = sum(of['size'] or 0 for of in found.values())
-        if size > _MOST_BYTES:
-            raise ValueError(f'{len(names):,} files of {size / 2**30:.0f} GiB are no run')
-        return names
-
-    def _paths(self, names: Iterable[str]) -> list[str]:
-        return [f'{self._root}/{name}' for name in names]
-
-    @contextlib.contextmanager
-    def _explain(self, verb: str) -> Iterator[None]:
-        try:
-            yield
-        except Exception as error:  # each kind of bucket has its own
-            reason = ' '.join(str(error).split())[:300] or type(error).__name__
-            missing = isinstance(error, ImportError)
-            advice = 'see that it exists and that you may read and write there'
-            if missing:
-                advice = "pip install 'mnist_flax[buckets]'"
-            raise UserError(
-                f'{self._flag}: cannot {verb} {self._address} ({reason}); {advice}'
-            ) from error
+# When a file was changed, its size and its number on the disk.
+_Status = tuple[int, int, int]
 
 
 @contextlib.contextmanager
-def downloaded(address: str, start: str = '') -> Iterator[pathlib.Path]:
-    """Copies a folder of a bucket to this machine, to be read there.
+def downloaded(address: str, wanted: Collection[str]) -> Iterator[pathlib.Path]:
+    """Copies some of a folder of a bucket to this machine, to be read there.
 
     Args:
       address: The folder, such as ``s3://bucket/run1``.
-      start: Of the names of the files that are copied.
+      wanted: Names of the files, and of folders whose files are copied.
 
     Yields:
       The copy, which is removed at the end.
@@ -150,21 +45,27 @@ def downloaded(address: str, start: str = '') -> Iterator[pathlib.Path]:
     """
     with tempfile.TemporaryDirectory(prefix='mnist_flax_') as folder:
         bucket = Bucket(address)
-        names = [name for name in bucket.list_whole() if name.startswith(start)]
-        bucket.download(names, pathlib.Path(folder))
+        _, files = bucket.read_index()
+        starts = tuple(f'{name}/' for name in wanted)
+        chosen = {
+            name: key
+            for name, key in files.items()
+            if name in wanted or name.startswith(starts)
+        }
+        bucket.download(chosen, pathlib.Path(folder))
         yield pathlib.Path(folder)
 
 
 @contextlib.contextmanager
 def mirrored(
-    address: str, flag: str = '--workdir', every: float = _EVERY
+    address: str, flag: str = '--workdir', seconds_between: float = _SECONDS_BETWEEN
 ) -> Iterator[pathlib.Path]:
     """Copies a folder of a bucket to this machine, and what changes there back to it.
 
     Args:
       address: The folder, such as ``s3://bucket/run1``.
       flag: The flag that names it, for messages.
-      every: Seconds between two copies back, by a thread of its own.
+      seconds_between: Two copies back, by a thread of its own.
 
     Yields:
       The copy. At the end it is removed, unless it could not be copied back.
@@ -175,116 +76,173 @@ def mirrored(
     """
     bucket = Bucket(address, flag)
     folder = pathlib.Path(tempfile.mkdtemp(prefix='mnist_flax_'))
-    mirror = _Mirror(bucket, address, flag, folder)
     try:
-        mirror.start()
+        mirror = _Mirror(bucket, folder)
     except BaseException:
         shutil.rmtree(folder)
         raise
     ended = threading.Event()
-    thread = threading.Thread(target=mirror.copy_until, args=(ended, every), daemon=True)
+    arguments = ended, seconds_between
+    thread = threading.Thread(target=mirror.copy_until, args=arguments, daemon=True)
     thread.start()
-    try:
-        yield folder
-    finally:
+
+    def finish() -> None:
         ended.set()
         thread.join()
-        try:
-            mirror.copy()
-        except UserError as error:
-            raise UserError(f'{error}; what is not there yet is in {folder}') from error
+        mirror.copy_all()
         shutil.rmtree(folder)
-        if mirror.has_copied:
-            print(f'copied to {address}', flush=True)
+
+    try:
+        yield folder
+    except BaseException:
+        try:
+            finish()
+        except UserError as error:  # which must not take the place of what was raised
+            print(f'warning: {error}', file=sys.stderr, flush=True)
+        raise
+    finish()
 
 
 class _Mirror:
-    """What `mirrored` does in its thread, and at the start and the end."""
+    """A folder of this machine, of whose files a bucket has copies."""
 
-    def __init__(self, bucket: Bucket, address: str, flag: str, folder: pathlib.Path):
+    def __init__(self, bucket: Bucket, folder: pathlib.Path):
+        """Takes the bucket's folder over, and copies its files to the machine's."""
         self._bucket = bucket
-        self._address = address
-        self._flag = flag
         self._folder = folder
-        self._owner = uuid.uuid4().hex
-        self._copied: dict[str, tuple[int, ...]] = {}  # what the bucket has
-        self._begun: set[str] = set()  # what it may have in part
-        self.has_copied = False
+        self._mark = folder / '.copy'  # gone if the folder has been removed, or emptied
+        self._mark.touch()
+        now = time.strftime('%Y-%m-%d_%H-%M-%S')
+        self._owner = f'{now}_{uuid.uuid4().hex[:8]}'
+        before, files = bucket.read_index()
+        bucket.write_index(self._owner, files)
+        bucket.write_owner(self._owner)
+        # What the one before has finished since; from now on it removes nothing.
+        if before:
+            files = bucket.read_files(before)
+        there = bucket.list_keys()
+        self._files: Files = {name: key for name, key in files.items() if key in there}
+        bucket.write_index(self._owner, self._files)
+        bucket.download(self._files, folder)
+        self._copied = self._list()  # what the bucket has
+        self._missing: set[str] = set()  # what the last listing lacked of that
+        left = {key for key in there if _is_of_checkpoint(key)} - {*self._files.values()}
+        # What a killed process has left. Not of the one before, which may be alive.
+        if before and self._is_owner():
+            bucket.remove(key for key in left if key.partition('/')[0] != before)
 
-    def start(self) -> None:
-        """Copies from the bucket, and takes it over."""
-        index = self._bucket.read_index()
-        # Before they are read: who worked there until now removes no more of them.
-        self._bucket.write_index(index._replace(owner=self._owner))
-        self._bucket.download(self._bucket.list_whole(), self._folder)
-        self._bucket.remove({*index.unfinished} - {*index.files})
-        self._copied = self._list()
-
-    def copy_until(self, ended: threading.Event, every: float) -> None:
+    def copy_until(self, ended: threading.Event, seconds_between: float) -> None:
         """Copies again and again."""
-        told = False
-        while not ended.wait(every):
+        has_warned = False
+        while not ended.wait(seconds_between):
             try:
                 self.copy()
-                told = False
-            except UserError as error:
-                if not told:  # once while it lasts
+                has_warned = False
+            except Exception as error:  # the next time may be a better one
+                if not has_warned:
                     print(f'warning: {error}; trying on', file=sys.stderr, flush=True)
-                told = True
+                has_warned = True
 
-    def copy(self) -> None:
-        """Copies to the bucket what has changed.
+    def copy_all(self) -> None:
+        """Copies until nothing is left.
+
+        Raises:
+          UserError: As `copy`, with the folder that has what is not copied.
+        """
+        if self._list() == self._copied:
+            return
+        print(f'copying to {self._bucket.address}', flush=True)
+        try:
+            while not self.copy():
+                time.sleep(0.1)
+        except UserError as error:
+            raise UserError(
+                f'{error}; what is not there yet is in {self._folder}'
+            ) from error
+        print(f'copied to {self._bucket.address}', flush=True)
+
+    def copy(self) -> bool:
+        """Copies to the bucket what has changed, and tells whether that was all.
 
         Raises:
           UserError: It cannot be written, or another process has begun to work there.
         """
         found = self._list()
-        if found == self._copied:
-            return
-        self._check_owner()
-        new, gone = {*found} - {*self._copied}, {*self._copied} - {*found}
-        if new:
-            self._begun |= new
-            self._bucket.write_index(Index(self._owner, [*self._copied], [*self._begun]))
-        try:
-            self._bucket.upload([*new], self._folder)
-            # One by one, as they were written: some are to be there before others.
-            for name in sorted({*found} - new, key=lambda name: found[name]):
-                if found[name] != self._copied[name]:
-                    self._bucket.upload([name], self._folder)
-        except UserError:
-            if all((self._folder / name).exists() for name in found):
-                raise
-            return  # some were removed meanwhile; the next time is soon
-        self._check_owner()
-        if new or gone:
-            left = (self._begun | gone) - {*found}
-            self._bucket.write_index(Index(self._owner, [*found], [*left]))
-            self._bucket.remove(left)
-            self._begun.clear()
-        self._copied = found
-        self.has_copied = True
+        missing = {*self._copied} - {*found}
+        # Between two renames a folder is missing for a moment.
+        gone = missing & self._missing
+        self._missing = missing
+        new = {*found} - {*self._copied}
+        replaced = {name for name in {*found} - new if found[name] != self._copied[name]}
+        if new or replaced or gone:
+            self._require_owner()
+            try:
+                self._bucket.upload(sorted(new), self._folder, self._owner)
+                # One by one, as they were written: some are to be there before others.
+                for name in sorted(replaced, key=lambda name: found[name]):
+                    self._bucket.upload([name], self._folder, self._owner)
+            except UserError:
+                if all((self._folder / name).exists() for name in new | replaced):
+                    raise
+                return False  # the program has removed some meanwhile
+            self._publish(new | replaced, gone)
+            lasting = {name: self._copied[name] for name in missing - gone}
+            self._copied = {**found, **lasting}
+        return not missing - gone
 
-    def _check_owner(self) -> None:
-        if self._bucket.read_index().owner != self._owner:
+    def _publish(self, uploaded: set[str], gone: set[str]) -> None:
+        """Writes the index, and then removes old checkpoints."""
+        before = self._files
+        files = {name: key for name, key in before.items() if name not in gone}
+        self._files = files | {name: f'{self._owner}/{name}' for name in uploaded}
+        self._bucket.write_index(self._owner, self._files)
+        self._require_owner()  # after the index: who begins later reads it, or is seen here
+        left = {*before.values()} - {*self._files.values()}
+        self._bucket.remove(key for key in left if _is_of_checkpoint(key))
+
+    def _is_owner(self) -> bool:
+        return self._bucket.read_owner() == self._owner
+
+    def _require_owner(self) -> None:
+        if not self._is_owner():
             # As when a folder is taken away, see `workdirs.check_lock`.
             (self._folder / '.lock').unlink(missing_ok=True)
             raise UserError(
-                f'{self._flag}: another process has begun to work in {self._address}; '
-                'this one writes no more there'
+                f'{self._bucket.flag}: another process has begun to work in '
+                f'{self._bucket.address}; this one writes no more there'
             )
 
-    def _list(self) -> dict[str, tuple[int, ...]]:
-        """Lists the files but for hidden ones, which are not complete, or locks."""
-        found: dict[str, tuple[int, ...]] = {}
-        for path in self._folder.rglob('*'):
-            name = path.relative_to(self._folder).as_posix()
-            with contextlib.suppress(FileNotFoundError):
-                if path.is_file() and not _is_hidden(name):
-                    status = path.stat()
-                    found[name] = (status.st_mtime_ns, status.st_size, status.st_ino)
+    def _list(self) -> dict[str, _Status]:
+        """Lists the files, but for hidden ones, which are locks or not complete."""
+        found = self._walk()
+        for _ in range(20):  # until nothing is written meanwhile
+            before, found = found, self._walk()
+            if found == before:
+                break
+        return found
+
+    def _walk(self) -> dict[str, _Status]:
+        found = {}
+        for folder, folders, names in os.walk(self._folder):
+            folders[:] = [name for name in folders if not name.startswith('.')]
+            for name in names:
+                path = pathlib.Path(folder, name)
+                with contextlib.suppress(FileNotFoundError):
+                    if not name.startswith('.') and path.is_file():
+                        status = path.stat()
+                        found[path.relative_to(self._folder).as_posix()] = (
+                            status.st_mtime_ns,
+                            status.st_size,
+                            status.st_ino,
+                        )
+        # At the end: whatever was removed before would look empty.
+        require(
+            self._mark.exists(),
+            f'{self._bucket.flag}: {self._folder}, the copy of {self._bucket.address}, was '
+            'removed; start again, on a disk that is not cleaned meanwhile (see TMPDIR)',
+        )
         return found
 
 
-def _is_hidden(name: str) -> bool:
-    return any(part.startswith('.') for part in name.split('/'))
+def _is_of_checkpoint(key: str) -> bool:
+    return _CHECKPOINTS in key.split('/')[1:-1]

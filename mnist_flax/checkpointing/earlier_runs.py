@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from mnist_flax.checkpointing import checkpoints
-from mnist_flax.checkpointing.workdirs import CHECKPOINTS, MODEL, not_writable
+from mnist_flax.checkpointing.workdirs import CHECKPOINTS, MODEL, not_writable, show
 from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import require
 from mnist_flax.common.files import sync
@@ -175,4 +175,4 @@ def _move_aside(folder: pathlib.Path) -> None:
         sync(folder)
     except OSError as error:
         raise not_writable('--workdir', str(folder), error) from error
-    print(f'the earlier run was moved to {aside}', flush=True)
+    print(f'the earlier run was moved to {show(aside)}', flush=True)

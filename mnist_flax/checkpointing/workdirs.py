@@ -69,6 +69,7 @@ def open_folder(workdir: str, flag: str = '--workdir') -> Iterator[pathlib.Path]
         return
     from mnist_flax.buckets import mirror  # which others need not wait for
 
+    workdir = addresses.normalize(workdir)
     with mirror.mirrored(workdir, flag) as folder:
         _addresses[folder] = workdir
         try:
@@ -81,8 +82,8 @@ def open_folder(workdir: str, flag: str = '--workdir') -> Iterator[pathlib.Path]
 
 
 @contextlib.contextmanager
-def open_to_read(workdir: str, start: str) -> Iterator[pathlib.Path]:
-    """Yields a folder to read files from whose names start with ``start``.
+def open_to_read(workdir: str, *wanted: str) -> Iterator[pathlib.Path]:
+    """Yields a folder that has the wanted files and folders, if they exist.
 
     Raises:
       UserError: It is in a bucket that cannot be read.
@@ -92,16 +93,19 @@ def open_to_read(workdir: str, start: str) -> Iterator[pathlib.Path]:
         return
     from mnist_flax.buckets import mirror
 
-    with mirror.downloaded(workdir, start) as folder:
+    with mirror.downloaded(workdir, wanted) as folder:
         try:
             yield folder
         except UserError as error:
             raise UserError(str(error).replace(str(folder), workdir)) from error
 
 
-def show(folder: pathlib.Path) -> str:
-    """Names a folder as the user has, if it is the copy of one in a bucket."""
-    return _addresses.get(folder, str(folder))
+def show(path: pathlib.Path) -> str:
+    """Names a path as the user has, if it is in the copy of a folder in a bucket."""
+    for folder, address in _addresses.items():
+        if path.is_relative_to(folder):
+            return str(path).replace(str(folder), address)
+    return str(path)
 
 
 @contextlib.contextmanager

@@ -23,6 +23,13 @@ def is_bucket(text: str) -> bool:
     return bool(_ADDRESS.match(text)) and '://' in text
 
 
+def normalize(address: str) -> str:
+    """Removes what an address has of slashes at the end, and of doubled ones."""
+    scheme, _, path = address.partition('://')
+    start = '/' if path.startswith('/') else ''  # as in file:///folder
+    return f'{scheme}://{start}{"/".join(filter(None, path.split("/")))}'
+
+
 def require_local(text: str, name: str) -> None:
     """Refuses an address such as ``s3://bucket/run``, which would be taken for a folder.
 
@@ -60,14 +67,18 @@ def require_local_paths(values: Mapping[str, Any]) -> None:
 
 
 def _require_known(address: str, name: str) -> None:
+    require(
+        not address.startswith('memory:'),
+        f'{name}: {address} would be lost at the end; use a folder, or a bucket',
+    )
     try:
         import fsspec  # which others need not wait for
 
         fsspec.get_filesystem_class(address.partition('://')[0])
     except (ImportError, ValueError) as error:
         raise UserError(
-            f"{name}: cannot reach {address} ({error}); pip install 'mnist_flax[buckets]' "
-            'for s3:// and gs://, or the package that fsspec names for others'
+            f"{name}: cannot reach {address} ({error}); pip install -e '.[buckets]' for "
+            's3:// and gs://, or the package that fsspec names for others'
         ) from error
 
 

@@ -170,33 +170,37 @@ def _find_config(previous: str, argument: str) -> str:
 
 
 def _keep_last(arguments: list[str]) -> list[str]:
-    """Drops a field of the config that is given again later.
+    """Puts the config and its fields first, and of a field given twice the last value.
 
-    ml_collections would add up tuples that are given twice.
+    ml_collections would add up tuples that are given twice, and wants the config before
+    its fields.
     """
-    kept: list[str] = []
-    seen = set()
-    arguments = list(arguments)
-    while arguments:
-        words = [arguments.pop()]
-        # A value may follow its field as a word of its own.
-        is_value = not words[0].startswith(('--', '-config.'))
-        if arguments and is_value and _is_field(arguments[-1]):
-            words.insert(0, arguments.pop())
-        name = words[0].partition('=')[0].lstrip('-') if words[0].startswith('-') else ''
-        if not (name.startswith('config.') and name in seen):
-            kept = [*words, *kept]
-        seen.add(name)
-    return kept
-
-
-def _is_field(argument: str) -> bool:
-    return argument.startswith(('--config.', '-config.')) and '=' not in argument
+    program, *words = arguments
+    configs: list[str] = []
+    fields: dict[str, str] = {}
+    others: list[str] = []
+    while words:
+        word = words.pop(0)
+        name, equals, _ = word.lstrip('-').partition('=')
+        if word == '--':  # what follows are no flags
+            return [program, *configs, *fields.values(), *others, word, *words]
+        if not word.startswith('-') or name.partition('.')[0] != 'config':
+            others.append(word)
+            continue
+        word = f'--{word.lstrip("-")}'
+        if not equals and words and not words[0].startswith(('--', '-config')):
+            word += f'={words.pop(0)}'
+        if name == 'config':
+            configs.append(word)
+        else:
+            fields[name] = word
+    return [program, *configs, *fields.values(), *others]
 
 
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     has_config = 'config' in flags.FLAGS
     with _flag_errors_in_one_line(flags.FLAGS['config'].default if has_config else None):
+        _check_values(argv)
         argv = flags.FLAGS(argv)
         positional = argv[1:]
         if arguments and not positional:
@@ -217,9 +221,6 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
         _check_hosts(flags.FLAGS)
     # Before anything is loaded or trained for a bucket.
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
-    for name, value in found.items():
-        if isinstance(value, str) and value.startswith('--'):
-            _fail(f'{name}: its value is missing; {value!r} follows', 2)
     try:
         addresses.require_local_paths({**found, 'the argument': positional})
     except UserError as error:
@@ -227,6 +228,17 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
     return argv
+
+
+def _check_values(argv: list[str]) -> None:
+    """Checks that no flag would take the next one for its value."""
+    for word, following in itertools.pairwise(argv[1:]):
+        if word == '--':
+            return
+        name = word.lstrip('-')
+        is_flag = word.startswith('-') and name in flags.FLAGS
+        if is_flag and not flags.FLAGS[name].boolean and following.startswith('--'):
+            raise flags.Error(f'--{name}: its value is missing; {following!r} follows')
 
 
 def _check_hosts(values: flags.FlagValues) -> None:

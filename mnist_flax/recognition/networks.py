@@ -123,10 +123,12 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         another function, or all its networks have diverged.
     """
     name = os.path.expanduser(workdir or PRETRAINED)
-    if not addresses.is_bucket(name):
+    if addresses.is_bucket(name):
+        name = addresses.normalize(name)
+    else:
         addresses.require_local(name, '--workdir')
         name = os.path.abspath(name)
-    with workdirs.open_to_read(name, f'{workdirs.MODEL}/') as folder:
+    with workdirs.open_to_read(name, workdirs.MODEL) as folder:
         return _load(folder / workdirs.MODEL, name, constructor or DEFAULT_CONSTRUCTOR)
 
 

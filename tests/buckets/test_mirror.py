@@ -13,8 +13,10 @@ from fsspec.implementations.memory import MemoryFileSystem
 from repository import ROOT
 from small_configs import small
 
-from mnist_flax.buckets import mirror
+from mnist_flax.buckets import bucket, mirror
+from mnist_flax.buckets.bucket import Bucket
 from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.common import addresses
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
@@ -27,11 +29,16 @@ class PoweredFileSystem(MemoryFileSystem):
     store = {}  # noqa: RUF012  # as in the class above
     pseudo_dirs = ['']  # noqa: RUF012
     left = 10**9
+    then = None  # is called instead of going dark
 
     def _change(self):
-        if type(self).left <= 0:
-            raise OSError('no power')
-        type(self).left -= 1
+        own = type(self)
+        if own.left <= 0:
+            if own.then is None:
+                raise OSError('no power')
+            then, own.then, own.left = own.then, None, 10**9
+            then()
+        own.left -= 1
 
     def put_file(self, *arguments, **options):
         self._change()
@@ -49,6 +56,13 @@ class PoweredFileSystem(MemoryFileSystem):
 fsspec.register_implementation('powered', PoweredFileSystem)
 
 
+@pytest.fixture(autouse=True)
+def kept_folders(tmp_path, monkeypatch):
+    """Where folders are that could not be copied back."""
+    monkeypatch.setattr(mirror.tempfile, 'tempdir', str(tmp_path))
+    return tmp_path
+
+
 @pytest.fixture
 def address():
     """A folder of its own."""
@@ -59,17 +73,59 @@ def read_all(folder):
     return {
         path.relative_to(folder).as_posix(): path.read_bytes()
         for path in pathlib.Path(folder).rglob('*')
-        if path.is_file()
+        if path.is_file() and not path.name.startswith('.')
     }
 
 
-def list_bucket(address):
-    system, root = fsspec.url_to_fs(address)
-    return {name.removeprefix(f'{root}/') for name in system.find(root)}
+def read_bucket(address):
+    """Reads all that its index names."""
+    found = Bucket(address)
+    _, files = found.read_index()
+    return {
+        name: found._system.cat_file(f'{found._root}/{of}') for name, of in files.items()
+    }
+
+
+def list_keys(address):
+    return Bucket(address).list_keys()
 
 
 def write_checkpoint(folder, step):
     checkpoints.write(folder / 'checkpoints' / str(step), {'x': np.full(9, step)}, {})
+
+
+def rotate(folder):
+    """Does what a run does between two copies."""
+    (folder / 'metrics.jsonl').write_text('1\n2\n')
+    write_checkpoint(folder, 2)
+    shutil.rmtree(folder / 'checkpoints' / '1')
+
+
+def wait_until(condition):
+    for _ in range(1000):
+        if condition():
+            return
+        time.sleep(0.01)
+    raise AssertionError
+
+
+@pytest.fixture
+def restore_bucket(address):
+    """A bucket with one checkpoint and its record, as often as it is called."""
+    with mirror.mirrored(address) as folder:
+        write_checkpoint(folder, 1)
+        (folder / 'metrics.jsonl').write_text('1\n')
+    system, root = fsspec.url_to_fs(address)
+    saved = {name: system.cat_file(name) for name in system.find(root)}
+
+    def restore():
+        PoweredFileSystem.left, PoweredFileSystem.then = 10**9, None
+        system.rm(root, recursive=True)
+        for name, content in saved.items():
+            system.pipe_file(name, content)
+
+    yield restore
+    PoweredFileSystem.left, PoweredFileSystem.then = 10**9, None
 
 
 def test_what_is_written_comes_back(address):
@@ -79,89 +135,180 @@ def test_what_is_written_comes_back(address):
         (folder / '.lock').touch()
         (folder / 'ä c.txt').write_text('c')
     assert not folder.exists()
-    assert list_bucket(address) == {'.index.json', 'a/b.txt', 'ä c.txt'}
+    assert read_bucket(address) == {'a/b.txt': b'b', 'ä c.txt': b'c'}
     with mirror.mirrored(address) as folder:
         assert read_all(folder) == {'a/b.txt': b'b', 'ä c.txt': b'c'}
         (folder / 'a/b.txt').unlink()
         (folder / 'ä c.txt').write_text('d')
-    with mirror.downloaded(address) as folder:
+    with mirror.downloaded(address, ['ä c.txt', 'a']) as folder:
         assert read_all(folder) == {'ä c.txt': b'd'}
-    assert list_bucket(address) == {'.index.json', 'ä c.txt'}
 
 
 def test_it_is_copied_while_the_program_works(address):
-    with mirror.mirrored(address, every=0.01) as folder:
+    with mirror.mirrored(address, seconds_between=0.01) as folder:
         (folder / 'a.txt').write_text('a')
-        for _ in range(1000):
-            if 'a.txt' in list_bucket(address):
-                break
-            time.sleep(0.01)
-        assert 'a.txt' in list_bucket(address)
+        wait_until(lambda: 'a.txt' in read_bucket(address))
 
 
 def test_wherever_the_power_fails_a_whole_checkpoint_and_its_records_are_there(
-    address, monkeypatch
+    address, restore_bucket
 ):
     """Each number of changes that a bucket can have seen is tried."""
-    with mirror.mirrored(address) as folder:
-        write_checkpoint(folder, 1)
-        (folder / 'metrics.jsonl').write_text('1\n')
-    before = list_bucket(address)
-    system, root = fsspec.url_to_fs(address)
-    saved = {name: system.cat_file(f'{root}/{name}') for name in before}
-    ended, num_changes = False, 0
-    steps = set()
+    steps, num_changes, ended = set(), 0, False
     while not ended:
-        system.rm(root, recursive=True)
-        for name, content in saved.items():
-            system.pipe_file(f'{root}/{name}', content)
+        restore_bucket()
         try:
-            with mirror.mirrored(address, every=1e9) as folder:
-                (folder / 'metrics.jsonl').write_text('1\n2\n')
-                write_checkpoint(folder, 2)
-                shutil.rmtree(folder / 'checkpoints' / '1')
-                monkeypatch.setattr(PoweredFileSystem, 'left', num_changes)
+            with mirror.mirrored(address, seconds_between=1e9) as folder:
+                rotate(folder)
+                PoweredFileSystem.left = num_changes
             ended = True
         except UserError as error:
             assert 'no power' in str(error)
+            assert str(folder) in str(error)
             assert read_all(folder)['metrics.jsonl'] == b'1\n2\n'  # it can be rescued
-        monkeypatch.setattr(PoweredFileSystem, 'left', 10**9)
+        PoweredFileSystem.left = 10**9
         with mirror.mirrored(address) as folder:
             found = checkpoints.restore(folder / 'checkpoints')
             assert not [*folder.rglob('*.damaged')]
             step = int(found.arrays['x'][0])
             assert (folder / 'metrics.jsonl').read_text() in ('1\n', '1\n2\n')[step - 1 :]
             steps.add(step)
-            # The one that was cut off is trained and saved anew.
-            write_checkpoint(folder, 2)
-        with mirror.downloaded(address) as folder:
+            write_checkpoint(folder, 2)  # which was cut off, or is replaced
+        with mirror.mirrored(address) as folder:
             assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 2
-            names = {*read_all(folder)}
-        assert list_bucket(address) == {*names, '.index.json'}, 'something was left behind'
+        # Who starts two starts later removes what the first has left of checkpoints.
+        used = {*Bucket(address).read_index()[1].values()}
+        assert all('checkpoints' not in key for key in list_keys(address) - used)
         num_changes += 1
     assert steps == {1, 2}
-    assert num_changes > len(before)
+    assert num_changes > 10
 
 
-def test_who_begins_later_has_the_folder(address, capsys):
-    first = mirror.mirrored(address, every=0.01)
-    folder = first.__enter__()
-    (folder / 'a.txt').write_text('first')
-    with workdirs.lock(folder):
-        with mirror.mirrored(address) as second:
-            (second / 'a.txt').write_text('second')
-        (folder / 'a.txt').write_text('of the first, later')
-        for _ in range(1000):
-            if not (folder / '.lock').exists():
-                break
-            time.sleep(0.01)
-        with pytest.raises(UserError, match='was removed or replaced'):
-            workdirs.check_lock(folder)
-    with pytest.raises(UserError, match='another process has begun to work in powered://'):
-        first.__exit__(None, None, None)
-    with mirror.downloaded(address) as found:
-        assert read_all(found) == {'a.txt': b'second'}
-    assert capsys.readouterr().err.count('warning: ') == 1
+def test_whenever_another_process_starts_nothing_is_lost(address, restore_bucket):
+    """After each change of the first one's last copy a second one starts and ends."""
+    num_changes, met, ends = 0, True, set()
+    while met:
+        restore_bucket()
+        met = False
+
+        def start_another():
+            nonlocal met
+            met = True
+            with mirror.mirrored(address) as folder:
+                assert checkpoints.restore(folder / 'checkpoints')
+                (folder / 'metrics.jsonl').write_text('of the second')
+
+        try:
+            with mirror.mirrored(address, seconds_between=1e9) as folder:
+                rotate(folder)
+                PoweredFileSystem.then = start_another
+                PoweredFileSystem.left = num_changes
+            end = 'copied'
+        except UserError as error:
+            assert 'another process has begun to work in powered://' in str(error)
+            assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 2
+            end = 'refused'
+        PoweredFileSystem.left, PoweredFileSystem.then = 10**9, None
+        if not met:
+            break
+        ends.add(end)
+        with mirror.mirrored(address) as folder:
+            found = checkpoints.restore(folder / 'checkpoints').arrays['x'][0]
+            # The first may remove its copy only if the second has found what it wrote.
+            assert found == 2 or end == 'refused'
+            assert (folder / 'metrics.jsonl').read_text() == 'of the second'
+        num_changes += 1
+    assert num_changes > 10
+    assert 'refused' in ends
+
+
+def test_who_is_no_longer_the_one_ends_at_its_next_checkpoint(address, capsys):
+    def train():
+        with mirror.mirrored(address, seconds_between=0.01) as folder:
+            (folder / 'a.txt').write_text('first')
+            with workdirs.lock(folder):
+                with mirror.mirrored(address) as second:
+                    (second / 'a.txt').write_text('second')
+                (folder / 'a.txt').write_text('of the first, later')
+                wait_until(lambda: not (folder / '.lock').exists())
+                workdirs.check_lock(folder)
+
+    with pytest.raises(UserError, match='was removed or replaced'):
+        train()
+    assert read_bucket(address) == {'a.txt': b'second'}
+    assert 'warning: --workdir: another process has begun' in capsys.readouterr().err
+
+
+def test_checkpoints_that_come_and_go_do_not_stop_it(address):
+    with mirror.mirrored(address, seconds_between=0.001) as folder:
+        for step in range(1, 30):
+            write_checkpoint(folder, step)
+            if step > 2:
+                shutil.rmtree(folder / 'checkpoints' / str(step - 2))
+        wait_until(lambda: 'checkpoints/29/SHA256SUMS' in read_bucket(address))
+    names = {name.split('/')[1] for name in read_bucket(address)}
+    assert names == {'28', '29'}
+
+
+def test_what_is_renamed_is_there_meanwhile(address):
+    with mirror.mirrored(address, seconds_between=1e9) as folder:
+        (folder / 'model').mkdir()
+        (folder / 'model/x').write_text('1')
+    (_, files) = Bucket(address).read_index()
+    folder.mkdir()
+    working = mirror._Mirror(Bucket(address), folder)
+    (folder / 'model').rename(folder / '.model.old')
+    assert not working.copy()
+    assert read_bucket(address) == {'model/x': b'1'}
+    assert working.copy()
+    assert read_bucket(address) == {}
+    assert list_keys(address) >= {*files.values()}  # only checkpoints are removed
+
+
+def test_a_copy_that_is_removed_empties_no_bucket(address, capsys):
+    with mirror.mirrored(address) as folder:
+        (folder / 'a.txt').write_text('a')
+
+    def train():
+        with mirror.mirrored(address, seconds_between=1e9) as folder:
+            shutil.rmtree(folder)
+            folder.mkdir()
+
+    with pytest.raises(UserError, match='was removed; start again'):
+        train()
+    assert read_bucket(address) == {'a.txt': b'a'}
+
+
+def test_what_a_run_raises_is_not_hidden(address, capsys):
+    def train():
+        with mirror.mirrored(address) as folder:
+            (folder / 'a.txt').write_text('a')
+            PoweredFileSystem.left = 0
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        train()
+    PoweredFileSystem.left = 10**9
+    error = capsys.readouterr().err
+    assert error.startswith('warning: --workdir: cannot write to powered://')
+    assert 'what is not there yet is in /' in error
+
+
+def test_an_upload_that_fails_is_no_file_that_has_gone(address, kept_folders, monkeypatch):
+    def fail(self, local, *arguments, **options):
+        gone.unlink(missing_ok=True)
+        raise OSError('no network')
+
+    with mirror.mirrored(address, seconds_between=1e9) as folder:
+        (folder / 'precious.txt').write_text('a')
+        gone = folder / 'gone.txt'
+        gone.write_text('b')
+        first = MemoryFileSystem.put_file
+        monkeypatch.setattr(PoweredFileSystem, 'put_file', fail)
+        monkeypatch.setattr(mirror.time, 'sleep', lambda seconds: monkeypatch.setattr(
+            PoweredFileSystem, 'put_file', first
+        ))  # fmt: skip
+    assert read_bucket(address) == {'precious.txt': b'a'}
 
 
 def test_files_of_others_stay(address):
@@ -172,7 +319,7 @@ def test_files_of_others_stay(address):
     with mirror.mirrored(address) as folder:
         assert read_all(folder) == {'a.txt': b'a'}
         (folder / 'a.txt').unlink()
-    assert list_bucket(address) == {'notes.txt', '.index.json'}
+    assert 'notes.txt' in list_keys(address)
 
 
 def test_a_folder_that_was_copied_there_by_hand_is_taken_as_it_is(address):
@@ -183,17 +330,44 @@ def test_a_folder_that_was_copied_there_by_hand_is_taken_as_it_is(address):
         assert read_all(folder) == {'checkpoints/a': b'a'}
 
 
+def test_a_folder_of_other_things_is_refused_and_a_large_run_is_not(address, monkeypatch):
+    monkeypatch.setattr(bucket, '_MOST_BYTES', 3)
+    with mirror.mirrored(address) as folder:
+        (folder / 'a.txt').write_text('large')
+    with mirror.mirrored(address) as folder:
+        assert read_all(folder) == {'a.txt': b'large'}
+    system, root = fsspec.url_to_fs(address)
+    system.pipe_file(f'{root}x/large', b'large')
+    with (
+        pytest.raises(UserError, match='holds 1 files of 0 GiB, and no index of a run'),
+        mirror.mirrored(f'{address}x'),
+    ):
+        pass
+
+
 @pytest.mark.parametrize(
-    ('index', 'message'),
+    ('files', 'message'),
     [
-        ('{', 'cannot read powered://'),
-        ('[]', 'cannot read powered://'),
-        ('{"owner": "", "files": ["../x"], "unfinished": []}', 'names with ".."'),
+        ({'current.json': '{'}, 'cannot read powered://'),
+        ({'current.json': '[]'}, 'cannot read powered://'),
+        ({'current.json': '{"owner": "../x"}'}, "current.json names '../x'"),
+        ({'current.json': '{"owner": "x"}'}, 'there is no x/index.json'),
+        (
+            {'current.json': '{"owner": "x"}', 'x/index.json': '{"files": {"../x": "a"}}'},
+            "it holds a file named '../x'",
+        ),
+        (
+            {'current.json': '{"owner": "x"}', 'x/index.json': '{"files": {"/x": "a"}}'},
+            "it holds a file named '/x'",
+        ),
+        ({'/etc/x': ''}, "it holds a file named '/etc/x'"),
+        ({'a\\b': ''}, 'it holds a file named'),
     ],
 )
-def test_a_strange_index_is_one_line(address, index, message):
+def test_what_is_strange_there_is_one_line(address, files, message):
     system, root = fsspec.url_to_fs(address)
-    system.pipe_file(f'{root}/.index.json', index.encode())
+    for name, content in files.items():
+        system.pipe_file(f'{root}/{name}', content.encode())
     with pytest.raises(UserError, match=message), mirror.mirrored(address):
         pass
 
@@ -201,7 +375,7 @@ def test_a_strange_index_is_one_line(address, index, message):
 @pytest.mark.parametrize('address', ['https://localhost:1/x', 'powered://', 'no://b/x'])
 def test_what_is_no_folder_of_a_bucket_is_one_line(address):
     with (
-        pytest.raises(UserError, match='--workdir: cannot '),
+        pytest.raises(UserError, match='--workdir: '),
         mirror.mirrored(address),
     ):
         pass
@@ -210,16 +384,34 @@ def test_what_is_no_folder_of_a_bucket_is_one_line(address):
 def test_a_bucket_that_cannot_be_reached_is_told_once_and_tried_again(
     address, monkeypatch, capsys
 ):
-    with mirror.mirrored(address, every=0.01) as folder:
-        monkeypatch.setattr(PoweredFileSystem, 'left', 0)
+    tries = []
+
+    def fail(self, *arguments, **options):
+        tries.append(arguments)
+        raise OSError('no network')
+
+    first = MemoryFileSystem.put_file
+    with mirror.mirrored(address, seconds_between=0.01) as folder:
+        monkeypatch.setattr(PoweredFileSystem, 'put_file', fail)
         (folder / 'a.txt').write_text('a')
-        time.sleep(0.3)
-        monkeypatch.setattr(PoweredFileSystem, 'left', 10**9)
+        wait_until(lambda: len(tries) > 3)
+        monkeypatch.setattr(PoweredFileSystem, 'put_file', first)
     found = capsys.readouterr()
     assert found.err.count('warning: --workdir: cannot write to powered://') == 1
-    assert found.err.endswith('; trying on\n')
-    assert found.out == f'copied to {address}\n'
-    assert 'a.txt' in list_bucket(address)
+    assert found.err.endswith('(no network); trying on\n')
+    assert read_bucket(address) == {'a.txt': b'a'}
+
+
+@pytest.mark.parametrize(
+    ('address', 'expected'),
+    [
+        ('s3://b/run1/', 's3://b/run1'),
+        ('s3://b//run1//x/', 's3://b/run1/x'),
+        ('file:///tmp/run', 'file:///tmp/run'),
+    ],
+)
+def test_addresses_have_one_form(address, expected):
+    assert addresses.normalize(address) == expected
 
 
 def test_a_run_is_trained_resumed_and_read_there(
@@ -230,8 +422,7 @@ def test_a_run_is_trained_resumed_and_read_there(
     train_and_evaluate(config, str(tmp_path))
     printed = capsys.readouterr().out
     assert f'written to {address}: ' in printed
-    with mirror.downloaded(address, 'history.csv') as folder:
-        assert read_all(folder) == {'history.csv': (tmp_path / 'history.csv').read_bytes()}
+    assert read_bucket(address)['history.csv'] == (tmp_path / 'history.csv').read_bytes()
     networks = load_networks(address, 'research_parts.Small')
     images = np.zeros((1, 28, 28, 1), np.uint8)
     expected = load_networks(tmp_path, 'research_parts.Small').logits(images)
@@ -257,11 +448,7 @@ def test_a_machine_that_dies_loses_at_most_seconds(tmp_path, command):
         cwd=ROOT,
         stdout=subprocess.DEVNULL,
     )
-    index = tmp_path / 'bucket/run/.index.json'
-    for _ in range(600):
-        if index.exists() and 'SHA256SUMS' in index.read_text():
-            break
-        time.sleep(0.1)
+    wait_until(lambda: any('SHA256SUMS' in name for name in read_bucket(address)))
     process.kill()
     process.wait()
     resumed = command(*arguments, f'--workdir={address}')
@@ -269,11 +456,8 @@ def test_a_machine_that_dies_loses_at_most_seconds(tmp_path, command):
     assert 'were done before' in resumed.stdout
     whole = command(*arguments, f'--workdir={tmp_path}/whole')
     assert whole.returncode == 0
-    histories = [
-        (folder / 'history.csv').read_text()
-        for folder in (tmp_path / 'bucket/run', tmp_path / 'whole')
-    ]
-    assert histories[0] == histories[1]
+    history = (tmp_path / 'whole/history.csv').read_bytes()
+    assert read_bucket(address)['history.csv'] == history
     picture = command('scripts/predict.py', f'--workdir={address}', 'docs/demo.png')
     assert picture.stderr == ''
     evaluated = command(
@@ -281,5 +465,5 @@ def test_a_machine_that_dies_loses_at_most_seconds(tmp_path, command):
         '--corruptions=false',
     )  # fmt: skip
     assert f'written to {address}/evaluation: ' in evaluated.stdout
-    found = json.loads((index.parent / 'evaluation/evaluation.json').read_text())
-    assert found['images'] == 100
+    found = read_bucket(f'{address}/evaluation')
+    assert json.loads(found['evaluation.json'])['images'] == 100
