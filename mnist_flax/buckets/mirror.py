@@ -151,7 +151,8 @@ class _Mirror:
         """
         if self._list() == self._copied:
             return
-        print(f'copying to {self._bucket.address}', flush=True)
+        where = f'{self._bucket.address}/{self._owner}'
+        print(f'copying to {where}', flush=True)
         try:
             while not self.copy():
                 time.sleep(0.1)
@@ -159,7 +160,7 @@ class _Mirror:
             raise UserError(
                 f'{error}; what is not there yet is in {self._folder}'
             ) from error
-        print(f'copied to {self._bucket.address}', flush=True)
+        print(f'copied to {where}', flush=True)
 
     def copy(self) -> bool:
         """Copies to the bucket what has changed, and tells whether that was all.

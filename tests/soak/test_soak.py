@@ -1,4 +1,4 @@
-"""The soak, the power cuts and the attacks of docs/reliability.md, with fewer of them."""
+"""The soak, power cuts, command lines and attacks of docs/reliability.md, but fewer."""
 
 import pytest
 
@@ -23,6 +23,19 @@ def test_a_power_cut_loses_nothing_that_was_written(command):
     if 'cannot mount' in process.stdout:
         pytest.skip('this takes the rights to mount')
     assert '| power cuts of one run | 3 | 3 |' in process.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize('seed', [8, 9])
+def test_no_command_line_ends_in_a_traceback(command, seed):
+    process = command(
+        'tests/soak/command_lines.py', '--draws=250', f'--seed={seed}', timeout=1500,
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
+    )  # fmt: skip
+    assert process.returncode == 0, process.stdout
+    rows = [row.split(' | ') for row in process.stdout.splitlines() if '.py |' in row]
+    assert len(rows) >= 6
+    assert sum(int(drawn) for _, drawn, *_ in rows) > 150
 
 
 @pytest.mark.slow
