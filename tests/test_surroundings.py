@@ -89,7 +89,23 @@ def test_of_a_field_that_is_given_twice_the_last_value_counts(command):
         ('--config.seed -1 --config.seed -2 x', "['x'] outputs -2 True"),
         ('--workdir=--odd x', "['x'] --odd 0 True"),
         ('x -- --config.seed=4', "['x', '--config.seed=4'] outputs 0 True"),
-        ('x --workdir --config.seed=3', 'error: Missing value for flag --workdir'),
+        (
+            '--workdir --config.seed=3 x',
+            "error: --workdir: its value is missing; '--config.seed=3' follows",
+        ),
+        (
+            '--config.checkpoint.resume --noconfig.checkpoint.resume x',
+            "['x'] outputs 0 False",
+        ),
+        (
+            'x --noconfig.checkpoint.resume --config.checkpoint.resume',
+            "['x'] outputs 0 True",
+        ),
+        (
+            '--noconfig.checkpoint.resume=x x',
+            'error: --config: --noconfig.checkpoint.resume=x does not take an argument; '
+            'see the fields in configs/default.py',
+        ),
         ('x --workdir --b', "error: --workdir: its value is missing; '--b' follows"),
         ('--b --workdir y x', "['x'] y 0 True"),
     ],

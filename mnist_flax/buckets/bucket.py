@@ -1,4 +1,4 @@
-"""A folder of a bucket, or of another place that fsspec knows, with its indices."""
+"""A folder of a bucket that fsspec knows, with the index of each start of a run there."""
 
 import contextlib
 import json
@@ -6,11 +6,13 @@ import os
 import pathlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any
 
 from mnist_flax.common.errors import UserError, require
 
-_OWNER, _INDEX = 'current.json', 'index.json'
+_INDEX = 'index.json'
+
+# Folders of starts, such as 000001_2026-11-29_10-16-27_2a422179, in their order.
+_START = re.compile(r'\d{6}_[\d_-]{19}_[0-9a-f]{8}')
 
 # More than most runs write: what is in a folder without an index may be something else.
 _MOST_BYTES = 20 * 2**30
@@ -42,51 +44,58 @@ class Bucket:
             f'{flag}: {address} is a whole bucket; name a folder in it',
         )
 
-    def read_owner(self) -> str:
-        """Returns which process works there; '' if none ever has."""
-        content = self._read_json(_OWNER)
+    def list_starts(self) -> list[str]:
+        """Lists the folders of all starts, the first one first."""
         with self._explain('read'):
-            owner = '' if content is None else content['owner']
-            if not re.fullmatch(r'[\w-]*', owner):
-                raise ValueError(f'{_OWNER} names {owner!r}')
-            return owner
+            self._system.invalidate_cache()
+            try:
+                found = self._system.ls(self._root, detail=False)
+            except FileNotFoundError:
+                return []
+            names = {path.rstrip('/').rpartition('/')[2] for path in found}
+            return sorted(filter(_START.fullmatch, names))
 
-    def write_owner(self, owner: str) -> None:
-        """Says which process works there."""
-        self._write_json(_OWNER, {'owner': owner})
-
-    def read_index(self) -> tuple[str, Files]:
-        """Returns which process works there, and its files.
-
-        Without an index, as of a folder that was copied there, they are all that is there.
-        """
-        if owner := self.read_owner():
-            return owner, self.read_files(owner)
+    def read_index(self, start: str) -> Files | None:
+        """Returns the files of a start; None until it has found those of earlier ones."""
         with self._explain('read'):
-            sizes = self._find()
-        size = sum(sizes.values())
-        require(
-            size <= _MOST_BYTES,
-            f'{self.flag}: {self.address} holds {len(sizes):,} files of '
-            f'{size / 2**30:.0f} GiB, and no index of a run; name another folder',
-        )
-        with self._explain('read'):
-            return '', {_check_name(name): name for name in sizes}
-
-    def read_files(self, owner: str) -> Files:
-        """Returns the files that a process has written or found there."""
-        content = self._read_json(f'{owner}/{_INDEX}')
-        with self._explain('read'):
-            if content is None:
-                raise FileNotFoundError(f'there is no {owner}/{_INDEX}')
-            files = dict(content['files'])
+            try:
+                text = self._system.cat_file(f'{self._root}/{start}/{_INDEX}')
+            except FileNotFoundError:
+                return None
+            files = json.loads(text)['files']
+            if files is None:
+                return None
             for name in (*files.keys(), *files.values()):
                 _check_name(name)
-            return files
+            return dict(files)
 
-    def write_index(self, owner: str, files: Files) -> None:
-        """Writes what `read_files` returns."""
-        self._write_json(f'{owner}/{_INDEX}', {'files': files})
+    def write_index(self, start: str, files: Files | None) -> None:
+        """Writes what `read_index` returns."""
+        with self._explain('write to'):
+            text = json.dumps({'files': files})
+            self._system.pipe_file(f'{self._root}/{start}/{_INDEX}', text.encode())
+
+    def read_newest(self, before: str = '') -> Files:
+        """Returns the files of the newest start that has any, or of the newest before one.
+
+        Without an index, as in a folder that was copied there, they are all that is there.
+        """
+        for start in reversed(self.list_starts()):
+            if not before or start < before:
+                files = self.read_index(start)
+                if files is not None:
+                    return files
+        with self._explain('read'):
+            sizes = self._find()
+            others = [name for name in sizes if not _START.match(name)]
+            files = {_check_name(name): name for name in others}
+        size = sum(sizes[name] for name in others)
+        require(
+            size <= _MOST_BYTES,
+            f'{self.flag}: {self.address} holds {len(others):,} files of '
+            f'{size / 2**30:.0f} GiB, and no index of a run; name another folder',
+        )
+        return files
 
     def list_keys(self) -> set[str]:
         """Lists the files that are there."""
@@ -114,18 +123,6 @@ class Bucket:
                 with contextlib.suppress(FileNotFoundError):
                     self._system.rm_file(path)
 
-    def _read_json(self, key: str) -> Any:
-        with self._explain('read'):
-            try:
-                return json.loads(self._system.cat_file(f'{self._root}/{key}'))
-            except FileNotFoundError:
-                return None
-
-    def _write_json(self, key: str, content: Any) -> None:
-        with self._explain('write to'):
-            text = json.dumps(content, indent=1)
-            self._system.pipe_file(f'{self._root}/{key}', text.encode())
-
     def _find(self) -> dict[str, int]:
         """Returns the sizes of the files that are not hidden."""
         self._system.invalidate_cache()
@@ -140,6 +137,8 @@ class Bucket:
         return {
             name: size
             for name, size in sizes.items()
+            # Object stores show a folder that was made by hand as an empty file.
+            if name.strip('/') and not name.endswith('/')
             if not any(part.startswith('.') for part in name.split('/'))
         }
 

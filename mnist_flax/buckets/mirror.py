@@ -1,10 +1,10 @@
 """A folder of a bucket, as a copy on this machine whose changes are copied back.
 
-A bucket has neither locks nor renames. So each process that starts there uploads into a
-folder of its own, named after the time, and overwrites nothing of others. Its index, which
-is written after the files, says where each file is. ``current.json`` names the process
-whose index counts. Only a process that starts writes it; the one before then writes no
-more.
+A bucket has neither locks nor renames. So each process that starts there has a numbered
+folder of its own in it, and writes and removes nothing elsewhere. It first makes its
+folder, then reads the index of the one before. That one looks for later folders each time
+after it has written its index: either its index was read, or it sees that it is no longer
+the one to write.
 """
 
 import contextlib
@@ -45,7 +45,7 @@ def downloaded(address: str, wanted: Collection[str]) -> Iterator[pathlib.Path]:
     """
     with tempfile.TemporaryDirectory(prefix='mnist_flax_') as folder:
         bucket = Bucket(address)
-        _, files = bucket.read_index()
+        files = bucket.read_newest()
         starts = tuple(f'{name}/' for name in wanted)
         chosen = {
             name: key
@@ -79,7 +79,7 @@ def mirrored(
     try:
         mirror = _Mirror(bucket, folder)
     except BaseException:
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
         raise
     ended = threading.Event()
     arguments = ended, seconds_between
@@ -90,15 +90,15 @@ def mirrored(
         ended.set()
         thread.join()
         mirror.copy_all()
-        shutil.rmtree(folder)
+        shutil.rmtree(folder, ignore_errors=True)
 
     try:
         yield folder
     except BaseException:
         try:
             finish()
-        except UserError as error:  # which must not take the place of what was raised
-            print(f'warning: {error}', file=sys.stderr, flush=True)
+        except Exception as error:  # which must not take the place of what was raised
+            _say(f'warning: {error}', is_error=True)
         raise
     finish()
 
@@ -112,24 +112,25 @@ class _Mirror:
         self._folder = folder
         self._mark = folder / '.copy'  # gone if the folder has been removed, or emptied
         self._mark.touch()
-        now = time.strftime('%Y-%m-%d_%H-%M-%S')
-        self._owner = f'{now}_{uuid.uuid4().hex[:8]}'
-        before, files = bucket.read_index()
-        bucket.write_index(self._owner, files)
-        bucket.write_owner(self._owner)
-        # What the one before has finished since; from now on it removes nothing.
-        if before:
-            files = bucket.read_files(before)
+        now = time.strftime('%Y-%m-%d_%H-%M-%S', time.gmtime())
+        number = max((int(start[:6]) for start in bucket.list_starts()), default=0) + 1
+        self._start = f'{number:06d}_{now}_{uuid.uuid4().hex[:8]}'
+        bucket.write_index(self._start, None)
+        # From now on who is before says of nothing more that it was copied.
+        files = bucket.read_newest(before=self._start)
         there = bucket.list_keys()
         self._files: Files = {name: key for name, key in files.items() if key in there}
-        bucket.write_index(self._owner, self._files)
+        if lost := files.keys() - self._files.keys():
+            _say(
+                f'warning: {bucket.flag}: {bucket.address} lacks {len(lost)} files that '
+                f'its index names, such as {min(lost)}',
+                is_error=True,
+            )
         bucket.download(self._files, folder)
+        self._require_newest()
+        bucket.write_index(self._start, self._files)
         self._copied = self._list()  # what the bucket has
         self._missing: set[str] = set()  # what the last listing lacked of that
-        left = {key for key in there if _is_of_checkpoint(key)} - {*self._files.values()}
-        # What a killed process has left. Not of the one before, which may be alive.
-        if before and self._is_owner():
-            bucket.remove(key for key in left if key.partition('/')[0] != before)
 
     def copy_until(self, ended: threading.Event, seconds_between: float) -> None:
         """Copies again and again."""
@@ -140,7 +141,7 @@ class _Mirror:
                 has_warned = False
             except Exception as error:  # the next time may be a better one
                 if not has_warned:
-                    print(f'warning: {error}; trying on', file=sys.stderr, flush=True)
+                    _say(f'warning: {error}; trying on', is_error=True)
                 has_warned = True
 
     def copy_all(self) -> None:
@@ -151,8 +152,8 @@ class _Mirror:
         """
         if self._list() == self._copied:
             return
-        where = f'{self._bucket.address}/{self._owner}'
-        print(f'copying to {where}', flush=True)
+        where = f'{self._bucket.address}/{self._start}'
+        _say(f'copying {self._folder} to {where}')
         try:
             while not self.copy():
                 time.sleep(0.1)
@@ -160,7 +161,7 @@ class _Mirror:
             raise UserError(
                 f'{error}; what is not there yet is in {self._folder}'
             ) from error
-        print(f'copied to {where}', flush=True)
+        _say(f'copied to {where}')
 
     def copy(self) -> bool:
         """Copies to the bucket what has changed, and tells whether that was all.
@@ -176,12 +177,12 @@ class _Mirror:
         new = {*found} - {*self._copied}
         replaced = {name for name in {*found} - new if found[name] != self._copied[name]}
         if new or replaced or gone:
-            self._require_owner()
+            self._require_newest()
             try:
-                self._bucket.upload(sorted(new), self._folder, self._owner)
+                self._bucket.upload(sorted(new), self._folder, self._start)
                 # One by one, as they were written: some are to be there before others.
                 for name in sorted(replaced, key=lambda name: found[name]):
-                    self._bucket.upload([name], self._folder, self._owner)
+                    self._bucket.upload([name], self._folder, self._start)
             except UserError:
                 if all((self._folder / name).exists() for name in new | replaced):
                     raise
@@ -195,17 +196,23 @@ class _Mirror:
         """Writes the index, and then removes old checkpoints."""
         before = self._files
         files = {name: key for name, key in before.items() if name not in gone}
-        self._files = files | {name: f'{self._owner}/{name}' for name in uploaded}
-        self._bucket.write_index(self._owner, self._files)
-        self._require_owner()  # after the index: who begins later reads it, or is seen here
-        left = {*before.values()} - {*self._files.values()}
-        self._bucket.remove(key for key in left if _is_of_checkpoint(key))
+        files |= {name: f'{self._start}/{name}' for name in uploaded}
+        if files != before:
+            self._bucket.write_index(self._start, files)
+            self._files = files
+        self._require_newest()
+        left = {*before.values()} - {*files.values()}
+        self._bucket.remove(
+            key for key in left if key.startswith(f'{self._start}/{_CHECKPOINTS}/')
+        )
 
-    def _is_owner(self) -> bool:
-        return self._bucket.read_owner() == self._owner
+    def _require_newest(self) -> None:
+        """Checks that nobody has started after this process.
 
-    def _require_owner(self) -> None:
-        if not self._is_owner():
+        Raises:
+          UserError: Somebody has.
+        """
+        if any(start > self._start for start in self._bucket.list_starts()):
             # As when a folder is taken away, see `workdirs.check_lock`.
             (self._folder / '.lock').unlink(missing_ok=True)
             raise UserError(
@@ -245,5 +252,6 @@ class _Mirror:
         return found
 
 
-def _is_of_checkpoint(key: str) -> bool:
-    return _CHECKPOINTS in key.split('/')[1:-1]
+def _say(line: str, is_error: bool = False) -> None:
+    with contextlib.suppress(OSError):  # nobody reads it
+        print(line, file=sys.stderr if is_error else sys.stdout, flush=True)

@@ -62,7 +62,11 @@ def _without_brackets(path: pathlib.Path) -> Iterator[pathlib.Path]:
     if '[' not in str(path.absolute()):
         yield path.absolute()
         return
-    with tempfile.TemporaryDirectory() as folder:
+    places = (tempfile.gettempdir(), '/tmp', '/var/tmp')
+    place = next((place for place in places if '[' not in place), None)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        if '[' in folder:
+            raise ValueError(f'there are brackets in {path} and in {folder}')
         link = pathlib.Path(folder, 'link')
         link.symlink_to(path.parent.absolute(), target_is_directory=True)
         yield link / path.name

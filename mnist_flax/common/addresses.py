@@ -68,8 +68,8 @@ def require_local_paths(values: Mapping[str, Any]) -> None:
 
 def _require_known(address: str, name: str) -> None:
     require(
-        not address.startswith('memory:'),
-        f'{name}: {address} would be lost at the end; use a folder, or a bucket',
+        not address.startswith(('file:', 'local:', 'memory:')),
+        f'{name}: found {address!r}; allowed: the path of a folder, or a bucket',
     )
     try:
         import fsspec  # which others need not wait for

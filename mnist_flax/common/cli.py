@@ -6,6 +6,7 @@ import functools
 import itertools
 import os
 import pathlib
+import re
 import signal
 import sys
 import traceback
@@ -31,6 +32,12 @@ from mnist_flax.common.interrupts import Interrupted
 
 _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminated'}
 
+_DEFAULT: list[str] = []  # the config file that a command takes without --config
+_TYPED: list[str] = []  # the command line, if it has been put into another order
+
+# A word that is no flag: it may be a negative number.
+_VALUE = re.compile(r'[^-]|-[\d.]|-?$')
+
 _NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
 streams.prepare()  # before anything is printed, such as an error in a flag
@@ -44,6 +51,8 @@ def define_config(default: str) -> None:
     config_flags.config_flags._load_source = configs.load_source
     # In a folder without configs/, those that come with the project are found.
     sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
+    _DEFAULT.append(default)
+    _TYPED[:] = sys.argv
     sys.argv = _keep_last(sys.argv)
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
@@ -184,11 +193,14 @@ def _keep_last(arguments: list[str]) -> list[str]:
         name, equals, _ = word.lstrip('-').partition('=')
         if word == '--':  # what follows are no flags
             return [program, *configs, *fields.values(), *others, word, *words]
-        if not word.startswith('-') or name.partition('.')[0] != 'config':
+        if not word.startswith('-') or name.partition('.')[0] not in ('config', 'noconfig'):
             others.append(word)
             continue
         word = f'--{word.lstrip("-")}'
-        if not equals and words and not words[0].startswith(('--', '-config')):
+        if name.startswith('noconfig.') and not equals:
+            name = name.removeprefix('no')
+            word = f'--{name}=false'
+        elif not equals and words and _VALUE.match(words[0]):
             word += f'={words.pop(0)}'
         if name == 'config':
             configs.append(word)
@@ -199,8 +211,8 @@ def _keep_last(arguments: list[str]) -> list[str]:
 
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     has_config = 'config' in flags.FLAGS
-    with _flag_errors_in_one_line(flags.FLAGS['config'].default if has_config else None):
-        _check_values(argv)
+    with _flag_errors_in_one_line(_DEFAULT[-1] if has_config else ''):
+        _check_values(_TYPED or argv)
         argv = flags.FLAGS(argv)
         positional = argv[1:]
         if arguments and not positional:
@@ -257,7 +269,7 @@ def _check_hosts(values: flags.FlagValues) -> None:
 
 
 @contextlib.contextmanager
-def _flag_errors_in_one_line(default_config: Any) -> Iterator[None]:
+def _flag_errors_in_one_line(default_config: str) -> Iterator[None]:
     try:
         yield
     except flags.Error as error:

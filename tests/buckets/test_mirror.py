@@ -1,4 +1,3 @@
-import json
 import pathlib
 import shutil
 import subprocess
@@ -23,7 +22,7 @@ from mnist_flax.train import train_and_evaluate
 
 
 class PoweredFileSystem(MemoryFileSystem):
-    """Files in memory, of a machine that goes dark after so many changes."""
+    """Files in memory, of a machine that goes dark after so many reads and writes."""
 
     protocol = 'powered'
     store = {}  # noqa: RUF012  # as in the class above
@@ -31,7 +30,7 @@ class PoweredFileSystem(MemoryFileSystem):
     left = 10**9
     then = None  # is called instead of going dark
 
-    def _change(self):
+    def _count(self):
         own = type(self)
         if own.left <= 0:
             if own.then is None:
@@ -41,16 +40,24 @@ class PoweredFileSystem(MemoryFileSystem):
         own.left -= 1
 
     def put_file(self, *arguments, **options):
-        self._change()
+        self._count()
         super().put_file(*arguments, **options)
 
     def pipe_file(self, *arguments, **options):
-        self._change()
+        self._count()
         super().pipe_file(*arguments, **options)
 
     def rm_file(self, *arguments, **options):
-        self._change()
+        self._count()
         super().rm_file(*arguments, **options)
+
+    def cat_file(self, *arguments, **options):
+        self._count()
+        return super().cat_file(*arguments, **options)
+
+    def ls(self, *arguments, **options):
+        self._count()
+        return super().ls(*arguments, **options)
 
 
 fsspec.register_implementation('powered', PoweredFileSystem)
@@ -80,7 +87,7 @@ def read_all(folder):
 def read_bucket(address):
     """Reads all that its index names."""
     found = Bucket(address)
-    _, files = found.read_index()
+    files = found.read_newest()
     return {
         name: found._system.cat_file(f'{found._root}/{of}') for name, of in files.items()
     }
@@ -101,12 +108,11 @@ def rotate(folder):
     shutil.rmtree(folder / 'checkpoints' / '1')
 
 
-def wait_until(condition):
-    for _ in range(1000):
-        if condition():
-            return
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
         time.sleep(0.01)
-    raise AssertionError
 
 
 @pytest.fixture
@@ -153,14 +159,14 @@ def test_it_is_copied_while_the_program_works(address):
 def test_wherever_the_power_fails_a_whole_checkpoint_and_its_records_are_there(
     address, restore_bucket
 ):
-    """Each number of changes that a bucket can have seen is tried."""
-    steps, num_changes, ended = set(), 0, False
+    """Each number of requests that a bucket can have seen is tried."""
+    steps, num_moments, ended = set(), 0, False
     while not ended:
         restore_bucket()
         try:
             with mirror.mirrored(address, seconds_between=1e9) as folder:
                 rotate(folder)
-                PoweredFileSystem.left = num_changes
+                PoweredFileSystem.left = num_moments
             ended = True
         except UserError as error:
             assert 'no power' in str(error)
@@ -176,50 +182,73 @@ def test_wherever_the_power_fails_a_whole_checkpoint_and_its_records_are_there(
             write_checkpoint(folder, 2)  # which was cut off, or is replaced
         with mirror.mirrored(address) as folder:
             assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 2
-        # Who starts two starts later removes what the first has left of checkpoints.
-        used = {*Bucket(address).read_index()[1].values()}
-        assert all('checkpoints' not in key for key in list_keys(address) - used)
-        num_changes += 1
+        num_moments += 1
     assert steps == {1, 2}
-    assert num_changes > 10
+    assert num_moments > 10
 
 
-def test_whenever_another_process_starts_nothing_is_lost(address, restore_bucket):
-    """After each change of the first one's last copy a second one starts and ends."""
-    num_changes, met, ends = 0, True, set()
-    while met:
+def newest_step(folder):
+    return int(checkpoints.restore(folder / 'checkpoints').arrays['x'][0])
+
+
+def save(folder, step):
+    """Saves a checkpoint and removes the one before, as a run does."""
+    before = newest_step(folder)
+    write_checkpoint(folder, step)
+    shutil.rmtree(folder / 'checkpoints' / str(before))
+
+
+@pytest.mark.parametrize('does', ['save', 'nothing', 'nothing while a third one starts'])
+@pytest.mark.parametrize('moment', ['at the start', 'in the last copy'])
+def test_whenever_another_process_starts_nothing_is_lost(
+    address, restore_bucket, does, moment
+):
+    """After each request of the first one, which saves step 3, another one starts."""
+
+    def start_another():
+        with mirror.mirrored(address, seconds_between=1e9) as folder:
+            found.append(newest_step(folder))
+            if does == 'save':
+                save(folder, 5)
+            elif does != 'nothing':
+                with mirror.mirrored(address) as third:
+                    assert newest_step(third) == found[0]
+
+    def interrupt_after(num_requests):
+        PoweredFileSystem.then, PoweredFileSystem.left = start_another, num_requests
+
+    ends = set()
+    for num_requests in range(1000):
         restore_bucket()
-        met = False
-
-        def start_another():
-            nonlocal met
-            met = True
-            with mirror.mirrored(address) as folder:
-                assert checkpoints.restore(folder / 'checkpoints')
-                (folder / 'metrics.jsonl').write_text('of the second')
-
+        found = []  # what the other one finds
         try:
+            if moment == 'at the start':
+                interrupt_after(num_requests)
             with mirror.mirrored(address, seconds_between=1e9) as folder:
-                rotate(folder)
-                PoweredFileSystem.then = start_another
-                PoweredFileSystem.left = num_changes
+                if moment == 'at the start':
+                    PoweredFileSystem.left, PoweredFileSystem.then = 10**9, None
+                save(folder, 7 if found and does == 'save' else 3)
+                if moment == 'in the last copy':
+                    interrupt_after(num_requests)
             end = 'copied'
         except UserError as error:
             assert 'another process has begun to work in powered://' in str(error)
-            assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 2
             end = 'refused'
         PoweredFileSystem.left, PoweredFileSystem.then = 10**9, None
-        if not met:
-            break
         ends.add(end)
         with mirror.mirrored(address) as folder:
-            found = checkpoints.restore(folder / 'checkpoints').arrays['x'][0]
-            # The first may remove its copy only if the second has found what it wrote.
-            assert found == 2 or end == 'refused'
-            assert (folder / 'metrics.jsonl').read_text() == 'of the second'
-        num_changes += 1
-    assert num_changes > 10
-    assert 'refused' in ends
+            final = newest_step(folder)
+        if not found:
+            break  # all of its requests have been interrupted
+        if moment == 'at the start':
+            assert found == [1]
+            saved = 7 if does == 'save' else 3  # it has found what the other one saved
+            assert final == (saved if end == 'copied' else 5 if does == 'save' else 1)
+        else:
+            assert found == [3] if end == 'copied' else found[0] in (1, 3)
+            assert final == (5 if does == 'save' else found[0])
+    assert num_requests > 5
+    assert ends == {'copied', 'refused'}
 
 
 def test_who_is_no_longer_the_one_ends_at_its_next_checkpoint(address, capsys):
@@ -254,7 +283,7 @@ def test_what_is_renamed_is_there_meanwhile(address):
     with mirror.mirrored(address, seconds_between=1e9) as folder:
         (folder / 'model').mkdir()
         (folder / 'model/x').write_text('1')
-    (_, files) = Bucket(address).read_index()
+    files = Bucket(address).read_newest()
     folder.mkdir()
     working = mirror._Mirror(Bucket(address), folder)
     (folder / 'model').rename(folder / '.model.old')
@@ -290,7 +319,7 @@ def test_what_a_run_raises_is_not_hidden(address, capsys):
         train()
     PoweredFileSystem.left = 10**9
     error = capsys.readouterr().err
-    assert error.startswith('warning: --workdir: cannot write to powered://')
+    assert error.startswith('warning: --workdir: cannot read powered://')
     assert 'what is not there yet is in /' in error
 
 
@@ -330,6 +359,29 @@ def test_a_folder_that_was_copied_there_by_hand_is_taken_as_it_is(address):
         assert read_all(folder) == {'checkpoints/a': b'a'}
 
 
+def test_a_file_that_is_missing_there_is_told(address, capsys):
+    with mirror.mirrored(address) as folder:
+        (folder / 'a.txt').write_text('a')
+        (folder / 'b.txt').write_text('b')
+    found = Bucket(address)
+    found.remove([found.read_newest()['a.txt']])
+    with mirror.mirrored(address) as folder:
+        assert read_all(folder) == {'b.txt': b'b'}
+    assert 'lacks 1 files that its index names, such as a.txt' in capsys.readouterr().err
+
+
+def test_runs_in_folders_of_a_run_stay(address):
+    inner = f'{address}/checkpoints/inner'
+    with mirror.mirrored(inner) as folder:
+        write_checkpoint(folder, 3)
+    for _ in range(3):
+        with mirror.mirrored(address) as folder:
+            number = len([*folder.glob('checkpoints/[0-9]')])
+            write_checkpoint(folder, number + 1)
+    with mirror.mirrored(inner) as folder:
+        assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 3
+
+
 def test_a_folder_of_other_things_is_refused_and_a_large_run_is_not(address, monkeypatch):
     monkeypatch.setattr(bucket, '_MOST_BYTES', 3)
     with mirror.mirrored(address) as folder:
@@ -345,21 +397,19 @@ def test_a_folder_of_other_things_is_refused_and_a_large_run_is_not(address, mon
         pass
 
 
+START = f'000001_{"0" * 19}_{"a" * 8}'
+
+
 @pytest.mark.parametrize(
     ('files', 'message'),
     [
-        ({'current.json': '{'}, 'cannot read powered://'),
-        ({'current.json': '[]'}, 'cannot read powered://'),
-        ({'current.json': '{"owner": "../x"}'}, "current.json names '../x'"),
-        ({'current.json': '{"owner": "x"}'}, 'there is no x/index.json'),
+        ({f'{START}/index.json': '{'}, 'cannot read powered://'),
+        ({f'{START}/index.json': '[]'}, 'cannot read powered://'),
         (
-            {'current.json': '{"owner": "x"}', 'x/index.json': '{"files": {"../x": "a"}}'},
+            {f'{START}/index.json': '{"files": {"../x": "a"}}'},
             "it holds a file named '../x'",
         ),
-        (
-            {'current.json': '{"owner": "x"}', 'x/index.json': '{"files": {"/x": "a"}}'},
-            "it holds a file named '/x'",
-        ),
+        ({f'{START}/index.json': '{"files": {"/x": "a"}}'}, "it holds a file named '/x'"),
         ({'/etc/x': ''}, "it holds a file named '/etc/x'"),
         ({'a\\b': ''}, 'it holds a file named'),
     ],
@@ -438,32 +488,32 @@ def test_a_run_is_trained_resumed_and_read_there(
 
 @pytest.mark.slow
 def test_a_machine_that_dies_loses_at_most_seconds(tmp_path, command):
-    arguments = (
-        '-m', 'mnist_flax.main', '--config.num_epochs=40', '--config.model.conv=xla',
+    """With a folder as the bucket, which another process sees too."""
+    address = f'file://{tmp_path}/bucket/run'
+    train = (
+        'from mnist_flax.common import cli\nfrom absl import flags\n'
+        'cli.define_config("configs/default.py")\n'
+        'def main():\n'
+        '  from mnist_flax.train import train_and_evaluate\n'
+        f'  train_and_evaluate(flags.FLAGS.config, {address!r})\n'
+        'cli.run(main)'
+    )
+    settings = (
+        '--config.num_epochs=40', '--config.model.conv=xla',
         '--config.dataset.train_split=train[:4000]', '--config.model.features=(4,8)',
     )  # fmt: skip
-    address = f'file://{tmp_path}/bucket/run'
     process = subprocess.Popen(
-        [sys.executable, *arguments, f'--workdir={address}'],
-        cwd=ROOT,
-        stdout=subprocess.DEVNULL,
+        [sys.executable, '-c', train, *settings], cwd=ROOT, stdout=subprocess.DEVNULL
     )
-    wait_until(lambda: any('SHA256SUMS' in name for name in read_bucket(address)))
+    wait_until(
+        lambda: any('SHA256SUMS' in name for name in read_bucket(address)), seconds=120
+    )
     process.kill()
     process.wait()
-    resumed = command(*arguments, f'--workdir={address}')
+    resumed = command('-c', train, *settings)
     assert (resumed.returncode, resumed.stderr) == (0, '')
     assert 'were done before' in resumed.stdout
-    whole = command(*arguments, f'--workdir={tmp_path}/whole')
+    whole = command('-m', 'mnist_flax.main', *settings, f'--workdir={tmp_path}/whole')
     assert whole.returncode == 0
     history = (tmp_path / 'whole/history.csv').read_bytes()
     assert read_bucket(address)['history.csv'] == history
-    picture = command('scripts/predict.py', f'--workdir={address}', 'docs/demo.png')
-    assert picture.stderr == ''
-    evaluated = command(
-        'scripts/evaluate.py', f'--workdir={address}', '--split=test[:100]',
-        '--corruptions=false',
-    )  # fmt: skip
-    assert f'written to {address}/evaluation: ' in evaluated.stdout
-    found = read_bucket(f'{address}/evaluation')
-    assert json.loads(found['evaluation.json'])['images'] == 100
