@@ -22,6 +22,7 @@ from mnist_flax.models import calls
 from mnist_flax.reporting import reports
 from mnist_flax.training import sweeps
 from mnist_flax.training.plan import Plan, complete, describe, make_plans
+from mnist_flax.training.progress import TimeLeft
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
@@ -101,12 +102,12 @@ def _train(
     results: list[RunResult] = []
     seconds = dict.fromkeys(('compile_seconds', 'train_seconds', 'restored_seconds'), 0.0)
     newest: pathlib.Path | None = None
+    time_left = TimeLeft(sum(len(plan.runs) for plan in plans))
     for plan in plans:
         store = None
         if folder is not None:
             store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
-        num_runs = sum(len(plan.runs) for plan in plans)
-        trainer = Trainer(plan, store, folder, num_runs, profile=profile)
+        trainer = Trainer(plan, store, folder, time_left, profile=profile)
         profile = 0  # one is enough
         results += [result for group in trainer.train() for result in group]
         newest = store.newest if store else None

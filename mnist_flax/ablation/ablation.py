@@ -1,7 +1,11 @@
 """An ablation: trains variants of a recipe, and compares them with it."""
 
+import contextlib
 import json
 import pathlib
+import re
+import shutil
+import sys
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -18,6 +22,7 @@ from mnist_flax.training import sweeps
 from mnist_flax.training.plan import Plan, make_plan
 from mnist_flax.training.results import RunResult, count_parameters
 from mnist_flax.training.settings import to_tree
+from mnist_flax.training.snapshots import SnapshotStore
 from mnist_flax.training.trainer import Trainer
 
 _RESULTS, _CONFIGS = 'results.csv', 'configs.json'
@@ -31,7 +36,8 @@ def ablate(
 ) -> str:
     """Trains each variant with the seeds 0, 1, ... and compares it with the recipe.
 
-    Runs that an earlier call has trained are read from the workdir, not trained again.
+    Runs that an earlier call has trained are read from the workdir, not trained again, and
+    those that it had begun are resumed.
 
     Args:
       config: Such as that of ``configs/ablation.py``.
@@ -44,7 +50,7 @@ def ablate(
 
     Raises:
       UserError: The config or the workdir is not usable, or the workdir holds runs of
-        another config.
+        another config; or a variant cannot be trained, after the others have been.
     """
     configs = make_configs(config)
     for name in names:
@@ -85,19 +91,40 @@ def _ablate(
         sum(name in names and seed in seeds for name, seed in done),
         sum(len(plan.runs) for plan in plans.values()),
     )
+    failed: dict[str, str] = {}
     for name, plan in plans.items():
         known_trees[name] = trees[name]
-        for group in Trainer(plan, show=False).train():
-            rows += [_to_row(name, plan, result) for result in group]
-            # The configs first: a crash between the two then leaves no runs without one.
-            kept = {
-                _CONFIGS: tables.to_json(known_trees).encode(),
-                _RESULTS: report.to_csv(rows).encode(),
-            }
-            workdirs.write(path, kept)
-            progress.report(rows[-len(group) :])
+        snapshots = path / workdirs.CHECKPOINTS / name
+        store = SnapshotStore(snapshots, plan, trees[name])
+        try:
+            for group in Trainer(plan, store, show=False).train():
+                rows += [_to_row(name, plan, result) for result in group]
+                # The configs first: a crash between the two then leaves no runs without
+                # one.
+                kept = {
+                    _CONFIGS: tables.to_json(known_trees).encode(),
+                    _RESULTS: report.to_csv(rows).encode(),
+                }
+                workdirs.write(path, kept)
+                progress.report(rows[-len(group) :])
+        except UserError as error:  # which says nothing of the other variants
+            workdirs.check_lock(path)
+            failed[name] = str(error)
+            print(f'warning: {name} fails: {error}', file=sys.stderr, flush=True)
+        else:
+            shutil.rmtree(snapshots, ignore_errors=True)
     # With variants that an earlier call has trained: p-values are adjusted for all.
-    return _report(recipe, [*configs], [row for row in rows if row.seed in seeds], path)
+    kept_rows = [row for row in rows if row.seed in seeds]
+    has_recipe = any(row.variant == RECIPE for row in kept_rows)
+    table = _report(recipe, [*configs], kept_rows, path) if has_recipe else ''
+    require(
+        not failed,
+        f'config.variants: {", ".join(failed)} cannot be trained (see the warnings); what '
+        f'could is in {workdirs.show(path)}; the same command tries again',
+    )
+    with contextlib.suppress(OSError):
+        (path / workdirs.CHECKPOINTS).rmdir()
+    return table
 
 
 def _report(
@@ -161,6 +188,10 @@ def make_configs(
     )
     configs = {RECIPE: recipe}
     for name, changes in config.variants.items():
+        require(
+            bool(re.fullmatch(r'\w[\w-]*', name)),
+            f'config.variants.{name}: found this name; allowed: letters, digits, _ and -',
+        )
         require(
             isinstance(changes, ml_collections.ConfigDict)
             and not {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'} & {*changes},

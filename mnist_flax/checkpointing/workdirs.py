@@ -142,13 +142,15 @@ def lock(folder: pathlib.Path) -> Iterator[None]:
 
 
 def check_lock(folder: pathlib.Path) -> None:
-    """Checks that a folder is still the one that this process has locked, if it has.
+    """Checks that a folder is still in the one that this process has locked, if any.
 
     Raises:
-      UserError: It was removed, and perhaps made anew by another process.
+      UserError: That was removed, and perhaps made anew by another process.
     """
-    if folder not in _held:
+    held = [of for of in (folder, *folder.parents) if of in _held]
+    if not held:
         return
+    folder = held[0]
     try:
         is_ours = os.path.samestat(_held[folder], (folder / _LOCK).stat())
     except OSError:

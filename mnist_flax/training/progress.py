@@ -12,6 +12,29 @@ from mnist_flax.training.plan import RunPlan
 from mnist_flax.training.results import Divergence
 
 
+class TimeLeft:
+    """Estimates when all runs of a config are done, from those of this process."""
+
+    def __init__(self, num_runs: int):
+        self.num_runs = num_runs
+        self._num_done = 0
+        self._num_timed = 0.0  # a run that was resumed counts by its part
+        self._seconds = 0.0
+
+    def add(self, num_runs: int, part: float, seconds: float) -> None:
+        """Notes that runs are done, of which this process has trained a part."""
+        self._num_done += num_runs
+        self._num_timed += num_runs * part
+        self._seconds += seconds if part else 0.0
+
+    def __str__(self) -> str:
+        """Says it, once it is known."""
+        if not self._num_timed:
+            return ''
+        seconds = self._seconds / self._num_timed * (self.num_runs - self._num_done)
+        return f'; about {seconds / 60:.0f} min left for all'
+
+
 class Progress:
     """Context manager that shows steps, accuracy and time left.
 
@@ -21,14 +44,15 @@ class Progress:
 
     def __init__(
         self,
-        num_runs: int,
+        time_left: TimeLeft,
         num_groups: int,
         num_epochs: int,
         steps_per_epoch: int,
         validation: str,
         shown: bool = True,
     ):
-        self._num_runs = num_runs
+        self._num_runs = time_left.num_runs
+        self._time_left = time_left
         self._num_epochs = num_epochs
         self._steps_per_epoch = steps_per_epoch
         self._validation = validation  # what to call the images of each epoch's end
@@ -59,7 +83,8 @@ class Progress:
             listed = [str(seed) for seed in dict.fromkeys(seeds)]
             if len(listed) > 8:
                 listed = [*listed[:4], '...', listed[-1]]
-            self._print(f'{which} of {self._num_runs}: {what} {", ".join(listed)}')
+            runs_of_all = f'{which} of {self._num_runs}: {what} {", ".join(listed)}'
+            self._print(f'{runs_of_all}{self._time_left}')
 
     def skip(self, step: int) -> None:
         """Announces that the runs are resumed after so many steps, if there are any."""

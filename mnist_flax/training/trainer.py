@@ -17,7 +17,7 @@ from mnist_flax.training.groups import Group, Groups
 from mnist_flax.training.metrics import Totals
 from mnist_flax.training.observer import Observer
 from mnist_flax.training.plan import Plan
-from mnist_flax.training.progress import Progress
+from mnist_flax.training.progress import Progress, TimeLeft
 from mnist_flax.training.records import check_writers
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.run import TrainState
@@ -32,7 +32,7 @@ class Trainer:
         plan: Plan,
         store: SnapshotStore | None = None,
         workdir: pathlib.Path | None = None,
-        num_runs: int = 0,
+        time_left: TimeLeft | None = None,
         show: bool = True,
         profile: int = 0,
     ):
@@ -41,10 +41,12 @@ class Trainer:
         self._plan = plan
         self._store = store
         self._workdir = workdir  # for records while training; None for none
-        self._num_runs = num_runs or len(plan.runs)  # with those of other programs
+        # With the runs of other programs.
+        self._time_left = time_left or TimeLeft(len(plan.runs))
         self._show = show
         self._profile = profile  # the epoch to profile, from 1
         self._groups = Groups(plan)
+        self._part = 1.0  # of the group's training, which is this process's own
         self._tried = False  # whether the evaluators have been called once
         self._evaluators = create_evaluators(plan.settings.evaluators, plan.dataset)
         self._columns: dict[int, Set[str]] = {}  # of the first group, by epoch
@@ -77,7 +79,7 @@ class Trainer:
                 )
         groups = self._groups.divide(self._store.started() if self._store else [])
         progress = Progress(
-            num_runs=self._num_runs,
+            time_left=self._time_left,
             num_groups=len(groups),
             num_epochs=self._plan.settings.num_epochs,
             steps_per_epoch=self._plan.steps_per_epoch,
@@ -90,7 +92,10 @@ class Trainer:
                 progress.start([self._plan.runs[i] for i in runs])
                 # Not round the yield, where it would hold for the caller too.
                 with jax.default_matmul_precision(precision):
+                    start = time.perf_counter()
                     results = self._train_group(self._groups.place(runs), progress)
+                    seconds = time.perf_counter() - start
+                self._time_left.add(len(runs), self._part, seconds)
                 yield results
 
     def _train_group(self, group: Group, progress: Progress) -> list[RunResult]:
@@ -101,6 +106,7 @@ class Trainer:
             measure(self._evaluators, self._plan, group, snapshot.state, step=snapshot.step)
             self._tried = True
         self.restored_seconds += snapshot.seconds
+        self._part = 1 - snapshot.step / self._plan.num_steps
         # Several hosts could not agree on a step after which to save.
         deferred = self._store and jax.process_count() == 1
         observer = Observer(
@@ -109,7 +115,7 @@ class Trainer:
             snapshot,
             self._evaluators,
             self._workdir,
-            self._num_runs,
+            self._time_left.num_runs,
             self._profile,
         )
         with (

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 from repository import ROOT
@@ -37,6 +38,37 @@ def whole(command, tmp_path_factory):
     process = command(*TINY, f'--workdir={workdir}')
     assert process.returncode == 0, process.stderr
     return process, workdir
+
+
+def read_results(workdir):
+    with (workdir / 'results.csv').open() as file:
+        return [{**row, 'seconds': ''} for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_an_ablation_is_resumed_in_the_middle_of_a_run(command, tmp_path):
+    # With few examples a step, and so many epochs that a signal comes before the last.
+    arguments = [*TINY, '--config.recipe.num_epochs=20']
+    process = subprocess.Popen(
+        [sys.executable, *arguments, f'--workdir={tmp_path}/killed'],
+        cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    group = tmp_path / 'killed/checkpoints/recipe/runs_0-0'
+    end = time.monotonic() + 120
+    while not group.is_dir() or len([*group.iterdir()]) < 2:
+        assert process.poll() is None
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    process.terminate()
+    _, errors = process.communicate()
+    assert process.returncode == 143
+    assert f'saved in {tmp_path}/killed/checkpoints/' in errors
+    resumed = command(*arguments, f'--workdir={tmp_path}/killed')
+    whole = command(*arguments, f'--workdir={tmp_path}/whole')
+    for process in (resumed, whole):
+        assert (process.returncode, process.stderr) == (0, '')
+    assert read_results(tmp_path / 'killed') == read_results(tmp_path / 'whole')
+    assert not (tmp_path / 'killed/checkpoints').exists()
 
 
 def test_an_ablation_writes_its_table_figure_and_runs(whole):

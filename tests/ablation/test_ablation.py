@@ -230,6 +230,41 @@ def test_a_mistake_is_found_before_anything_is_trained(
     assert {path.name for path in tmp_path.iterdir()} <= {'.lock'}
 
 
+def test_a_variant_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
+    """As one whose data or memory are gone, which no check before training can know."""
+    first = ablation.Trainer.train
+
+    def train(self):
+        if self._plan.recipe.ema_decay == 0.125:
+            raise UserError('its memory does not suffice')
+        return first(self)
+
+    monkeypatch.setattr(ablation.Trainer, 'train', train)
+    config = ablation_config.get_config()
+    config.recipe.update({'num_epochs': 1, 'num_devices': 1})
+    config.recipe.model.update({'conv': 'xla', 'features': (2,), 'hidden_size': 4})
+    config.recipe.dataset.update(
+        {'train_split': 'train[:300]', 'holdout_size': 100, 'test_split': 'test[:50]'}
+    )
+    config.variants = ConfigDict({'a': {'ema_decay': 0.125}, 'b': {'ema_decay': 0.0}})
+    with pytest.raises(UserError, match='config.variants: a cannot be trained'):
+        ablation.ablate(config, str(tmp_path), 1)
+    errors = capsys.readouterr().err
+    assert errors == 'warning: a fails: its memory does not suffice\n'
+    assert '| b |' in (tmp_path / 'ablation.md').read_text()
+    monkeypatch.undo()
+    assert '| a |' in ablation.ablate(config, str(tmp_path), 1)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        '.lock', 'ablation.md', 'ablation.png', 'configs.json', 'results.csv',
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize('name', ['a/b', 'a b', ''])
+def test_a_variant_has_a_name_that_a_folder_can_have(name):
+    with pytest.raises(UserError, match='allowed: letters, digits, _ and -'):
+        ablation.make_configs(changed_config(f'variants.{name}', {'seed': 0}))
+
+
 def test_a_variant_can_bring_a_model_of_its_own():
     model = {'constructor': 'configs.mlp.MLP', 'width': 7}
     configs = ablation.make_configs(changed_config('variants.mlp', {'model': model}))

@@ -10,7 +10,7 @@ from repository import ROOT
 
 from mnist_flax.training.metrics import Totals, row_columns
 from mnist_flax.training.plan import RunPlan
-from mnist_flax.training.progress import Progress
+from mnist_flax.training.progress import Progress, TimeLeft
 from mnist_flax.training.results import Divergence
 
 COLUMNS = row_columns('test')
@@ -21,8 +21,9 @@ RUNS = [RunPlan(i, seed, {}, {}) for i, seed in enumerate((7, 8, 9))]
 
 
 def show(num_runs, num_groups, num_epochs, **options):
+    time_left = TimeLeft(num_runs)
     return Progress(
-        num_runs, num_groups, num_epochs, steps_per_epoch=4, validation='test', **options
+        time_left, num_groups, num_epochs, steps_per_epoch=4, validation='test', **options
     )
 
 
@@ -57,6 +58,18 @@ def test_a_log_of_several_runs_says_which_and_shows_means(capsys):
     )
 
 
+def test_the_time_left_is_that_of_all_runs(capsys):
+    left = TimeLeft(10)
+    assert str(left) == ''
+    left.add(2, part=0.0, seconds=3.0)  # which an earlier process had trained
+    assert str(left) == ''
+    left.add(2, part=0.5, seconds=60.0)  # resumed: a minute for half of two runs
+    assert str(left) == '; about 6 min left for all'
+    with Progress(left, 3, 5, steps_per_epoch=4, validation='test') as progress:
+        progress.start(RUNS[:1])
+    assert capsys.readouterr().out == 'run 1 of 10: seed 7; about 6 min left for all\n'
+
+
 def test_a_line_has_what_else_is_measured(capsys):
     with show(1, 1, 1) as progress:
         progress.report(
@@ -86,10 +99,10 @@ def test_a_terminal_has_a_live_bar():
         'import time\n'
         'from numpy import array\n'
         'from mnist_flax.training.metrics import Totals\n'
-        'from mnist_flax.training.progress import Progress\n'
+        'from mnist_flax.training.progress import Progress, TimeLeft\n'
         f'row = {ROW}\n'
         f'totals = {TOTALS}\n'
-        'with Progress(1, 1, 2, 40, "test") as progress:\n'
+        'with Progress(TimeLeft(1), 1, 2, 40, "test") as progress:\n'
         '    for _ in range(3):\n'
         '        progress.advance(10, totals)\n'
         '        time.sleep(0.2)\n'
