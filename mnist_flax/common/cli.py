@@ -3,10 +3,8 @@
 import ast
 import contextlib
 import functools
-import itertools
 import os
 import pathlib
-import re
 import signal
 import sys
 import traceback
@@ -20,6 +18,7 @@ from ml_collections import config_flags
 
 from mnist_flax.common import (
     addresses,
+    command_lines,
     configs,
     new_fields,
     renamed,
@@ -35,9 +34,6 @@ _ENDS: dict[int, str] = {signal.SIGINT: 'interrupted', signal.SIGTERM: 'terminat
 _DEFAULT: list[str] = []  # the config file that a command takes without --config
 _TYPED: list[str] = []  # the command line, if it has been put into another order
 
-# A word that is no flag: it may be a negative number.
-_VALUE = re.compile(r'[^-]|-[\d.]|-?$')
-
 _NEW_FIELDS: dict[str, Any] = {}  # of the command line, see `new_fields`
 
 streams.prepare()  # before anything is printed, such as an error in a flag
@@ -49,11 +45,9 @@ def define_config(default: str) -> None:
     configs.extend_path()
     # ml_collections imports the file by a method that Python is about to remove.
     config_flags.config_flags._load_source = configs.load_source
-    # In a folder without configs/, those that come with the project are found.
-    sys.argv = [_find_config(*pair) for pair in itertools.pairwise(['', *sys.argv])]
     _DEFAULT.append(default)
     _TYPED[:] = sys.argv
-    sys.argv = _keep_last(sys.argv)
+    sys.argv = command_lines.arrange(sys.argv)
     # A default makes ml_collections parse the command line already here.
     with _flag_errors_in_one_line(default):
         if any(argument.lstrip('-').startswith('config.') for argument in sys.argv):
@@ -169,50 +163,10 @@ def run(main: Callable[..., object], arguments: str = '') -> None:
         )
 
 
-def _find_config(previous: str, argument: str) -> str:
-    name, equals, path = argument.partition('=')
-    if previous in ('--config', '-config'):
-        return configs.find(argument)
-    if name in ('--config', '-config'):
-        return name + equals + configs.find(path)
-    return argument
-
-
-def _keep_last(arguments: list[str]) -> list[str]:
-    """Puts the config and its fields first, and of a field given twice the last value.
-
-    ml_collections would add up tuples that are given twice, and wants the config before
-    its fields.
-    """
-    program, *words = arguments
-    configs: list[str] = []
-    fields: dict[str, str] = {}
-    others: list[str] = []
-    while words:
-        word = words.pop(0)
-        name, equals, _ = word.lstrip('-').partition('=')
-        if word == '--':  # what follows are no flags
-            return [program, *configs, *fields.values(), *others, word, *words]
-        if not word.startswith('-') or name.partition('.')[0] not in ('config', 'noconfig'):
-            others.append(word)
-            continue
-        word = f'--{word.lstrip("-")}'
-        if name.startswith('noconfig.') and not equals:
-            name = name.removeprefix('no')
-            word = f'--{name}=false'
-        elif not equals and words and _VALUE.match(words[0]):
-            word += f'={words.pop(0)}'
-        if name == 'config':
-            configs.append(word)
-        else:
-            fields[name] = word
-    return [program, *configs, *fields.values(), *others]
-
-
 def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     has_config = 'config' in flags.FLAGS
     with _flag_errors_in_one_line(_DEFAULT[-1] if has_config else ''):
-        _check_values(_TYPED or argv)
+        command_lines.check_values(_TYPED or argv)
         argv = flags.FLAGS(argv)
         positional = argv[1:]
         if arguments and not positional:
@@ -240,17 +194,6 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
     return argv
-
-
-def _check_values(argv: list[str]) -> None:
-    """Checks that no flag would take the next one for its value."""
-    for word, following in itertools.pairwise(argv[1:]):
-        if word == '--':
-            return
-        name = word.lstrip('-')
-        is_flag = word.startswith('-') and name in flags.FLAGS
-        if is_flag and not flags.FLAGS[name].boolean and following.startswith('--'):
-            raise flags.Error(f'--{name}: its value is missing; {following!r} follows')
 
 
 def _check_hosts(values: flags.FlagValues) -> None:
@@ -284,12 +227,8 @@ def _flag_errors_in_one_line(default_config: str) -> Iterator[None]:
 
 
 def _config_path(default: str) -> str:
-    path = default
-    for argument, following in zip(sys.argv, [*sys.argv[1:], ''], strict=True):
-        name, equals, value = argument.partition('=')
-        if name in ('--config', '-config'):
-            path = value if equals else following
-    return path
+    given = [word for word in sys.argv if word.startswith('--config=')]
+    return given[-1].removeprefix('--config=') if given else default
 
 
 def _explain_config_error(path: str, error: Exception) -> str:
