@@ -105,7 +105,10 @@ def list_pictures(sources: Sequence[str]) -> Iterator[str]:
         if os.path.isdir(source):  # which, unlike pathlib, takes names of any length
             yield from _list_folder(source) or [source]
         elif glob.has_magic(source) and not os.path.exists(source):
-            found = sorted(glob.glob(source, recursive=True))
+            parent, name = os.path.split(source)
+            if os.path.isdir(parent):  # whose own name may look like a pattern
+                parent = glob.escape(parent)
+            found = sorted(glob.glob(os.path.join(parent, name), recursive=True))
             yield from [path for path in found if not os.path.isdir(path)] or [source]
         else:
             yield source

@@ -159,6 +159,11 @@ def test_folders_and_patterns_are_listed_in_order(folder):
     odd = good / '[7].png'
     odd.write_bytes(b'')
     assert [*list_pictures([str(odd)])] == [str(odd)]
+    in_odd = good / 'of [2024]' / '1.png'
+    in_odd.parent.mkdir()
+    in_odd.write_bytes(b'')
+    assert [*list_pictures([f'{in_odd.parent}/*.png'])] == [str(in_odd)]
+    assert [*list_pictures([f'{good}/of*/*.png'])] == [str(in_odd)]
 
 
 def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
