@@ -39,7 +39,10 @@ class Result:
 
 @in_our_settings()
 def train_and_evaluate(
-    config: ml_collections.ConfigDict, workdir: str | None = None, profile: int = 0
+    config: ml_collections.ConfigDict,
+    workdir: str | None = None,
+    profile: int = 0,
+    only_finished: bool = False,
 ) -> Result:
     """Trains and tests the networks of a config and writes the report.
 
@@ -52,6 +55,8 @@ def train_and_evaluate(
         report of an earlier run is replaced when this one has finished. Nothing is written
         if None.
       profile: The epoch of which to write a profile into the workdir; 0 for none.
+      only_finished: Whether to leave out the runs that other processes have not finished,
+        in a workdir that they share.
 
     Returns:
       The final networks and numbers.
@@ -75,7 +80,7 @@ def train_and_evaluate(
     with workdirs.open_folder(workdir) as folder, workdirs.lock(folder):
         earlier_runs.start(folder, settings, plans[0].checkpoint.resume)
         profiles = _list_profiles(folder)
-        result = _train(plans, settings, folder, profile)
+        result = _train(plans, settings, folder, profile, only_finished)
         _write(config, plans, result, settings, folder, start)
         if profile and _list_profiles(folder) == profiles:
             print(
@@ -95,6 +100,7 @@ def _train(
     settings: dict[str, Any],
     folder: pathlib.Path | None = None,
     profile: int = 0,
+    only_finished: bool = False,
 ) -> Result:
     environment = reports.environment(plans[0].mesh)
     if jax.process_index() == 0:
@@ -107,7 +113,8 @@ def _train(
         store = None
         if folder is not None:
             store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
-        trainer = Trainer(plan, store, folder, time_left, profile=profile)
+        choose = store.keep_finished if store and only_finished else None
+        trainer = Trainer(plan, store, folder, time_left, choose, profile=profile)
         profile = 0  # one is enough
         results += [result for group in trainer.train() for result in group]
         newest = store.newest if store else None
