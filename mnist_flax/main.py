@@ -6,7 +6,6 @@ from mnist_flax.common import cli, waiting
 
 cli.define_config(default='configs/default.py')
 cli.define_hosts()
-cli.define_workers()
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',
@@ -31,11 +30,6 @@ def main() -> None:
         from mnist_flax.hosts import supervisor
 
         supervisor.supervise(values.config, *hosts, values.host_timeout)
-    worker = None
-    if values.worker:
-        from mnist_flax.cluster.worker import read
-
-        worker = read(values.worker, values.num_workers)
     waiting.say('starting JAX')
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax.train import train_and_evaluate
@@ -44,14 +38,6 @@ def main() -> None:
         from mnist_flax.hosts import joining
 
         joining.join_hosts(*hosts, values.host_timeout)
-    if worker or values.gather:
-        from mnist_flax.cluster import parts
-
-        if worker:
-            parts.train_part(values.config, _WORKDIR.value, worker)
-        else:
-            parts.gather(values.config, _WORKDIR.value, values.unfinished)
-        return
     train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 
 

@@ -39,10 +39,7 @@ class Result:
 
 @in_our_settings()
 def train_and_evaluate(
-    config: ml_collections.ConfigDict,
-    workdir: str | None = None,
-    profile: int = 0,
-    only_finished: bool = False,
+    config: ml_collections.ConfigDict, workdir: str | None = None, profile: int = 0
 ) -> Result:
     """Trains and tests the networks of a config and writes the report.
 
@@ -55,8 +52,6 @@ def train_and_evaluate(
         report of an earlier run is replaced when this one has finished. Nothing is written
         if None.
       profile: The epoch of which to write a profile into the workdir; 0 for none.
-      only_finished: Whether to leave out the runs that other processes have not finished,
-        in a workdir that they share.
 
     Returns:
       The final networks and numbers.
@@ -80,7 +75,7 @@ def train_and_evaluate(
     with workdirs.open_folder(workdir) as folder, workdirs.lock(folder):
         earlier_runs.start(folder, settings, plans[0].checkpoint.resume)
         profiles = _list_profiles(folder)
-        result = _train(plans, settings, folder, profile, only_finished)
+        result = _train(plans, settings, folder, profile)
         _write(config, plans, result, settings, folder, start)
         if profile and _list_profiles(folder) == profiles:
             print(
@@ -100,7 +95,6 @@ def _train(
     settings: dict[str, Any],
     folder: pathlib.Path | None = None,
     profile: int = 0,
-    only_finished: bool = False,
 ) -> Result:
     environment = reports.environment(plans[0].mesh)
     if jax.process_index() == 0:
@@ -113,8 +107,7 @@ def _train(
         store = None
         if folder is not None:
             store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
-        choose = store.keep_finished if store and only_finished else None
-        trainer = Trainer(plan, store, folder, time_left, choose, profile=profile)
+        trainer = Trainer(plan, store, folder, time_left, profile=profile)
         profile = 0  # one is enough
         results += [result for group in trainer.train() for result in group]
         newest = store.newest if store else None

@@ -93,28 +93,6 @@ def define_hosts() -> None:
     )
 
 
-def define_workers() -> None:
-    """Defines the flags with which several processes divide the runs among them."""
-    flags.DEFINE_string(
-        'worker',
-        '',
-        'Train a part of the runs, as this one of --num_workers processes that share the '
-        "workdir, counted from 0; 'auto' takes the number from a Slurm array or an indexed "
-        'job of Kubernetes. Whoever finishes last writes the report.',
-    )
-    flags.DEFINE_integer(
-        'num_workers', None, 'How many processes divide the runs.', lower_bound=1
-    )
-    flags.DEFINE_bool(
-        'gather', False, 'Write the report of the runs that workers have trained.'
-    )
-    flags.DEFINE_bool(
-        'unfinished',
-        False,
-        'With --gather: report the runs that are finished, though others are not.',
-    )
-
-
 def define_network() -> None:
     """Defines the flags that say which trained network to take."""
     flags.DEFINE_string(
@@ -207,8 +185,6 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             new_fields.add(config, _NEW_FIELDS)
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
-    if 'worker' in flags.FLAGS:
-        _check_workers(flags.FLAGS)
     # Before anything is loaded or trained for a bucket.
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
     try:
@@ -233,19 +209,6 @@ def _check_hosts(values: flags.FlagValues) -> None:
             f'{values.num_processes - 1}, as --num_processes={values.num_processes}',
             2,
         )
-
-
-def _check_workers(values: flags.FlagValues) -> None:
-    divides = 'worker' if values.worker else 'gather' if values.gather else ''
-    others = ['distributed', 'coordinator_address', 'profile']
-    others += ['gather', 'unfinished'] if values.worker else []
-    for name in others if divides else ():
-        if name in values and values[name].value:
-            _fail(f'--{name}: it does not go with --{divides}; leave one of them out', 2)
-    if values.num_workers and not values.worker:
-        _fail('--worker is missing; give it with --num_workers', 2)
-    if values.unfinished and not divides:
-        _fail('--unfinished: it goes with --gather only', 2)
 
 
 @contextlib.contextmanager

@@ -49,22 +49,6 @@ def write_atomically(files: Mapping[pathlib.Path, bytes], alone: bool = False) -
             temporary.unlink(missing_ok=True)
 
 
-def write_first(path: pathlib.Path, content: bytes) -> None:
-    """Writes a file unless it is there; of several processes exactly one does.
-
-    Raises:
-      OSError: It cannot be written.
-    """
-    make_folder(path.parent)
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix='.', suffix='.tmp') as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(file.name, path)  # which, unlike a rename, replaces nothing
-    sync(path.parent)
-
-
 def sync(path: pathlib.Path) -> None:
     """Waits until a file's contents, or the names in a folder, are on the disk.
 

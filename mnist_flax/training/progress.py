@@ -13,11 +13,10 @@ from mnist_flax.training.results import Divergence
 
 
 class TimeLeft:
-    """Estimates when the runs of a process are done, from those that are."""
+    """Estimates when all runs of a config are done, from those of this process."""
 
-    def __init__(self, num_runs: int, num_own: float | None = None):
-        self.num_runs = num_runs  # of the config
-        self._num_own = num_runs if num_own is None else num_own
+    def __init__(self, num_runs: int):
+        self.num_runs = num_runs
         self._num_done = 0
         self._num_timed = 0.0  # a run that was resumed counts by its part
         self._seconds = 0.0
@@ -32,9 +31,8 @@ class TimeLeft:
         """Says it, once it is known."""
         if not self._num_timed:
             return ''
-        num_left = max(0.0, self._num_own - self._num_done)
-        seconds = self._seconds / self._num_timed * num_left
-        return f'; about {seconds / 60:.0f} min left'
+        seconds = self._seconds / self._num_timed * (self.num_runs - self._num_done)
+        return f'; about {seconds / 60:.0f} min left for all'
 
 
 class Progress:

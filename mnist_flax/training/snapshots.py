@@ -1,6 +1,5 @@
 """Snapshots of runs between two steps, saved in a workdir and restored from there."""
 
-import contextlib
 import dataclasses
 import json
 import pathlib
@@ -15,7 +14,7 @@ from jax.sharding import Mesh
 
 from mnist_flax.checkpointing import checkpoints, earlier_runs, workdirs
 from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
-from mnist_flax.common import files, renamed
+from mnist_flax.common import renamed
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.training import devices, histories
@@ -39,14 +38,6 @@ class Snapshot:
     logged: list[dict[str, float]]  # of each run, the totals that were logged already
 
 
-# In a folder of groups that several processes work on, each on some: what they share.
-SHARED = 'shared_settings.json'
-
-_FINISHED = 'finished'
-
-_NAME = re.compile(r'runs_(\d+)-(\d+)')
-
-
 class SnapshotStore:
     """Saves snapshots of groups of runs, each group in a folder ``runs_FIRST-LAST``."""
 
@@ -59,43 +50,18 @@ class SnapshotStore:
         self._manager: CheckpointManager | None = None
         self._first = plan.runs[0].position
         self._role = plan.dataset.validation_role
-        self._is_shared = (folder / SHARED).exists()
-
-    def hold(self, group: range) -> contextlib.AbstractContextManager[None]:
-        """Keeps others from working on a group, if the folder is shared.
-
-        Raises:
-          UserError: Another process is working on it.
-        """
-        if not self._is_shared:
-            return contextlib.nullcontext()
-        files.make_folder(self.path(group))
-        return workdirs.lock(self.path(group))
-
-    def find_folder(
-        self, group: range, workdir: pathlib.Path | None
-    ) -> pathlib.Path | None:
-        """Returns where to record what is measured of a group; None for nowhere."""
-        return self.path(group) if self._is_shared and workdir else workdir
-
-    def is_finished(self, group: range) -> bool:
-        """Tells whether a process has finished a group of a shared folder."""
-        return (self.path(group) / _FINISHED).exists()
-
-    def keep_finished(self, groups: Sequence[range]) -> list[range]:
-        """Leaves out the groups that are not finished."""
-        return [group for group in groups if self.is_finished(group)]
 
     def started(self) -> list[range]:
         """Lists the groups that have snapshots, as positions in the plan, in order."""
         found = []
         if _is_first_host() and self._folder.is_dir():
-            for path in list_groups(self._folder):
+            for path in self._folder.iterdir():
+                match = re.fullmatch(r'runs_(\d+)-(\d+)', path.name)
                 # An empty one is of a process that was killed before it had saved any.
-                if checkpoints.exist(path):
-                    found.append(_read_name(path))
+                if match and checkpoints.exist(path):
+                    found.append([int(match[1]), int(match[2]) + 1])
         groups: list[range] = []
-        for first, end in json.loads(devices.broadcast_text(json.dumps(found))):
+        for first, end in json.loads(devices.broadcast_text(json.dumps(sorted(found)))):
             # Others are of other programs of the sweep, or made by something else.
             first, end = first - self._first, end - self._first
             if (groups[-1].stop if groups else 0) <= first < end <= len(self._plan.runs):
@@ -123,7 +89,7 @@ class SnapshotStore:
         found: dict[str, Any] = {'error': None, 'path': None}
         if _is_first_host():
             try:
-                if checkpoint := checkpoints.restore(self.path(group)):
+                if checkpoint := checkpoints.restore(self._path(group)):
                     found['path'] = str(checkpoint.path)
                     found |= self._check(group, checkpoint)
                     is_whole = found['step'] % self._plan.steps_per_epoch == 0
@@ -163,7 +129,7 @@ class SnapshotStore:
         Raises:
           UserError: The one before cannot be written, or the workdir is another one.
         """
-        workdirs.check_lock(self.path(group))
+        workdirs.check_lock(self._folder.parent)
         # Copied, as training overwrites this memory while the copies are written.
         arrays = {
             name: np.array(leaf)[: len(group)]
@@ -172,7 +138,7 @@ class SnapshotStore:
         if not _is_first_host() or not any(_are_finite(arrays, snapshot)):
             return
         if self._manager is None:
-            self._manager = CheckpointManager(self.path(group), self._plan.checkpoint.keep)
+            self._manager = CheckpointManager(self._path(group), self._plan.checkpoint.keep)
         about = {
             'config': self._config,
             'source': self._source,
@@ -197,17 +163,11 @@ class SnapshotStore:
             self._manager.close()
         self._manager = None
 
-    def mark_finished(self, group: range) -> None:
-        """Notes that nothing of a group is left to train, if the folder is shared."""
-        if self._is_shared:
-            workdirs.write(self.path(group), {_FINISHED: b''})
-
     def _describe_runs(self, group: range) -> list[Any]:
         runs = [self._plan.runs[position] for position in group]
         return json.loads(json.dumps([[run.seed, run.swept] for run in runs]))
 
-    def path(self, group: range) -> pathlib.Path:
-        """Returns the folder of a group."""
+    def _path(self, group: range) -> pathlib.Path:
         first, last = group[0] + self._first, group[-1] + self._first
         return self._folder / f'runs_{first}-{last}'
 
@@ -273,19 +233,6 @@ class SnapshotStore:
             ),
             'changes': about['changes'] + listed,
         }
-
-
-def list_groups(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Lists the folders of groups in a folder of theirs, in the order of the runs."""
-    found = [path for path in folder.iterdir() if _NAME.fullmatch(path.name)]
-    return sorted(found, key=_read_name)
-
-
-def _read_name(path: pathlib.Path) -> list[int]:
-    """Returns the first run of a group's folder, and one past the last."""
-    match = _NAME.fullmatch(path.name)
-    assert match is not None
-    return [int(match[1]), int(match[2]) + 1]
 
 
 class _About(TypedDict):

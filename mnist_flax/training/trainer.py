@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Callable, Iterator, Set
+from collections.abc import Iterator, Set
 from contextlib import nullcontext
 
 import jax
@@ -33,7 +33,6 @@ class Trainer:
         store: SnapshotStore | None = None,
         workdir: pathlib.Path | None = None,
         time_left: TimeLeft | None = None,
-        choose: Callable[[list[range]], list[range]] | None = None,
         show: bool = True,
         profile: int = 0,
     ):
@@ -44,7 +43,6 @@ class Trainer:
         self._workdir = workdir  # for records while training; None for none
         # With the runs of other programs.
         self._time_left = time_left or TimeLeft(len(plan.runs))
-        self._choose = choose  # which groups to train; None for all
         self._show = show
         self._profile = profile  # the epoch to profile, from 1
         self._groups = Groups(plan)
@@ -80,7 +78,6 @@ class Trainer:
                     flush=True,
                 )
         groups = self._groups.divide(self._store.started() if self._store else [])
-        groups = self._choose(groups) if self._choose else groups
         progress = Progress(
             time_left=self._time_left,
             num_groups=len(groups),
@@ -94,8 +91,7 @@ class Trainer:
             for runs in groups:
                 progress.start([self._plan.runs[i] for i in runs])
                 # Not round the yield, where it would hold for the caller too.
-                hold = self._store.hold(runs) if self._store else nullcontext()
-                with jax.default_matmul_precision(precision), hold:
+                with jax.default_matmul_precision(precision):
                     start = time.perf_counter()
                     results = self._train_group(self._groups.place(runs), progress)
                     seconds = time.perf_counter() - start
@@ -113,15 +109,12 @@ class Trainer:
         self._part = 1 - snapshot.step / self._plan.num_steps
         # Several hosts could not agree on a step after which to save.
         deferred = self._store and jax.process_count() == 1
-        workdir = self._workdir
-        if self._store:
-            workdir = self._store.find_folder(group.runs, workdir)
         observer = Observer(
             self._plan,
             group,
             snapshot,
             self._evaluators,
-            workdir,
+            self._workdir,
             self._time_left.num_runs,
             self._profile,
         )
@@ -134,8 +127,6 @@ class Trainer:
             if self._store:
                 self._store.finish()
                 pending.message = self._explain_interrupt(self._store)
-        if self._store:
-            self._store.mark_finished(group.runs)
         self.train_seconds += snapshot.seconds
         mesh, recipe, state = group.mesh, self._plan.recipe, snapshot.state
         logits, variables = jax.device_get(

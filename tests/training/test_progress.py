@@ -64,10 +64,10 @@ def test_the_time_left_is_that_of_all_runs(capsys):
     left.add(2, part=0.0, seconds=3.0)  # which an earlier process had trained
     assert str(left) == ''
     left.add(2, part=0.5, seconds=60.0)  # resumed: a minute for half of two runs
-    assert str(left) == '; about 6 min left'
+    assert str(left) == '; about 6 min left for all'
     with Progress(left, 3, 5, steps_per_epoch=4, validation='test') as progress:
         progress.start(RUNS[:1])
-    assert capsys.readouterr().out == 'run 1 of 10: seed 7; about 6 min left\n'
+    assert capsys.readouterr().out == 'run 1 of 10: seed 7; about 6 min left for all\n'
 
 
 def test_a_line_has_what_else_is_measured(capsys):

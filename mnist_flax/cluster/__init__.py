@@ -1,1 +1,0 @@
-"""Runs that are divided among processes which know nothing of each other."""
