@@ -129,15 +129,16 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         addresses.require_local(name, '--workdir')
         name = os.path.abspath(name)
     with workdirs.open_to_read(name, workdirs.MODEL) as folder:
-        return _load(folder / workdirs.MODEL, name, constructor or DEFAULT_CONSTRUCTOR)
+        path = folder / workdirs.MODEL
+        require(
+            os.path.isdir(path),
+            f'--workdir: {str(workdir)!r} holds no finished run (there is no folder '
+            f'{path}); name the workdir of a run that has finished',
+        )
+        return _load(path, name, constructor or DEFAULT_CONSTRUCTOR)
 
 
 def _load(path: pathlib.Path, workdir: str, constructor: str) -> Networks:
-    require(
-        os.path.isdir(path),
-        f'--workdir: {workdir!r} holds no finished run (there is no folder {path}); '
-        'name the workdir of a run that has finished',
-    )
     list_devices()  # otherwise the checkpoint would be blamed
     checkpoint = checkpoints.read(path)
     try:
