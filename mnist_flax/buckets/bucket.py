@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mnist_flax.common.errors import UserError, require
 
-_INDEX = 'index.json'
+_INDEX = '.index.json'  # hidden, and so no name of a run's file
 
 # Folders of starts, such as 000001_2026-11-29_10-16-27_2a422179, in their order.
 _START = re.compile(r'\d{6}_[\d_-]{19}_[0-9a-f]{8}')

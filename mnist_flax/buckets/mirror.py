@@ -141,7 +141,7 @@ class _Mirror:
                 has_warned = False
             except Exception as error:  # the next time may be a better one
                 if not has_warned:
-                    _say(f'warning: {error}; trying on', is_error=True)
+                    _say(f'warning: {error}', is_error=True)
                 has_warned = True
 
     def copy_all(self) -> None:
