@@ -9,6 +9,7 @@ import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
+from powered import PoweredFileSystem
 from repository import ROOT
 from small_configs import small
 
@@ -19,48 +20,6 @@ from mnist_flax.common import addresses
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
-
-
-class PoweredFileSystem(MemoryFileSystem):
-    """Files in memory, of a machine that goes dark after so many reads and writes."""
-
-    protocol = 'powered'
-    store = {}  # noqa: RUF012  # as in the class above
-    pseudo_dirs = ['']  # noqa: RUF012
-    left = 10**9
-    then = None  # is called instead of going dark
-
-    def _count(self):
-        own = type(self)
-        if own.left <= 0:
-            if own.then is None:
-                raise OSError('no power')
-            then, own.then, own.left = own.then, None, 10**9
-            then()
-        own.left -= 1
-
-    def put_file(self, *arguments, **options):
-        self._count()
-        super().put_file(*arguments, **options)
-
-    def pipe_file(self, *arguments, **options):
-        self._count()
-        super().pipe_file(*arguments, **options)
-
-    def rm_file(self, *arguments, **options):
-        self._count()
-        super().rm_file(*arguments, **options)
-
-    def cat_file(self, *arguments, **options):
-        self._count()
-        return super().cat_file(*arguments, **options)
-
-    def ls(self, *arguments, **options):
-        self._count()
-        return super().ls(*arguments, **options)
-
-
-fsspec.register_implementation('powered', PoweredFileSystem)
 
 
 @pytest.fixture(autouse=True)

@@ -63,14 +63,20 @@ def proxy_to(server, keeps_host):
         proxy.server_close()
 
 
-@pytest.mark.parametrize('keeps_host', [True, False])
-def test_the_page_works_under_another_name_and_path(browser, server, keeps_host):
+@contextlib.contextmanager
+def open_page_by_proxy(browser, server, keeps_host, name):
     with (
         proxy_to(server, keeps_host) as port,
         contextlib.closing(browser.new_context(**DESKTOP)) as context,
     ):
         page = context.new_page()
-        page.goto(f'http://{NAME}:{port}{PATH}/')
+        page.goto(f'http://{name}:{port}{PATH}/')
+        yield page
+
+
+@pytest.mark.parametrize('keeps_host', [True, False])
+def test_the_page_works_under_another_name_and_path(browser, server, keeps_host):
+    with open_page_by_proxy(browser, server, keeps_host, NAME) as page:
         draw_by_mouse(page, write(3, PLACES[0]))
         assert answer(page) == '3'
         page.get_by_role('link', name='API').click()
@@ -83,12 +89,7 @@ def test_the_page_works_under_another_name_and_path(browser, server, keeps_host)
 
 @pytest.mark.parametrize('keeps_host', [True, False])
 def test_another_name_than_the_allowed_one_is_refused_in_words(browser, server, keeps_host):
-    with (
-        proxy_to(server, keeps_host) as port,
-        contextlib.closing(browser.new_context(**DESKTOP)) as context,
-    ):
-        page = context.new_page()
-        page.goto(f'http://others.example:{port}{PATH}/')
+    with open_page_by_proxy(browser, server, keeps_host, 'others.example') as page:
         if keeps_host:
             assert '--allow_host=others.example' in page.content()
             return
