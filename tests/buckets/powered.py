@@ -1,7 +1,12 @@
 """A bucket in memory whose requests can be counted, cut off and interrupted."""
 
+import pathlib
+import time
+
 import fsspec
 from fsspec.implementations.memory import MemoryFileSystem
+
+from mnist_flax.buckets.bucket import Bucket
 
 
 class PoweredFileSystem(MemoryFileSystem):
@@ -44,3 +49,31 @@ class PoweredFileSystem(MemoryFileSystem):
 
 
 fsspec.register_implementation('powered', PoweredFileSystem)
+
+
+def read_all(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in pathlib.Path(folder).rglob('*')
+        if path.is_file() and not path.name.startswith('.')
+    }
+
+
+def read_bucket(address):
+    """Reads all that its index names."""
+    found = Bucket(address)
+    files = found.read_newest()
+    return {
+        name: found._system.cat_file(f'{found._root}/{of}') for name, of in files.items()
+    }
+
+
+def list_keys(address):
+    return Bucket(address).list_keys()
+
+
+def wait_until(condition, seconds=20):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.01)

@@ -1,59 +1,21 @@
-import pathlib
 import shutil
 import subprocess
 import sys
-import time
-import uuid
 
 import fsspec
 import numpy as np
 import pytest
 from fsspec.implementations.memory import MemoryFileSystem
-from powered import PoweredFileSystem
+from powered import PoweredFileSystem, list_keys, read_all, read_bucket, wait_until
 from repository import ROOT
 from small_configs import small
 
-from mnist_flax.buckets import bucket, mirror
+from mnist_flax.buckets import mirror
 from mnist_flax.buckets.bucket import Bucket
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.common import addresses
 from mnist_flax.common.errors import UserError
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
-
-
-@pytest.fixture(autouse=True)
-def kept_folders(tmp_path, monkeypatch):
-    """Where folders are that could not be copied back."""
-    monkeypatch.setattr(mirror.tempfile, 'tempdir', str(tmp_path))
-    return tmp_path
-
-
-@pytest.fixture
-def address():
-    """A folder of its own."""
-    return f'powered://bucket/{uuid.uuid4().hex}'
-
-
-def read_all(folder):
-    return {
-        path.relative_to(folder).as_posix(): path.read_bytes()
-        for path in pathlib.Path(folder).rglob('*')
-        if path.is_file() and not path.name.startswith('.')
-    }
-
-
-def read_bucket(address):
-    """Reads all that its index names."""
-    found = Bucket(address)
-    files = found.read_newest()
-    return {
-        name: found._system.cat_file(f'{found._root}/{of}') for name, of in files.items()
-    }
-
-
-def list_keys(address):
-    return Bucket(address).list_keys()
 
 
 def write_checkpoint(folder, step):
@@ -65,13 +27,6 @@ def rotate(folder):
     (folder / 'metrics.jsonl').write_text('1\n2\n')
     write_checkpoint(folder, 2)
     shutil.rmtree(folder / 'checkpoints' / '1')
-
-
-def wait_until(condition, seconds=20):
-    end = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -299,36 +254,6 @@ def test_an_upload_that_fails_is_no_file_that_has_gone(address, kept_folders, mo
     assert read_bucket(address) == {'precious.txt': b'a'}
 
 
-def test_files_of_others_stay(address):
-    system, root = fsspec.url_to_fs(address)
-    with mirror.mirrored(address) as folder:
-        (folder / 'a.txt').write_text('a')
-    system.pipe_file(f'{root}/notes.txt', b'mine')
-    with mirror.mirrored(address) as folder:
-        assert read_all(folder) == {'a.txt': b'a'}
-        (folder / 'a.txt').unlink()
-    assert 'notes.txt' in list_keys(address)
-
-
-def test_a_folder_that_was_copied_there_by_hand_is_taken_as_it_is(address):
-    system, root = fsspec.url_to_fs(address)
-    system.pipe_file(f'{root}/checkpoints/a', b'a')
-    system.pipe_file(f'{root}/.lock', b'')
-    with mirror.mirrored(address) as folder:
-        assert read_all(folder) == {'checkpoints/a': b'a'}
-
-
-def test_a_file_that_is_missing_there_is_told(address, capsys):
-    with mirror.mirrored(address) as folder:
-        (folder / 'a.txt').write_text('a')
-        (folder / 'b.txt').write_text('b')
-    found = Bucket(address)
-    found.remove([found.read_newest()['a.txt']])
-    with mirror.mirrored(address) as folder:
-        assert read_all(folder) == {'b.txt': b'b'}
-    assert 'lacks 1 files that its index names, such as a.txt' in capsys.readouterr().err
-
-
 def test_runs_in_folders_of_a_run_stay(address):
     inner = f'{address}/checkpoints/inner'
     with mirror.mirrored(inner) as folder:
@@ -339,55 +264,6 @@ def test_runs_in_folders_of_a_run_stay(address):
             write_checkpoint(folder, number + 1)
     with mirror.mirrored(inner) as folder:
         assert checkpoints.restore(folder / 'checkpoints').arrays['x'][0] == 3
-
-
-def test_a_folder_of_other_things_is_refused_and_a_large_run_is_not(address, monkeypatch):
-    monkeypatch.setattr(bucket, '_MOST_BYTES', 3)
-    with mirror.mirrored(address) as folder:
-        (folder / 'a.txt').write_text('large')
-    with mirror.mirrored(address) as folder:
-        assert read_all(folder) == {'a.txt': b'large'}
-    system, root = fsspec.url_to_fs(address)
-    system.pipe_file(f'{root}x/large', b'large')
-    with (
-        pytest.raises(UserError, match='holds 1 files of 0 GiB, and no index of a run'),
-        mirror.mirrored(f'{address}x'),
-    ):
-        pass
-
-
-START = f'000001_{"0" * 19}_{"a" * 8}'
-
-
-@pytest.mark.parametrize(
-    ('files', 'message'),
-    [
-        ({f'{START}/.index.json': '{'}, 'cannot read powered://'),
-        ({f'{START}/.index.json': '[]'}, 'cannot read powered://'),
-        (
-            {f'{START}/.index.json': '{"files": {"../x": "a"}}'},
-            "it holds a file named '../x'",
-        ),
-        ({f'{START}/.index.json': '{"files": {"/x": "a"}}'}, "it holds a file named '/x'"),
-        ({'/etc/x': ''}, "it holds a file named '/etc/x'"),
-        ({'a\\b': ''}, 'it holds a file named'),
-    ],
-)
-def test_what_is_strange_there_is_one_line(address, files, message):
-    system, root = fsspec.url_to_fs(address)
-    for name, content in files.items():
-        system.pipe_file(f'{root}/{name}', content.encode())
-    with pytest.raises(UserError, match=message), mirror.mirrored(address):
-        pass
-
-
-@pytest.mark.parametrize('address', ['https://localhost:1/x', 'powered://', 'no://b/x'])
-def test_what_is_no_folder_of_a_bucket_is_one_line(address):
-    with (
-        pytest.raises(UserError, match='--workdir: '),
-        mirror.mirrored(address),
-    ):
-        pass
 
 
 def test_a_bucket_that_cannot_be_reached_is_told_once_and_tried_again(
@@ -409,18 +285,6 @@ def test_a_bucket_that_cannot_be_reached_is_told_once_and_tried_again(
     assert found.err.count('warning: --workdir: cannot write to powered://') == 1
     assert found.err.endswith('(no network)\n')
     assert read_bucket(address) == {'a.txt': b'a'}
-
-
-@pytest.mark.parametrize(
-    ('address', 'expected'),
-    [
-        ('s3://b/run1/', 's3://b/run1'),
-        ('s3://b//run1//x/', 's3://b/run1/x'),
-        ('file:///tmp/run', 'file:///tmp/run'),
-    ],
-)
-def test_addresses_have_one_form(address, expected):
-    assert addresses.normalize(address) == expected
 
 
 def test_a_run_is_trained_resumed_and_read_there(
