@@ -34,10 +34,7 @@ class Bucket:
         with self._explain('reach'):
             import fsspec
 
-            # Folders are made as needed, which buckets do by themselves.
-            is_local = address.startswith(('file:', 'local:'))
-            options = {'auto_mkdir': True} if is_local else {}
-            self._system, root = fsspec.url_to_fs(address, **options)
+            self._system, root = fsspec.url_to_fs(address)
             self._root = root.rstrip('/')
         require(
             '/' in self._root,

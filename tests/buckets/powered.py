@@ -1,9 +1,12 @@
-"""A bucket in memory whose requests can be counted, cut off and interrupted."""
+"""Buckets: in memory, whose requests can be cut off, and in a folder, for processes."""
 
+import os
 import pathlib
 import time
+import uuid
 
 import fsspec
+from fsspec.implementations.local import LocalFileSystem
 from fsspec.implementations.memory import MemoryFileSystem
 
 from mnist_flax.buckets.bucket import Bucket
@@ -48,7 +51,24 @@ class PoweredFileSystem(MemoryFileSystem):
         return super().ls(*arguments, **options)
 
 
+class FolderFileSystem(LocalFileSystem):
+    """Files in a folder, each of which is there whole or not at all, as in a bucket."""
+
+    protocol = 'folder'
+
+    def put_file(self, path1, path2, **options):
+        self.pipe_file(path2, pathlib.Path(path1).read_bytes())
+
+    def pipe_file(self, path, value, **options):
+        path = pathlib.Path(self._strip_protocol(path))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.parent / f'.{uuid.uuid4().hex}'
+        part.write_bytes(value)
+        os.replace(part, path)
+
+
 fsspec.register_implementation('powered', PoweredFileSystem)
+fsspec.register_implementation('folder', FolderFileSystem)
 
 
 def read_all(folder):

@@ -1,3 +1,4 @@
+import pathlib
 import shutil
 import subprocess
 import sys
@@ -312,8 +313,10 @@ def test_a_run_is_trained_resumed_and_read_there(
 @pytest.mark.slow
 def test_a_machine_that_dies_loses_at_most_seconds(tmp_path, command):
     """With a folder as the bucket, which another process sees too."""
-    address = f'file://{tmp_path}/bucket/run'
+    address = f'folder://{tmp_path}/bucket/run'
     train = (
+        'import sys\n'
+        f'sys.path.append({str(pathlib.Path(__file__).parent)!r})\nimport powered\n'
         'from mnist_flax.common import cli\nfrom absl import flags\n'
         'cli.define_config("configs/default.py")\n'
         'def main():\n'
