@@ -2,10 +2,11 @@
 
 from absl import flags
 
-from mnist_flax.common import cli, waiting
+from mnist_flax.common import cli, waiting, workers
 
 cli.define_config(default='configs/default.py')
 cli.define_hosts()
+cli.define_workers()
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',
@@ -38,7 +39,16 @@ def main() -> None:
         from mnist_flax.hosts import joining
 
         joining.join_hosts(*hosts, values.host_timeout)
-    train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
+    if values.worker or values.gather:
+        from mnist_flax.cluster import shared_runs
+
+        if values.gather:
+            shared_runs.gather(values.config, _WORKDIR.value, values.unfinished)
+        else:
+            worker = workers.read(values.worker, values.num_workers)
+            shared_runs.train_share(values.config, _WORKDIR.value, worker)
+    else:
+        train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 
 
 if __name__ == '__main__':

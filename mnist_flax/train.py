@@ -76,7 +76,9 @@ def train_and_evaluate(
         earlier_runs.start(folder, settings, plans[0].checkpoint.resume)
         profiles = _list_profiles(folder)
         result = _train(plans, settings, folder, profile)
-        _write(config, plans, result, settings, folder, start)
+        # With those of an earlier process, so that training is a part of the total.
+        start -= result.metrics.pop('restored_seconds')
+        write(config, plans, result, settings, folder, start)
         if profile and _list_profiles(folder) == profiles:
             print(
                 f'warning: --profile: epoch {profile} had been trained before, and was not '
@@ -107,19 +109,18 @@ def _train(
         store = None
         if folder is not None:
             store = SnapshotStore(folder / workdirs.CHECKPOINTS, plan, settings)
-        trainer = Trainer(plan, store, folder, time_left, profile=profile)
+        trainer = Trainer(plan, store, time_left, profile=profile)
         profile = 0  # one is enough
-        results += [result for group in trainer.train() for result in group]
+        results += [result for group in trainer.train(folder) for result in group]
         newest = store.newest if store else None
         for name in seconds:
             seconds[name] += getattr(trainer, name)
-    if all(result.diverged for result in results):
-        raise UserError(_explain_divergence(results[-1], newest))
+    require_finite(results, newest)
     numbers = {**reports.measure(plans[0], results), **seconds, **environment}
     return Result(results, numbers)
 
 
-def _write(
+def write(
     config: ml_collections.ConfigDict,
     plans: Sequence[Plan],
     result: Result,
@@ -127,14 +128,24 @@ def _write(
     folder: pathlib.Path,
     start: float,
 ) -> None:
-    """Writes the networks and the report, and says so."""
+    """Writes the networks and the report, and says so.
+
+    Args:
+      config: The settings.
+      plans: What was trained.
+      result: The networks and numbers; the total time is added to them.
+      settings: The settings as plain values, see `describe`.
+      folder: The workdir, which this process has locked.
+      start: When the work began, on the clock of `time.perf_counter`.
+
+    Raises:
+      UserError: A file cannot be written.
+    """
     workdirs.check_lock(folder)
     dataset, numbers = plans[0].dataset, result.metrics
     _write_model(folder / workdirs.MODEL, config, dataset, result.runs)
     figures = reports.render_figures(dataset, result.runs)
-    # With those of an earlier process, so that training is a part of them.
-    elapsed = time.perf_counter() - start
-    numbers['total_seconds'] = numbers.pop('restored_seconds') + elapsed
+    numbers['total_seconds'] = time.perf_counter() - start
     written = reports.write_report(folder, settings, dataset, result.runs, numbers, figures)
     print(
         f'{reports.summary_line(numbers)}; {numbers["total_seconds"]:.0f} s, '
@@ -196,11 +207,22 @@ def _print_summary(device: str, plans: Sequence[Plan]) -> None:
         print(f'sweep: {num_runs} runs of {len(plans)} programs; the first is shown above')
 
 
-def _explain_divergence(result: RunResult, good: pathlib.Path | None) -> str:
-    found = result.diverged
+def require_finite(results: Sequence[RunResult], good: pathlib.Path | None) -> None:
+    """Checks that not all runs have diverged.
+
+    Args:
+      results: The runs.
+      good: The last checkpoint before that, if any, for the message.
+
+    Raises:
+      UserError: They have.
+    """
+    if not all(result.diverged for result in results):
+        return
+    found = results[-1].diverged
     assert found is not None
     kept = f'the last good checkpoint is {good}' if good else 'no checkpoint came before'
-    return (
+    raise UserError(
         f'training diverged in epoch {found.epoch} at step {found.step:,}, where the '
         f'learning rate was {found.learning_rate:.3g}: the loss is not finite; try a lower '
         'config.optimizer.learning_rate, config.schedule.warmup=0.1 or '

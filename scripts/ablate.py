@@ -7,9 +7,10 @@ earlier one ended or was killed.
 
 from absl import flags
 
-from mnist_flax.common import cli
+from mnist_flax.common import cli, workers
 
 cli.define_config(default='configs/ablation.py')
+cli.define_workers()
 _SEEDS = flags.DEFINE_integer(
     'seeds', 5, 'Number of runs of each variant, with the seeds 0, 1, ...', lower_bound=1
 )
@@ -24,11 +25,22 @@ _WORKDIR = flags.DEFINE_string(
 
 
 def main() -> None:
-    """Runs `ablate` with the flags and prints its table."""
+    """Runs `ablate` with the flags, or a worker's share of it, and prints its table."""
+    values = flags.FLAGS
+    arguments = values.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
-    from mnist_flax.ablation.ablation import ablate
+    if values.worker or values.gather:
+        from mnist_flax.cluster import shared_ablations
 
-    table = ablate(flags.FLAGS.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value)
+        if values.gather:
+            table = shared_ablations.gather(*arguments, values.unfinished)
+        else:
+            worker = workers.read(values.worker, values.num_workers)
+            table = shared_ablations.ablate_share(*arguments, worker)
+    else:
+        from mnist_flax.ablation.ablation import ablate
+
+        table = ablate(*arguments)
     print(table, end='')
 
 

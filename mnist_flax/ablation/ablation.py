@@ -53,14 +53,49 @@ def ablate(
         another config; or a variant cannot be trained, after the others have been.
     """
     configs = make_configs(config)
+    wanted = choose_variants(configs, names)
+    with workdirs.open_folder(workdir) as path, workdirs.lock(path):
+        earlier_runs.require_unshared(path)
+        return _ablate(configs, path, num_seeds, wanted)
+
+
+def choose_variants(
+    configs: dict[str, ml_collections.ConfigDict], names: Sequence[str]
+) -> list[str]:
+    """Lists the recipe and the variants that are named, or all if none is.
+
+    Raises:
+      UserError: There is no such variant.
+    """
     for name in names:
         require(
             name in configs,
             f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
         )
-    with workdirs.open_folder(workdir) as path, workdirs.lock(path):
-        wanted = [name for name in configs if not names or name in (RECIPE, *names)]
-        return _ablate(configs, path, num_seeds, wanted)
+    return [name for name in configs if not names or name in (RECIPE, *names)]
+
+
+def make_plans(
+    configs: dict[str, ml_collections.ConfigDict], names: Sequence[str], num_seeds: int
+) -> dict[str, Plan]:
+    """Plans the runs of variants; the data are the same for all.
+
+    Args:
+      configs: By variant.
+      names: Which ones, the recipe first.
+      num_seeds: Runs of each.
+
+    Raises:
+      UserError: One of them cannot be trained.
+    """
+    seeds = range(num_seeds)
+    plans = {RECIPE: make_plan(configs[RECIPE], seeds=seeds)}
+    for name in names:
+        try:
+            plans[name] = make_plan(configs[name], plans[RECIPE].dataset, seeds)
+        except UserError as error:
+            raise UserError(f'config.variants.{name}: {error}') from error
+    return plans
 
 
 def _ablate(
@@ -73,15 +108,11 @@ def _ablate(
     rows, known_trees = _read(path)
     _check_same(path, trees, known_trees)
     seeds = range(num_seeds)
-    # All are checked before the first is trained; the data are the same for all.
-    recipe = make_plan(configs[RECIPE], seeds=seeds)
+    # All are checked before the first is trained.
+    every = make_plans(configs, names, num_seeds)
     done = {(row.variant, row.seed) for row in rows}
     plans = {}
-    for name in names:
-        try:
-            plan = make_plan(configs[name], recipe.dataset, seeds)
-        except UserError as error:
-            raise UserError(f'config.variants.{name}: {error}') from error
+    for name, plan in every.items():
         # The plan's devices are those for all seeds, so that a run does not depend on which
         # runs are left.
         left = [planned for planned in plan.runs if (name, planned.seed) not in done]
@@ -98,14 +129,8 @@ def _ablate(
         store = SnapshotStore(snapshots, plan, trees[name])
         try:
             for group in Trainer(plan, store, show=False).train():
-                rows += [_to_row(name, plan, result) for result in group]
-                # The configs first: a crash between the two then leaves no runs without
-                # one.
-                kept = {
-                    _CONFIGS: tables.to_json(known_trees).encode(),
-                    _RESULTS: report.to_csv(rows).encode(),
-                }
-                workdirs.write(path, kept)
+                rows += [to_row(name, plan, result) for result in group]
+                write_results(path, known_trees, rows)
                 progress.report(rows[-len(group) :])
         except UserError as error:  # which says nothing of the other variants
             workdirs.check_lock(path)
@@ -116,7 +141,10 @@ def _ablate(
     # With variants that an earlier call has trained: p-values are adjusted for all.
     kept_rows = [row for row in rows if row.seed in seeds]
     has_recipe = any(row.variant == RECIPE for row in kept_rows)
-    table = _report(recipe, [*configs], kept_rows, path) if has_recipe else ''
+    table = ''
+    if has_recipe:
+        environment = reports.environment(every[RECIPE].mesh)
+        table = write_report(every[RECIPE], [*configs], kept_rows, environment, path)
     require(
         not failed,
         f'config.variants: {", ".join(failed)} cannot be trained (see the warnings); what '
@@ -127,9 +155,38 @@ def _ablate(
     return table
 
 
-def _report(
-    recipe: Plan, variants: Sequence[str], rows: Sequence[Row], path: pathlib.Path
+def write_results(path: pathlib.Path, trees: dict[str, Any], rows: Sequence[Row]) -> None:
+    """Writes the runs that there are into a workdir, and the configs of their variants."""
+    # The configs first: a crash between the two then leaves no runs without one.
+    contents = {
+        _CONFIGS: tables.to_json(trees).encode(),
+        _RESULTS: report.to_csv(rows).encode(),
+    }
+    workdirs.write(path, contents)
+
+
+def write_report(
+    recipe: Plan,
+    variants: Sequence[str],
+    rows: Sequence[Row],
+    environment: dict[str, Any],
+    path: pathlib.Path,
 ) -> str:
+    """Writes the table and the figure of an ablation.
+
+    Args:
+      recipe: The plan of the recipe.
+      variants: The names, the recipe first.
+      rows: The runs there are.
+      environment: Where they were trained, as `reports.environment` describes it.
+      path: The workdir.
+
+    Returns:
+      The table.
+
+    Raises:
+      UserError: They cannot be written.
+    """
     found = {row.variant for row in rows}
     comparisons = report.compare(rows, [name for name in variants if name in found])
     dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
@@ -138,7 +195,7 @@ def _report(
         f'{report.to_markdown(comparisons)}\n'
         f'{len(dataset.train.labels):,} training images, {epochs}, '
         f'{len(dataset.validation.labels):,} images held out; '
-        f'{reports.describe(reports.environment(recipe.mesh))}\n\n'
+        f'{reports.describe(environment)}\n\n'
         f'{report.EXPLANATION}\n'
     )
     title = f'{dataset.full_name}, {epochs}: the recipe with one change'
@@ -234,7 +291,8 @@ def _check_same(
     )
 
 
-def _to_row(name: str, plan: Plan, result: RunResult) -> Row:
+def to_row(name: str, plan: Plan, result: RunResult) -> Row:
+    """Sums up a run of a variant."""
     numbers = result.numbers(plan.dataset.test.labels)
     return Row(
         variant=name,

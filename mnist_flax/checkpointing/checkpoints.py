@@ -164,6 +164,11 @@ def exist(folder: pathlib.Path) -> bool:
     return bool(_list_steps(folder))
 
 
+def newest_step(folder: pathlib.Path) -> int:
+    """Returns the step of a folder's newest checkpoint, intact or not; 0 without any."""
+    return max(_list_steps(folder), default=0)
+
+
 def restore(folder: pathlib.Path) -> Checkpoint | None:
     """Reads the newest intact checkpoint of a folder, and renames damaged newer ones.
 

@@ -11,6 +11,8 @@ from mnist_flax.common import configs, renamed
 from mnist_flax.common.errors import require
 from mnist_flax.common.files import sync
 
+SHARED = 'shared.json'  # what workers that share a workdir have agreed on
+
 # Everything that a run can write.
 _FILES = (
     CHECKPOINTS, MODEL, 'accuracy_plot.png', 'config.json', 'confusion_matrix.png',
@@ -37,6 +39,24 @@ _ELSEWHERE = (
 )
 
 
+def list_files(folder: pathlib.Path) -> list[str]:
+    """Lists what a run or an ablation of a single process has written into a workdir."""
+    return [name for name in (*_FILES, 'results.csv') if (folder / name).exists()]
+
+
+def require_unshared(folder: pathlib.Path) -> None:
+    """Checks that no workers share a workdir, which one process wants for itself.
+
+    Raises:
+      UserError: They do.
+    """
+    require(
+        not (folder / SHARED).exists(),
+        f'--workdir: workers share {folder}; add --worker and --num_workers, --gather for '
+        'the report, or use another --workdir',
+    )
+
+
 def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
     """Makes sure that an earlier run in a workdir is not lost when a run starts there.
 
@@ -48,6 +68,7 @@ def start(folder: pathlib.Path, config: dict[str, Any], resume: bool) -> None:
     Raises:
       UserError: The report there is of other settings, and there are no checkpoints.
     """
+    require_unshared(folder)
     report = folder / 'config.json'
     if not resume:
         _move_aside(folder)

@@ -22,6 +22,11 @@ _LOCK = '.lock'
 # What a drive says that has no locks, such as some network drives, FUSE and Colab's Drive.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP)
 
+
+class BusyError(UserError):
+    """Another process is working in a folder."""
+
+
 _addresses: dict[pathlib.Path, str] = {}  # of the copies of buckets' folders
 _held: dict[pathlib.Path, os.stat_result] = {}  # the locks of this process, by folder
 
@@ -109,28 +114,44 @@ def show(path: pathlib.Path) -> str:
 
 
 @contextlib.contextmanager
-def lock(folder: pathlib.Path) -> Iterator[None]:
+def lock(
+    folder: pathlib.Path, timeout: float = 0.0, is_shared: bool = False
+) -> Iterator[None]:
     """Keeps other processes from working in the folder, as long as this one lives.
 
     Where the drive has no locks, it only warns.
 
+    Args:
+      folder: The folder.
+      timeout: How many seconds to wait for another process.
+      is_shared: Whether others are expected there, so that there must be locks.
+
     Raises:
-      UserError: Another process is working there, or no file can be made there.
+      BusyError: Another process is working there.
+      UserError: No file can be made there, or not be locked.
     """
     with contextlib.ExitStack() as stack:
         try:
             # Not through a link, which in a folder from elsewhere can lead anywhere;
             # filelock takes care of that.
-            stack.enter_context(filelock.FileLock(folder / _LOCK, timeout=0, mode=0o666))
+            stack.enter_context(
+                filelock.FileLock(folder / _LOCK, timeout=timeout, mode=0o666)
+            )
             _held[folder] = (folder / _LOCK).stat()
         except filelock.Timeout as error:
-            raise UserError(
+            raise BusyError(
                 f'--workdir: another process is working in {folder}; wait until it has '
                 'ended, or use another folder'
             ) from error
         except (OSError, NotImplementedError) as error:
             if getattr(error, 'errno', errno.ENOSYS) not in _NO_LOCKS:
                 raise not_writable('--workdir', f'{folder}/{_LOCK}', error) from error
+            require(
+                not is_shared,
+                f'--workdir: files cannot be locked in {folder}, which keeps workers from '
+                'training the same runs; use a drive with locks (NFS 4, Lustre with '
+                '-o flock), or a single process',
+            )
             print(
                 f'warning: --workdir: files cannot be locked in {folder}; make sure that '
                 'no other process works there',

@@ -24,6 +24,7 @@ from mnist_flax.common import (
     renamed,
     streams,
     surroundings,
+    workers,
 )
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.framings import FRAMINGS
@@ -90,6 +91,27 @@ def define_hosts() -> None:
         300,
         'How many seconds to wait for the other processes at the start.',
         lower_bound=1,
+    )
+
+
+def define_workers() -> None:
+    """Defines the flags with which several processes divide the runs among them."""
+    flags.DEFINE_string(
+        'worker',
+        '',
+        'Be this one of --num_workers processes, counted from 0, that share the workdir '
+        "and train one free group of runs after the other; 'auto' takes the number from a "
+        'Slurm array or an indexed job of Kubernetes. Whoever finishes the last group '
+        'writes the report.',
+    )
+    flags.DEFINE_integer('num_workers', None, 'How many workers there are.', lower_bound=1)
+    flags.DEFINE_bool(
+        'gather', False, 'Write the report of the runs that workers have trained.'
+    )
+    flags.DEFINE_bool(
+        'unfinished',
+        False,
+        'With --gather: report the runs that are finished, though others are not.',
     )
 
 
@@ -185,6 +207,8 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             new_fields.add(config, _NEW_FIELDS)
     if 'distributed' in flags.FLAGS:
         _check_hosts(flags.FLAGS)
+    if 'worker' in flags.FLAGS:
+        _check_workers(flags.FLAGS)
     # Before anything is loaded or trained for a bucket.
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
     try:
@@ -209,6 +233,24 @@ def _check_hosts(values: flags.FlagValues) -> None:
             f'{values.num_processes - 1}, as --num_processes={values.num_processes}',
             2,
         )
+
+
+def _check_workers(values: flags.FlagValues) -> None:
+    shares = 'worker' if values.worker else 'gather' if values.gather else ''
+    others = ['distributed', 'coordinator_address', 'profile']
+    others += ['gather', 'unfinished'] if values.worker else []
+    for name in others if shares else ():
+        if name in values and values[name].value:
+            _fail(f'--{name}: it does not go with --{shares}; leave one of them out', 2)
+    if values.unfinished and not shares:
+        _fail('--unfinished: it goes with --gather only', 2)
+    if values.num_workers and not values.worker:
+        _fail('--worker is missing; give it with --num_workers', 2)
+    try:
+        if values.worker:
+            workers.read(values.worker, values.num_workers)
+    except UserError as error:
+        _fail(str(error), 2)
 
 
 @contextlib.contextmanager

@@ -64,6 +64,11 @@ class Groups:
         )
         self._arrays: Arrays | None = None  # on the devices, once compiled
 
+    @property
+    def are_compiled(self) -> bool:
+        """Tells whether `compile` has been called."""
+        return self._arrays is not None
+
     def compile(self) -> None:
         """Compiles, see `fit`, and loads the data."""
         start = time.perf_counter()

@@ -13,10 +13,16 @@ from mnist_flax.training.results import Divergence
 
 
 class TimeLeft:
-    """Estimates when all runs of a config are done, from those of this process."""
+    """Estimates when all runs of a config are done, from those of this process.
 
-    def __init__(self, num_runs: int):
+    Args:
+      num_runs: Runs of the config.
+      num_own: Of these the ones that this process will train; None for all.
+    """
+
+    def __init__(self, num_runs: int, num_own: float | None = None):
         self.num_runs = num_runs
+        self._num_own = num_runs if num_own is None else num_own
         self._num_done = 0
         self._num_timed = 0.0  # a run that was resumed counts by its part
         self._seconds = 0.0
@@ -31,7 +37,8 @@ class TimeLeft:
         """Says it, once it is known."""
         if not self._num_timed:
             return ''
-        seconds = self._seconds / self._num_timed * (self.num_runs - self._num_done)
+        num_left = max(0.0, self._num_own - self._num_done)
+        seconds = self._seconds / self._num_timed * num_left
         return f'; about {seconds / 60:.0f} min left for all'
 
 

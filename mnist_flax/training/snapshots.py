@@ -129,7 +129,7 @@ class SnapshotStore:
         Raises:
           UserError: The one before cannot be written, or the workdir is another one.
         """
-        workdirs.check_lock(self._folder.parent)
+        workdirs.check_lock(self._path(group))
         # Copied, as training overwrites this memory while the copies are written.
         arrays = {
             name: np.array(leaf)[: len(group)]

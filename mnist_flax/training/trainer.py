@@ -2,7 +2,7 @@
 
 import pathlib
 import time
-from collections.abc import Iterator, Set
+from collections.abc import Iterator, Sequence, Set
 from contextlib import nullcontext
 
 import jax
@@ -31,7 +31,6 @@ class Trainer:
         self,
         plan: Plan,
         store: SnapshotStore | None = None,
-        workdir: pathlib.Path | None = None,
         time_left: TimeLeft | None = None,
         show: bool = True,
         profile: int = 0,
@@ -40,7 +39,6 @@ class Trainer:
         self.restored_seconds = 0.0  # those that an earlier process had trained for
         self._plan = plan
         self._store = store
-        self._workdir = workdir  # for records while training; None for none
         # With the runs of other programs.
         self._time_left = time_left or TimeLeft(len(plan.runs))
         self._show = show
@@ -57,27 +55,23 @@ class Trainer:
         """Seconds that it took to load the data and to compile."""
         return self._groups.compile_seconds
 
-    def train(self) -> Iterator[list[RunResult]]:
+    def train(
+        self, workdir: pathlib.Path | None = None, groups: Sequence[range] | None = None
+    ) -> Iterator[list[RunResult]]:
         """Yields the results of runs that were trained side by side, group by group.
+
+        Args:
+          workdir: Where records are written while training; None for nowhere.
+          groups: Positions in the plan; None for all, as many side by side as fit.
 
         Raises:
           Interrupted: Ctrl-C or SIGTERM came, and the runs are saved.
           UserError: Something cannot be saved, or what was saved cannot be resumed.
         """
-        is_shown = self._show and jax.process_index() == 0
-        if is_shown:
-            waiting.say('compiling, which takes longer the first time')
-        self._groups.compile()
-        if is_shown:
-            print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
-            if slow := self._groups.slow_operations:
-                print(
-                    f'note: config.model uses {" and ".join(slow)}, which is slow in '
-                    'training on a CPU; mnist_flax.models.Conv and max_pool compute the '
-                    'same, up to 20 times as fast (docs/models.md)',
-                    flush=True,
-                )
-        groups = self._groups.divide(self._store.started() if self._store else [])
+        if not self._groups.are_compiled:
+            self._compile()
+        if groups is None:
+            groups = self._groups.divide(self._store.started() if self._store else [])
         progress = Progress(
             time_left=self._time_left,
             num_groups=len(groups),
@@ -93,12 +87,30 @@ class Trainer:
                 # Not round the yield, where it would hold for the caller too.
                 with jax.default_matmul_precision(precision):
                     start = time.perf_counter()
-                    results = self._train_group(self._groups.place(runs), progress)
+                    group = self._groups.place(runs)
+                    results = self._train_group(group, progress, workdir)
                     seconds = time.perf_counter() - start
                 self._time_left.add(len(runs), self._part, seconds)
                 yield results
 
-    def _train_group(self, group: Group, progress: Progress) -> list[RunResult]:
+    def _compile(self) -> None:
+        is_shown = self._show and jax.process_index() == 0
+        if is_shown:
+            waiting.say('compiling, which takes longer the first time')
+        self._groups.compile()
+        if is_shown:
+            print(f'compiled in {self.compile_seconds:.1f} s', flush=True)
+            if slow := self._groups.slow_operations:
+                print(
+                    f'note: config.model uses {" and ".join(slow)}, which is slow in '
+                    'training on a CPU; mnist_flax.models.Conv and max_pool compute the '
+                    'same, up to 20 times as fast (docs/models.md)',
+                    flush=True,
+                )
+
+    def _train_group(
+        self, group: Group, progress: Progress, workdir: pathlib.Path | None
+    ) -> list[RunResult]:
         snapshot = self._start(group)
         progress.skip(snapshot.step)
         if not self._tried and snapshot.step < self._plan.num_steps:
@@ -114,7 +126,7 @@ class Trainer:
             group,
             snapshot,
             self._evaluators,
-            self._workdir,
+            workdir,
             self._time_left.num_runs,
             self._profile,
         )

@@ -79,12 +79,8 @@ class Ours:
         config.dataset.test_split = 'test[:50]'
         config.log_every_steps = log_every
         with tempfile.TemporaryDirectory() as workdir:
-            trainer = Trainer(
-                make_plan(config),
-                workdir=pathlib.Path(workdir) if log_every else None,
-                show=False,
-            )
-            for _ in trainer.train():
+            trainer = Trainer(make_plan(config), show=False)
+            for _ in trainer.train(pathlib.Path(workdir) if log_every else None):
                 pass
         return trainer.train_seconds
 

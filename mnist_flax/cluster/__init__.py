@@ -1,0 +1,1 @@
+"""Runs that are divided among processes which know nothing of each other."""

@@ -1,0 +1,133 @@
+"""An ablation whose runs are trained by workers that share a workdir."""
+
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mnist_flax.ablation import ablation, report
+from mnist_flax.ablation.report import RECIPE, Row
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.cluster import shared_workdirs, working
+from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
+from mnist_flax.cluster.working import Program
+from mnist_flax.common.constructors import digest_sources
+from mnist_flax.common.errors import require
+from mnist_flax.common.workers import Worker
+from mnist_flax.training.results import RunResult
+from mnist_flax.training.settings import to_tree
+
+_ROWS = 'rows.csv'  # of a group
+
+
+def ablate_share(
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    num_seeds: int,
+    names: Sequence[str],
+    worker: Worker,
+) -> str:
+    """Trains groups of runs that no other worker trains, until none is left.
+
+    Args:
+      config: Such as that of ``configs/ablation.py``.
+      workdir: The folder that all workers share.
+      num_seeds: Runs of each variant.
+      names: The variants to train beside the recipe; all if empty.
+      worker: Which one this is.
+
+    Returns:
+      The contents of ``ablation.md`` if this one wrote the report; otherwise nothing.
+
+    Raises:
+      Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
+      UserError: As in `ablate`; or the workdir is not one for these workers.
+    """
+    programs = _plan(config, num_seeds, names)
+    groups = working.name_groups(programs, 'config.recipe.runs_at_once')
+    shared = shared_workdirs.join(workdir, _shared_settings(programs, num_seeds), groups)
+    failed = working.work(shared, programs, worker, _save, show=False)
+    require(not failed, f'not trained: {"; ".join(failed)}')
+    if missing := shared.describe_unfinished():
+        print(f'nothing is left for this worker; not finished: {missing}', flush=True)
+        return ''
+    return _gather(programs, shared)
+
+
+def gather(
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    num_seeds: int,
+    names: Sequence[str],
+    only_finished: bool = False,
+) -> str:
+    """Writes the report of an ablation that workers have trained; nothing is trained.
+
+    Args:
+      config: As that of the workers.
+      workdir: The folder that they share.
+      num_seeds: As that of the workers.
+      names: Likewise.
+      only_finished: Whether to report the groups that are finished, though others are not.
+
+    Returns:
+      The contents of ``ablation.md``.
+
+    Raises:
+      UserError: Some groups are not finished, or none of the recipe.
+    """
+    shared = SharedWorkdir(workdirs.prepare(workdir))
+    programs = _plan(config, num_seeds, names)
+    shared.require_same(_shared_settings(programs, num_seeds))
+    return _gather(programs, shared, only_finished)
+
+
+def _plan(
+    config: ml_collections.ConfigDict, num_seeds: int, names: Sequence[str]
+) -> list[Program]:
+    configs = ablation.make_configs(config)
+    wanted = ablation.choose_variants(configs, names)
+    plans = ablation.make_plans(configs, wanted, num_seeds)
+    return [Program(name, plan, to_tree(configs[name])) for name, plan in plans.items()]
+
+
+def _shared_settings(programs: Sequence[Program], num_seeds: int) -> dict[str, Any]:
+    functions = [of for program in programs for of in program.plan.recipe.functions]
+    settings = {program.prefix: program.settings for program in programs}
+    others = {'--seeds': num_seeds, 'source': digest_sources(functions)}
+    return json.loads(json.dumps({**settings, **others}))  # as it will be read
+
+
+def _save(
+    program: Program,
+    folder: pathlib.Path,
+    results: list[RunResult],
+    seconds: dict[str, float],
+) -> None:
+    rows = [ablation.to_row(program.prefix, program.plan, of) for of in results]
+    workdirs.write(folder, {_ROWS: report.to_csv(rows).encode()})
+    accuracies = ', '.join(f'seed {row.seed} {row.validation_accuracy:.2%}' for row in rows)
+    print(f'{program.prefix}: held-out accuracy {accuracies}', flush=True)
+
+
+def _gather(
+    programs: Sequence[Program], shared: SharedWorkdir, only_finished: bool = False
+) -> str:
+    with shared_workdirs.lock(shared.folder):
+        rows: list[Row] = []
+        names = shared.require_finished(only_finished)
+        for name in names:
+            path = shared.folder / FINISHED / name / _ROWS
+            rows += report.from_csv(path.read_text(), str(path))
+        require(
+            any(row.variant == RECIPE for row in rows),
+            f'--gather: no run of the recipe in {shared.folder} is finished yet, with '
+            'which variants could be compared',
+        )
+        trees = {program.prefix: program.settings for program in programs}
+        ablation.write_results(shared.folder, trees, rows)
+        environment = shared.read_environment(names)
+        recipe = programs[0].plan
+        return ablation.write_report(recipe, [*trees], rows, environment, shared.folder)

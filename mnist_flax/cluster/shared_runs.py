@@ -1,0 +1,148 @@
+"""The runs of a config, trained by workers that share a workdir, and their report."""
+
+import json
+import pathlib
+import shutil
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import ml_collections
+
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.cluster import group_results, shared_workdirs, working
+from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
+from mnist_flax.cluster.working import Program
+from mnist_flax.common.constructors import digest_sources
+from mnist_flax.common.errors import require
+from mnist_flax.common.switches import in_our_settings
+from mnist_flax.common.workers import Worker
+from mnist_flax.reporting import reports
+from mnist_flax.train import Result, require_finite, write
+from mnist_flax.training.plan import Plan, describe, make_plans
+from mnist_flax.training.records import FILE
+from mnist_flax.training.results import RunResult
+
+
+@in_our_settings()
+def train_share(
+    config: ml_collections.ConfigDict, workdir: str, worker: Worker
+) -> Result | None:
+    """Trains groups of runs that no other worker trains, until none is left.
+
+    A group that was begun is resumed. Whoever finishes the last one writes the report.
+
+    Args:
+      config: The settings, the same for all.
+      workdir: The folder that all workers share.
+      worker: Which one this is.
+
+    Returns:
+      The result, if this one wrote the report.
+
+    Raises:
+      Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
+      UserError: As in `train_and_evaluate`; or the workdir is not one for these workers.
+    """
+    plans = make_plans(config)
+    settings = describe(config, plans)
+    programs = [Program('', plan, settings) for plan in plans]
+    names = working.name_groups(programs, 'config.runs_at_once')
+    shared = shared_workdirs.join(workdir, _shared_settings(settings, plans), names)
+    failed = working.work(shared, programs, worker, _save, show=True)
+    require(not failed, f'not trained: {"; ".join(failed)}')
+    if missing := shared.describe_unfinished():
+        print(f'nothing is left for this worker; not finished: {missing}', flush=True)
+        return None
+    return _gather(config, plans, settings, shared)
+
+
+@in_our_settings()
+def gather(
+    config: ml_collections.ConfigDict, workdir: str, only_finished: bool = False
+) -> Result:
+    """Writes the report of runs that workers have trained; nothing is trained.
+
+    Args:
+      config: The settings, as those of the workers.
+      workdir: The folder that they share.
+      only_finished: Whether to report the groups that are finished, though others are not.
+
+    Returns:
+      The result.
+
+    Raises:
+      UserError: Some groups are not finished, or none is.
+    """
+    shared = SharedWorkdir(workdirs.prepare(workdir))
+    plans = make_plans(config)
+    settings = describe(config, plans)
+    shared.require_same(_shared_settings(settings, plans))
+    return _gather(config, plans, settings, shared, only_finished)
+
+
+def _shared_settings(settings: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
+    functions = [function for plan in plans for function in plan.recipe.functions]
+    shared = {'config': settings, 'source': digest_sources(functions)}
+    return json.loads(json.dumps(shared))  # as it will be read
+
+
+def _save(
+    program: Program,
+    folder: pathlib.Path,
+    results: list[RunResult],
+    seconds: dict[str, float],
+) -> None:
+    group_results.save(folder, results, seconds)
+
+
+def _gather(
+    config: ml_collections.ConfigDict,
+    plans: Sequence[Plan],
+    settings: dict[str, Any],
+    shared: SharedWorkdir,
+    only_finished: bool = False,
+) -> Result:
+    start = time.perf_counter()
+    programs = [Program('', plan, settings) for plan in plans]
+    with shared_workdirs.lock(shared.folder):
+        names = shared.require_finished(only_finished)
+        results: list[RunResult] = []
+        seconds = dict.fromkeys(('compile_seconds', 'train_seconds'), 0.0)
+        for name, (program, _) in working.assign(shared, programs).items():
+            if name not in names:
+                continue
+            folder = shared.folder / FINISHED / name
+            of_group, of_seconds = group_results.read(folder, program.plan)
+            results += of_group
+            for key in seconds:
+                seconds[key] += of_seconds[key]
+        require_finite(results, None)
+        numbers = {
+            **reports.measure(plans[0], results),
+            **seconds,
+            **shared.read_environment(names),
+        }
+        _collect(shared.folder, [shared.folder / FINISHED / name for name in names])
+        result = Result(results, numbers)
+        write(config, plans, result, settings, shared.folder, start - sum(seconds.values()))
+    return result
+
+
+def _collect(folder: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:
+    """Copies what was recorded of each group, as a single process would have left it.
+
+    Raises:
+      UserError: It cannot be written.
+    """
+    lines = []
+    try:
+        for group in groups:
+            if (group / FILE).exists():
+                lines.append((group / FILE).read_bytes())
+            for place in group.iterdir():  # figures, and what writers have written
+                if place.is_dir() and place.name != group_results.FOLDER:
+                    shutil.copytree(place, folder / place.name, dirs_exist_ok=True)
+    except OSError as error:
+        raise workdirs.not_writable('--workdir', str(folder), error) from error
+    workdirs.write(folder, {FILE: b''.join(lines)})

@@ -1,0 +1,309 @@
+"""A workdir that processes share, each of which trains the next group that is free.
+
+- ``shared.json``: the settings and the names of all groups, by whoever came first.
+- ``work/GROUP``: a group that was begun, with its lock, checkpoints and records.
+- ``finished/GROUP``: one whose results are complete, renamed from ``work/`` as a whole.
+
+Whoever holds the lock of a group trains it. No clock is compared. If a drive shows late
+that a group is finished, it is trained once more, with the same numbers, and dropped.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import socket
+import sys
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from mnist_flax.checkpointing import checkpoints, earlier_runs, workdirs
+from mnist_flax.common import files
+from mnist_flax.common.errors import UserError, require
+
+WORK, FINISHED = 'work', 'finished'
+ABOUT = 'about.json'  # of a finished group: where it was trained, and the seconds
+
+_FAILED = 'failed.txt'  # why, for `status` and so that not all workers try in turn
+_OWNER = 'owner.txt'  # who trains the group, for `status`
+
+_MOST_NAMED = 10  # groups, in a message
+
+_SECONDS_TO_WAIT = 600.0  # for another process that starts, or writes the report
+
+# What makes runs differ in what they report, beside what makes them other runs.
+_EXACTLY = ('runs_at_once', 'evaluators', 'metrics', 'log_every_steps')
+
+
+class SharedWorkdir:
+    """The groups of a shared workdir, with what has become of each.
+
+    Attributes:
+      folder: Where it is.
+      names: The names of all groups, in order, such as ``recipe/runs_0-1``.
+      settings: What all have agreed on.
+    """
+
+    def __init__(self, folder: pathlib.Path):
+        """Opens one to look at it.
+
+        Raises:
+          UserError: It is none, or was damaged.
+        """
+        self.folder = folder
+        path = folder / earlier_runs.SHARED
+        try:
+            found = json.loads(path.read_text())
+            self.names = [str(name) for name in found['groups']]
+            self.settings: dict[str, Any] = found['settings']
+        except FileNotFoundError as error:
+            raise UserError(
+                f'--workdir: no workers share {folder} (it has no {path.name}), or this '
+                'machine has another folder of that name; name the one that they share'
+            ) from error
+        except (OSError, KeyError, TypeError, ValueError) as error:
+            raise UserError(
+                f'--workdir: {path} is damaged ({error}); restore it, or use another folder'
+            ) from error
+        self._finished = self.list_finished()
+        # What has failed before is tried again, once by each worker that starts.
+        self._to_retry = {name for name in self.list_begun() if self.read_failure(name)}
+
+    def require_same(self, settings: dict[str, Any]) -> None:
+        """Checks that this process has the settings of the others.
+
+        Raises:
+          UserError: It has others.
+        """
+        differing = [
+            field
+            for name in dict.fromkeys([*settings, *self.settings])
+            for field in _find_differences(
+                settings.get(name), self.settings.get(name), name
+            )
+        ]
+        require(
+            not differing,
+            f'--workdir: workers share {self.folder} with other settings '
+            f'({", ".join(differing)}; see {earlier_runs.SHARED} there); use the same '
+            'command, or another folder',
+        )
+
+    def list_finished(self) -> set[str]:
+        """Lists the groups that are finished, at the cost of listing one folder."""
+        return self._list(FINISHED)
+
+    def list_begun(self) -> set[str]:
+        """Lists the groups that were begun and are not finished."""
+        return self._list(WORK) - self.list_finished()
+
+    def read_failure(self, name: str) -> str:
+        """Returns why a group has failed; nothing if it has not."""
+        return _read(self.folder / WORK / name / _FAILED)
+
+    def read_owner(self, name: str) -> str:
+        """Returns who trains a group; nothing if nobody does."""
+        folder = self.folder / WORK / name
+        try:
+            with workdirs.lock(folder, is_shared=True):
+                return ''
+        except workdirs.BusyError:
+            return _read(folder / _OWNER) or 'another process'
+        except UserError:
+            return ''
+
+    def require_finished(self, only_finished: bool) -> list[str]:
+        """Lists the groups that are finished, in order.
+
+        Args:
+          only_finished: Whether others may be unfinished.
+
+        Raises:
+          UserError: Some are unfinished, or all.
+        """
+        finished = self.list_finished()
+        names = [name for name in self.names if name in finished]
+        missing = self.describe_unfinished()
+        require(
+            not missing or only_finished,
+            f'--gather: not finished in {self.folder}: {missing}; start workers again, or '
+            'add --unfinished to report the others',
+        )
+        require(bool(names), f'--gather: no group in {self.folder} is finished yet')
+        if missing:
+            print(f'left out, as not finished: {missing}', flush=True)
+        return names
+
+    def read_environment(self, names: Sequence[str]) -> dict[str, Any]:
+        """Describes where groups were trained, which ought to be the same for all.
+
+        Raises:
+          UserError: What was noted of one cannot be read.
+        """
+        found = []
+        for name in names:
+            path = self.folder / FINISHED / name / ABOUT
+            try:
+                found.append(json.loads(path.read_text())['environment'])
+                versions, _ = found[-1]['versions'], found[-1]['device']
+            except (OSError, KeyError, TypeError, ValueError) as error:
+                raise UserError(f'--workdir: cannot read {path} ({error})') from error
+            if versions != found[0]['versions']:
+                print(
+                    f'warning: {name} was trained with other versions of packages than '
+                    f'{names[0]}, which the report names',
+                    file=sys.stderr,
+                    flush=True,
+                )
+        devices = dict.fromkeys(of['device'] for of in found)
+        return {**found[0], 'device': ' and '.join(devices)}
+
+    def describe_unfinished(self) -> str:
+        """Names the groups that are not finished, and says what is known of each."""
+        finished = self.list_finished()
+        names = [name for name in self.names if name not in finished]
+        more = len(names) - _MOST_NAMED
+        listed = [f'{name} ({self._describe(name)})' for name in names[:_MOST_NAMED]]
+        return ', '.join(listed) + (f' and {more} more groups' if more > 0 else '')
+
+    def _describe(self, name: str) -> str:
+        if owner := self.read_owner(name):
+            return f'in training on {owner}'
+        if reason := self.read_failure(name):
+            return f'failed: {reason}'
+        step = checkpoints.newest_step(self.folder / WORK / name)
+        return f'saved at step {step:,}' if step else 'not begun'
+
+    @contextlib.contextmanager
+    def hold(self, name: str) -> Iterator[pathlib.Path | None]:
+        """Takes a group that is free, until the end of the context.
+
+        Yields:
+          Its folder; None if it is finished, has failed, or is another process's.
+
+        Raises:
+          UserError: Files cannot be made there, or not be locked.
+        """
+        if name in self._finished:
+            yield None
+            return
+        folder = self.folder / WORK / name
+        with contextlib.ExitStack() as stack:
+            try:
+                files.make_folder(folder)
+                stack.enter_context(workdirs.lock(folder, is_shared=True))
+            except workdirs.BusyError:
+                yield None
+                return
+            except OSError as error:
+                raise workdirs.not_writable('--workdir', str(folder), error) from error
+            if (self.folder / FINISHED / name).exists():
+                self._finished = self.list_finished()
+                shutil.rmtree(folder, ignore_errors=True)  # made anew just now
+                yield None
+                return
+            if self.read_failure(name) and name not in self._to_retry:
+                yield None
+                return
+            self._to_retry.discard(name)
+            (folder / _FAILED).unlink(missing_ok=True)
+            job = os.environ.get('SLURM_JOB_ID')
+            who = f'{socket.gethostname()}, process {os.getpid()}'
+            who += f', job {job}' if job else ''
+            workdirs.write(folder, {_OWNER: who.encode()})
+            yield folder
+
+    def publish(self, name: str, environment: dict[str, Any], seconds: float) -> None:
+        """Notes that a group is finished, whose results are in its folder.
+
+        Args:
+          name: The group, which this process holds.
+          environment: Where it was trained, as `reports.environment` describes it.
+          seconds: That it took.
+
+        Raises:
+          UserError: Its folder cannot be written.
+        """
+        folder, finished = self.folder / WORK / name, self.folder / FINISHED / name
+        about = {'environment': environment, 'seconds': seconds}
+        workdirs.write(folder, {ABOUT: json.dumps(about).encode()})
+        for step in folder.iterdir():  # the checkpoints, which are not needed any more
+            if step.name.isdecimal():
+                shutil.rmtree(step, ignore_errors=True)
+        try:
+            files.make_folder(finished.parent)
+            folder.rename(finished)
+            files.sync(finished.parent)
+        except OSError as error:
+            if not finished.exists():
+                raise workdirs.not_writable('--workdir', str(finished), error) from error
+            shutil.rmtree(folder, ignore_errors=True)  # see the top of this file
+        self._finished = self.list_finished()
+
+    def fail(self, name: str, reason: str) -> None:
+        """Notes why a group has failed, which this process holds."""
+        workdirs.write(self.folder / WORK / name, {_FAILED: reason.encode()})
+
+    def _list(self, place: str) -> set[str]:
+        found = set()
+        for parent in {name.rpartition('/')[0] for name in self.names}:
+            with contextlib.suppress(FileNotFoundError):
+                entries = os.listdir(self.folder / place / parent)
+                found |= {f'{parent}/{entry}' if parent else entry for entry in entries}
+        return found & {*self.names}
+
+
+def join(workdir: str, settings: dict[str, Any], names: Sequence[str]) -> SharedWorkdir:
+    """Opens a workdir to train in, and makes it if this process is the first one.
+
+    Args:
+      workdir: The folder.
+      settings: Configs by name, and others, as they come from a JSON file.
+      names: The groups as this process would divide the runs; those of the first one hold.
+
+    Raises:
+      UserError: Files cannot be made there, or it has runs of other settings, or of a
+        single process.
+    """
+    folder = workdirs.prepare(workdir)
+    if not (folder / earlier_runs.SHARED).exists():
+        with lock(folder):
+            _create(folder, settings, names)
+    shared = SharedWorkdir(folder)
+    shared.require_same(settings)
+    return shared
+
+
+def lock(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
+    """Locks a whole shared workdir, to make it or to write its report."""
+    return workdirs.lock(folder, _SECONDS_TO_WAIT, is_shared=True)
+
+
+def _create(folder: pathlib.Path, settings: dict[str, Any], names: Sequence[str]) -> None:
+    if (folder / earlier_runs.SHARED).exists():  # another process was the first one
+        return
+    if earlier := earlier_runs.list_files(folder):
+        raise UserError(
+            f'--workdir: {folder} holds a run of a single process ({", ".join(earlier)}); '
+            'workers need a folder of their own, so use another one'
+        )
+    for place in (WORK, FINISHED):
+        files.make_folder(folder / place)
+    content = json.dumps({'settings': settings, 'groups': [*names]})
+    workdirs.write(folder, {earlier_runs.SHARED: content.encode()})
+
+
+def _find_differences(ours: Any, theirs: Any, name: str) -> list[str]:
+    """Lists the fields of a config in which workers must not differ, but do."""
+    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
+        return [name] if ours != theirs else []
+    differing = {*earlier_runs.find_differences(ours, theirs)}
+    differing |= {field for field in _EXACTLY if ours.get(field) != theirs.get(field)}
+    return [f'{name}.{field}' for field in sorted(differing)]
+
+
+def _read(path: pathlib.Path) -> str:
+    with contextlib.suppress(OSError, ValueError):
+        return path.read_text()
+    return ''
