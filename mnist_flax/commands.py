@@ -6,7 +6,9 @@ import sys
 
 _PACKAGE = pathlib.Path(__file__).parent
 
-_COMMANDS = ('train', 'predict', 'demo', 'evaluate', 'export', 'ablate', 'prepare')
+_COMMANDS = (
+    'train', 'predict', 'demo', 'evaluate', 'export', 'ablate', 'launch', 'prepare',
+)  # fmt: skip
 
 _USAGE = f"""usage: mnist_flax COMMAND ...
 

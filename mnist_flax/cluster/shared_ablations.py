@@ -46,14 +46,15 @@ def ablate_share(
       UserError: As in `ablate`; or the workdir is not one for these workers.
     """
     programs = _plan(config, num_seeds, names)
-    groups = working.name_groups(programs, 'config.recipe.runs_at_once')
-    shared = shared_workdirs.join(workdir, _shared_settings(programs, num_seeds), groups)
-    failed = working.work(shared, programs, worker, _save, show=False)
-    require(not failed, f'not trained: {"; ".join(failed)}')
-    if missing := shared.describe_unfinished():
-        print(f'nothing is left for this worker; not finished: {missing}', flush=True)
+    shared = _join(programs, workdir, num_seeds)
+    outcome = working.work(shared, programs, worker, _save, show=False)
+    if not outcome.are_finished:
         return ''
-    return _gather(programs, shared)
+    with shared_workdirs.lock(shared.folder):
+        if not outcome.was_last and (shared.folder / ablation.REPORT).exists():
+            print('another worker has written the report', flush=True)
+            return ''
+        return _gather(programs, shared)
 
 
 def gather(
@@ -81,7 +82,25 @@ def gather(
     shared = SharedWorkdir(workdirs.prepare(workdir))
     programs = _plan(config, num_seeds, names)
     shared.require_same(_shared_settings(programs, num_seeds))
-    return _gather(programs, shared, only_finished)
+    with shared_workdirs.lock(shared.folder):
+        return _gather(programs, shared, only_finished)
+
+
+def make(
+    config: ml_collections.ConfigDict, workdir: str, num_seeds: int, names: Sequence[str]
+) -> SharedWorkdir:
+    """Makes the workdir that workers will share, or checks that it is one for them.
+
+    Args:
+      config: Such as that of ``configs/ablation.py``.
+      workdir: The folder.
+      num_seeds: Runs of each variant.
+      names: The variants to train beside the recipe; all if empty.
+
+    Raises:
+      UserError: The config, the data or the workdir is not usable.
+    """
+    return _join(_plan(config, num_seeds, names), workdir, num_seeds)
 
 
 def _plan(
@@ -91,6 +110,11 @@ def _plan(
     wanted = ablation.choose_variants(configs, names)
     plans = ablation.make_plans(configs, wanted, num_seeds)
     return [Program(name, plan, to_tree(configs[name])) for name, plan in plans.items()]
+
+
+def _join(programs: Sequence[Program], workdir: str, num_seeds: int) -> SharedWorkdir:
+    groups = working.name_groups(programs, 'config.recipe.runs_at_once')
+    return shared_workdirs.join(workdir, _shared_settings(programs, num_seeds), groups)
 
 
 def _shared_settings(programs: Sequence[Program], num_seeds: int) -> dict[str, Any]:
@@ -115,19 +139,18 @@ def _save(
 def _gather(
     programs: Sequence[Program], shared: SharedWorkdir, only_finished: bool = False
 ) -> str:
-    with shared_workdirs.lock(shared.folder):
-        rows: list[Row] = []
-        names = shared.require_finished(only_finished)
-        for name in names:
-            path = shared.folder / FINISHED / name / _ROWS
-            rows += report.from_csv(path.read_text(), str(path))
-        require(
-            any(row.variant == RECIPE for row in rows),
-            f'--gather: no run of the recipe in {shared.folder} is finished yet, with '
-            'which variants could be compared',
-        )
-        trees = {program.prefix: program.settings for program in programs}
-        ablation.write_results(shared.folder, trees, rows)
-        environment = shared.read_environment(names)
-        recipe = programs[0].plan
-        return ablation.write_report(recipe, [*trees], rows, environment, shared.folder)
+    rows: list[Row] = []
+    names = shared.require_finished(only_finished)
+    for name in names:
+        path = shared.folder / FINISHED / name / _ROWS
+        rows += report.from_csv(path.read_text(), str(path))
+    require(
+        any(row.variant == RECIPE for row in rows),
+        f'--gather: no run of the recipe in {shared.folder} is finished yet, with '
+        'which variants could be compared',
+    )
+    trees = {program.prefix: program.settings for program in programs}
+    ablation.write_results(shared.folder, trees, rows)
+    environment = shared.read_environment(names)
+    recipe = programs[0].plan
+    return ablation.write_report(recipe, [*trees], rows, environment, shared.folder)

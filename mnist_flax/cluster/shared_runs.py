@@ -14,14 +14,15 @@ from mnist_flax.cluster import group_results, shared_workdirs, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
 from mnist_flax.common.constructors import digest_sources
-from mnist_flax.common.errors import require
 from mnist_flax.common.switches import in_our_settings
 from mnist_flax.common.workers import Worker
 from mnist_flax.reporting import reports
 from mnist_flax.train import Result, require_finite, write
-from mnist_flax.training.plan import Plan, describe, make_plans
+from mnist_flax.training.plan import describe, make_plans
 from mnist_flax.training.records import FILE
 from mnist_flax.training.results import RunResult
+
+_REPORT = 'metrics.json'
 
 
 @in_our_settings()
@@ -44,17 +45,16 @@ def train_share(
       Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
       UserError: As in `train_and_evaluate`; or the workdir is not one for these workers.
     """
-    plans = make_plans(config)
-    settings = describe(config, plans)
-    programs = [Program('', plan, settings) for plan in plans]
-    names = working.name_groups(programs, 'config.runs_at_once')
-    shared = shared_workdirs.join(workdir, _shared_settings(settings, plans), names)
-    failed = working.work(shared, programs, worker, _save, show=True)
-    require(not failed, f'not trained: {"; ".join(failed)}')
-    if missing := shared.describe_unfinished():
-        print(f'nothing is left for this worker; not finished: {missing}', flush=True)
+    programs = _plan(config)
+    shared = _join(programs, workdir)
+    outcome = working.work(shared, programs, worker, _save, show=True)
+    if not outcome.are_finished:
         return None
-    return _gather(config, plans, settings, shared)
+    with shared_workdirs.lock(shared.folder):
+        if not outcome.was_last and (shared.folder / _REPORT).exists():
+            print('another worker has written the report', flush=True)
+            return None
+        return _gather(config, programs, shared)
 
 
 @in_our_settings()
@@ -75,15 +75,40 @@ def gather(
       UserError: Some groups are not finished, or none is.
     """
     shared = SharedWorkdir(workdirs.prepare(workdir))
+    programs = _plan(config)
+    shared.require_same(_shared_settings(programs))
+    with shared_workdirs.lock(shared.folder):
+        return _gather(config, programs, shared, only_finished)
+
+
+@in_our_settings()
+def make(config: ml_collections.ConfigDict, workdir: str) -> SharedWorkdir:
+    """Makes the workdir that workers will share, or checks that it is one for them.
+
+    Args:
+      config: The settings.
+      workdir: The folder.
+
+    Raises:
+      UserError: The config, the data or the workdir is not usable.
+    """
+    return _join(_plan(config), workdir)
+
+
+def _plan(config: ml_collections.ConfigDict) -> list[Program]:
     plans = make_plans(config)
     settings = describe(config, plans)
-    shared.require_same(_shared_settings(settings, plans))
-    return _gather(config, plans, settings, shared, only_finished)
+    return [Program('', plan, settings) for plan in plans]
 
 
-def _shared_settings(settings: dict[str, Any], plans: Sequence[Plan]) -> dict[str, Any]:
-    functions = [function for plan in plans for function in plan.recipe.functions]
-    shared = {'config': settings, 'source': digest_sources(functions)}
+def _join(programs: Sequence[Program], workdir: str) -> SharedWorkdir:
+    names = working.name_groups(programs, 'config.runs_at_once')
+    return shared_workdirs.join(workdir, _shared_settings(programs), names)
+
+
+def _shared_settings(programs: Sequence[Program]) -> dict[str, Any]:
+    functions = [of for program in programs for of in program.plan.recipe.functions]
+    shared = {'config': programs[0].settings, 'source': digest_sources(functions)}
     return json.loads(json.dumps(shared))  # as it will be read
 
 
@@ -98,34 +123,33 @@ def _save(
 
 def _gather(
     config: ml_collections.ConfigDict,
-    plans: Sequence[Plan],
-    settings: dict[str, Any],
+    programs: Sequence[Program],
     shared: SharedWorkdir,
     only_finished: bool = False,
 ) -> Result:
     start = time.perf_counter()
-    programs = [Program('', plan, settings) for plan in plans]
-    with shared_workdirs.lock(shared.folder):
-        names = shared.require_finished(only_finished)
-        results: list[RunResult] = []
-        seconds = dict.fromkeys(('compile_seconds', 'train_seconds'), 0.0)
-        for name, (program, _) in working.assign(shared, programs).items():
-            if name not in names:
-                continue
-            folder = shared.folder / FINISHED / name
-            of_group, of_seconds = group_results.read(folder, program.plan)
-            results += of_group
-            for key in seconds:
-                seconds[key] += of_seconds[key]
-        require_finite(results, None)
-        numbers = {
-            **reports.measure(plans[0], results),
-            **seconds,
-            **shared.read_environment(names),
-        }
-        _collect(shared.folder, [shared.folder / FINISHED / name for name in names])
-        result = Result(results, numbers)
-        write(config, plans, result, settings, shared.folder, start - sum(seconds.values()))
+    plans = [program.plan for program in programs]
+    names = shared.require_finished(only_finished)
+    results: list[RunResult] = []
+    seconds = dict.fromkeys(('compile_seconds', 'train_seconds'), 0.0)
+    for name, (program, _) in working.assign(shared, programs).items():
+        if name not in names:
+            continue
+        folder = shared.folder / FINISHED / name
+        of_group, of_seconds = group_results.read(folder, program.plan)
+        results += of_group
+        for key in seconds:
+            seconds[key] += of_seconds[key]
+    require_finite(results, None)
+    numbers = {
+        **reports.measure(plans[0], results),
+        **seconds,
+        **shared.read_environment(names),
+    }
+    _collect(shared.folder, [shared.folder / FINISHED / name for name in names])
+    result = Result(results, numbers)
+    start -= sum(seconds.values())
+    write(config, plans, result, programs[0].settings, shared.folder, start)
     return result
 
 

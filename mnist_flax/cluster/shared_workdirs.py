@@ -172,8 +172,12 @@ class SharedWorkdir:
             return f'in training on {owner}'
         if reason := self.read_failure(name):
             return f'failed: {reason}'
-        step = checkpoints.newest_step(self.folder / WORK / name)
+        step = self.newest_step(name)
         return f'saved at step {step:,}' if step else 'not begun'
+
+    def newest_step(self, name: str) -> int:
+        """Returns the step of a group's newest checkpoint; 0 without any."""
+        return checkpoints.newest_step(self.folder / WORK / name)
 
     @contextlib.contextmanager
     def hold(self, name: str) -> Iterator[pathlib.Path | None]:

@@ -47,6 +47,13 @@ class Program(NamedTuple):
         return str(pathlib.PurePosixPath(self.prefix, f'runs_{first}-{last}'))
 
 
+class Outcome(NamedTuple):
+    """What a worker knows of all groups when it has nothing left to train."""
+
+    are_finished: bool
+    was_last: bool  # whether this one has finished the last
+
+
 def name_groups(programs: Sequence[Program], field: str) -> list[str]:
     """Divides the runs of programs into groups, and names these.
 
@@ -79,7 +86,7 @@ def work(
     worker: Worker,
     save: Save,
     show: bool,
-) -> list[str]:
+) -> Outcome:
     """Trains groups that are free, until none is left.
 
     A group that was begun is resumed. One that fails is left out, as are the others of its
@@ -93,11 +100,11 @@ def work(
       show: Whether to show the epochs, and to record them.
 
     Returns:
-      Why groups have failed.
+      What has become of all groups.
 
     Raises:
       Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
-      UserError: The workdir cannot be used.
+      UserError: The workdir cannot be used, or a group has failed, after the others.
     """
     assigned = assign(shared, programs)
     start = len(shared.names) * worker.number // worker.num_workers
@@ -138,6 +145,8 @@ def work(
                     save(program, folder, results, seconds)
                     environment = reports.environment(program.plan.mesh)
                     shared.publish(name, environment, time.perf_counter() - begin)
+                    if shared.list_finished() == {*names}:
+                        return Outcome(are_finished=True, was_last=True)
                 except Exception as error:
                     shared.fail(name, str(error))
                     if not isinstance(error, UserError):
@@ -146,8 +155,13 @@ def work(
                     failed[program.first] = f'{name}: {error}'
                     print(f'warning: {name} fails: {error}', file=sys.stderr, flush=True)
         if shared.list_finished() == {*names}:
-            break
-    return [*failed.values()]
+            return Outcome(are_finished=True, was_last=False)
+    require(not failed, f'not trained: {"; ".join(failed.values())}')
+    print(
+        'nothing is left for this worker; not finished: ' + shared.describe_unfinished(),
+        flush=True,
+    )
+    return Outcome(are_finished=False, was_last=False)
 
 
 def assign(

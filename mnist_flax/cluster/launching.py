@@ -1,0 +1,224 @@
+"""Starts workers: as tasks of a Slurm array, or as processes of this machine."""
+
+import importlib.util
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import ml_collections
+
+from mnist_flax.common.errors import UserError, require
+
+LOGS = 'jobs'  # in the workdir: what submitit writes, and what workers print
+
+_MOST_REQUEUES = 1000  # at the time limit
+_SECONDS_TO_SAVE = 90  # before the time limit
+
+_MINUTES = 7 * 24 * 60  # a local worker's time limit
+
+
+class Resources(NamedTuple):
+    """What each worker gets."""
+
+    partition: str | None
+    cpus_per_task: int | None
+    gpus_per_task: int
+    mem_gb: float | None
+    hours: float | None
+    sbatch: Mapping[str, str]  # further parameters, by name
+
+
+class Task:
+    """A worker as a job of submitit: a command that saves before it is requeued."""
+
+    def __init__(self, command: Sequence[str], cores: Sequence[int] = ()):
+        self._command = [*command]
+        self._cores = [*cores]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __call__(self) -> None:
+        """Runs the command."""
+        if self._cores:
+            os.sched_setaffinity(0, self._cores)
+        self._process = subprocess.Popen(self._command)
+        status = self._process.wait()
+        if status:
+            sys.exit(status)  # which Slurm shows as a failure
+
+    def checkpoint(self) -> Any:
+        """Is called by submitit near the time limit; returns what to run next time."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            self._process.send_signal(signal.SIGTERM)  # it saves its runs and ends
+            self._process.wait()
+        return DelayedSubmission(Task(self._command, self._cores))
+
+
+def launch(
+    command: Sequence[str],
+    folder: pathlib.Path,
+    num_workers: int,
+    resources: Resources,
+    cluster: str,
+) -> str:
+    """Starts workers, and under Slurm a job that writes the report when they have ended.
+
+    Args:
+      command: The program and its flags, without those of workers.
+      folder: The workdir that they share.
+      num_workers: How many.
+      resources: What each gets.
+      cluster: ``'slurm'``, ``'local'``, or ``'auto'`` for Slurm where it is.
+
+    Returns:
+      What was started, for the user.
+
+    Raises:
+      UserError: There is no Slurm, it refuses the job, or this machine is too small.
+    """
+    require(
+        importlib.util.find_spec('submitit') is not None,
+        "--num_workers: submitit is not installed; pip install -e '.[slurm]'",
+    )
+    has_slurm = shutil.which('sbatch') is not None
+    require(
+        has_slurm or cluster != 'slurm',
+        '--cluster: found slurm, but there is no sbatch here; log in to a machine of the '
+        'cluster, or use --cluster=local',
+    )
+    if has_slurm and cluster != 'local':
+        return _launch_slurm(command, folder / LOGS, num_workers, resources)
+    return _launch_local(command, folder / LOGS, num_workers, resources)
+
+
+def _launch_local(
+    command: Sequence[str], logs: pathlib.Path, num_workers: int, resources: Resources
+) -> str:
+    import submitit
+
+    for name, value in (('partition', resources.partition), ('sbatch', resources.sbatch)):
+        require(
+            not value,
+            f'--{name}: it is for Slurm, but workers are started on this machine, where '
+            'there is no sbatch or as --cluster=local says; leave it out',
+        )
+    shares = [_local_share(i, num_workers, resources) for i in range(num_workers)]
+    cores = [_share_cores(i, num_workers, resources) for i in range(num_workers)]
+    tasks = map(Task, _add_workers(command, num_workers), cores)
+    for task, share in zip(tasks, shares, strict=True):
+        executor = submitit.LocalExecutor(logs, max_num_timeout=_MOST_REQUEUES)
+        executor.update_parameters(**share)
+        executor.submit(task)
+    return f'{num_workers} processes of this machine'
+
+
+def _launch_slurm(
+    command: Sequence[str], logs: pathlib.Path, num_workers: int, resources: Resources
+) -> str:
+    import submitit
+    from submitit.core.utils import FailedJobError
+
+    parameters = _slurm_parameters(resources)
+    executor = submitit.SlurmExecutor(logs, max_num_timeout=_MOST_REQUEUES)
+    report = submitit.SlurmExecutor(logs)
+    try:
+        executor.update_parameters(**parameters, array_parallelism=num_workers)
+        tasks = [Task(of_worker) for of_worker in _add_workers(command, num_workers)]
+        jobs = executor.submit_array(tasks)
+        job = jobs[0].job_id.partition('_')[0]
+        parameters.pop('gpus_per_task', None)
+        report.update_parameters(**parameters, dependency=f'afterany:{job}')
+        last = report.submit(Task([*command, '--gather']))
+    except FailedJobError as error:
+        lines = str(error).strip().splitlines()
+        raise UserError(f'--cluster: Slurm refuses the job ({lines[-1]})') from error
+    return f'job {job} of {num_workers} tasks, and job {last.job_id} for the report'
+
+
+def _add_workers(command: Sequence[str], num_workers: int) -> list[list[str]]:
+    return [
+        [*command, f'--worker={number}', f'--num_workers={num_workers}']
+        for number in range(num_workers)
+    ]
+
+
+def make_shared(
+    config: ml_collections.ConfigDict, workdir: str, ablation: tuple[int, list[str]] | None
+) -> pathlib.Path:
+    """Checks a config, and makes the workdir that workers will share.
+
+    Raises:
+      UserError: The config, the data or the workdir is not usable.
+    """
+    import jax
+
+    # The devices of the workers, which this machine may not have, do not matter here.
+    recipe = config.recipe if ablation else config
+    jax.config.update('jax_platforms', 'cpu')
+    jax.config.update('jax_num_cpu_devices', max(1, recipe.get('num_devices', 0)))
+    from mnist_flax.cluster import shared_ablations, shared_runs
+
+    if ablation:
+        return shared_ablations.make(config, workdir, *ablation).folder
+    return shared_runs.make(config, workdir).folder
+
+
+def _local_share(number: int, num_workers: int, resources: Resources) -> dict[str, Any]:
+    """Returns the parameters of one of several local workers: its GPUs, and its time."""
+    share: dict[str, Any] = {'timeout_min': (resources.hours or 0) * 60 or _MINUTES}
+    if count := resources.gpus_per_task:
+        there = _count_gpus()
+        require(
+            count * num_workers <= there,
+            f'--num_workers: found {num_workers} with --gpus_per_task={count}; this '
+            f'machine has {there} GPUs',
+        )
+        share['gpus_per_node'] = count
+        share['visible_gpus'] = [*range(number * count, (number + 1) * count)]
+    return share
+
+
+def _share_cores(number: int, num_workers: int, resources: Resources) -> list[int]:
+    """Returns the cores of one of several local workers; none where they cannot be set."""
+    if not hasattr(os, 'sched_getaffinity'):
+        return []
+    cores = sorted(os.sched_getaffinity(0))
+    count = resources.cpus_per_task or len(cores) // num_workers
+    require(
+        count >= 1 and count * num_workers <= len(cores),
+        f'--num_workers: found {num_workers} of {max(1, count)} cores each; this machine '
+        f'has {len(cores)}',
+    )
+    return cores[number * count : (number + 1) * count]
+
+
+def _count_gpus() -> int:
+    try:
+        listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return listed.stdout.count(b'GPU ')
+
+
+def _slurm_parameters(resources: Resources) -> dict[str, Any]:
+    parameters = {
+        'partition': resources.partition,
+        'cpus_per_task': resources.cpus_per_task,
+        'gpus_per_task': resources.gpus_per_task or None,
+        'mem': None if resources.mem_gb is None else f'{resources.mem_gb * 1024:.0f}M',
+        'time': round((resources.hours or 0) * 60) or None,
+    }
+    given = {name: value for name, value in parameters.items() if value is not None}
+    # What a node that dies, or a more important job, has ended starts again by itself.
+    return {
+        **given,
+        'job_name': 'mnist_flax',
+        'signal_delay_s': min(_SECONDS_TO_SAVE, round((resources.hours or 1) * 900)),
+        'additional_parameters': {'requeue': True, **resources.sbatch},
+    }

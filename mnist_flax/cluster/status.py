@@ -1,0 +1,60 @@
+"""How far the groups of a shared workdir are."""
+
+import itertools
+import json
+import pathlib
+
+from mnist_flax.cluster.shared_workdirs import ABOUT, FINISHED, SharedWorkdir
+
+_MOST_SHOWN = 20  # groups of a kind
+_MOST_TIMED = 50  # finished groups whose time is read
+
+
+def describe(folder: pathlib.Path) -> str:
+    """Says which groups are done, running, failed or pending, and the time left.
+
+    Raises:
+      UserError: No workers share the folder.
+    """
+    shared = SharedWorkdir(folder)
+    finished = shared.list_finished()
+    running, failed, begun = {}, {}, []
+    for name in sorted(shared.list_begun(), key=shared.names.index):
+        if owner := shared.read_owner(name):
+            running[name] = f'on {owner}'
+        elif reason := shared.read_failure(name):
+            failed[name] = reason
+        elif shared.newest_step(name):
+            begun.append(name)
+    counts = len(finished), len(running), len(failed)
+    num_pending = len(shared.names) - sum(counts)
+    lines = [
+        f'{len(shared.names):,} groups: {counts[0]:,} done, {counts[1]:,} running, '
+        f'{counts[2]:,} failed, {num_pending:,} pending, {len(begun):,} of them begun'
+    ]
+    for title, found in (('running', running), ('failed', failed)):
+        shown = itertools.islice(found.items(), _MOST_SHOWN)
+        lines += [f'  {title}: {name}, {what}' for name, what in shown]
+        if len(found) > _MOST_SHOWN:
+            lines.append(f'  {title}: and {len(found) - _MOST_SHOWN:,} more')
+    lines.append(_say_time_left(shared, finished, len(running), num_pending))
+    return '\n'.join(lines)
+
+
+def _say_time_left(
+    shared: SharedWorkdir, finished: set[str], num_running: int, num_pending: int
+) -> str:
+    if len(finished) == len(shared.names):
+        return 'all groups are done'
+    if not num_running:
+        return 'no worker is running'
+    seconds = []
+    for name in sorted(finished)[:_MOST_TIMED]:
+        about = json.loads((shared.folder / FINISHED / name / ABOUT).read_text())
+        seconds.append(about['seconds'])
+    if not seconds:
+        return 'the time left is known when the first group is done'
+    # Those that are running are half done on average.
+    num_left = num_pending + num_running / 2
+    minutes = sum(seconds) / len(seconds) * num_left / num_running / 60
+    return f'about {minutes:.0f} min left with {num_running:,} workers'

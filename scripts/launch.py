@@ -1,0 +1,93 @@
+"""Starts workers that divide the runs of a config, a sweep or an ablation among them.
+
+Where Slurm is, they are the tasks of an array, which are requeued after preemption, at the
+time limit and when a node dies; a job after them writes the report. Elsewhere they are
+processes of this machine. They share the workdir. With --status it says how far they are.
+"""
+
+import pathlib
+import sys
+
+from absl import flags
+
+from mnist_flax.common import cli, command_lines
+
+_TYPED = [*sys.argv]  # of which `define_config` takes some away
+
+cli.define_config(default='configs/default.py')
+_WORKDIR = flags.DEFINE_string(
+    'workdir',
+    'outputs/shared',
+    'Folder that all workers share, on a network drive if they are on several machines.',
+)
+_NUM_WORKERS = flags.DEFINE_integer(
+    'num_workers', 0, 'How many workers to start.', lower_bound=0
+)
+_STATUS = flags.DEFINE_bool(
+    'status', False, 'Say how far the groups of runs in the workdir are.'
+)
+_SEEDS = flags.DEFINE_integer(
+    'seeds', 5, 'Of an ablation: runs of each variant.', lower_bound=1
+)
+_VARIANTS = flags.DEFINE_list(
+    'variants', [], 'Of an ablation: which variants to train; all if empty.'
+)
+_CLUSTER = flags.DEFINE_enum(
+    'cluster', 'auto', ['auto', 'slurm', 'local'], 'Where to start workers.'
+)
+_PARTITION = flags.DEFINE_string('partition', None, "Slurm's partition.")
+_GPUS = flags.DEFINE_integer('gpus_per_task', 0, 'GPUs of each worker.', lower_bound=0)
+_CPUS = flags.DEFINE_integer('cpus_per_task', None, 'Cores of each worker.', lower_bound=1)
+_MEMORY = flags.DEFINE_float(
+    'mem_gb', None, 'GiB of memory of each worker, under Slurm.', lower_bound=0.1
+)
+_HOURS = flags.DEFINE_float(
+    'hours', None, 'Time limit of each worker, which then is requeued.', lower_bound=0.0
+)
+_SBATCH = flags.DEFINE_list(
+    'sbatch', [], "Other parameters of Slurm's sbatch, such as account=vision,qos=low."
+)
+
+
+def main() -> None:
+    """Starts the workers, or prints how far they are."""
+    # Imported here so that --help and a mistyped flag are answered at once.
+    from mnist_flax.cluster import launching, status
+    from mnist_flax.common.errors import require
+
+    config, workdir = flags.FLAGS.config, _WORKDIR.value
+    if _STATUS.value:
+        print(status.describe(pathlib.Path(workdir).expanduser().absolute()))
+        return
+    require(bool(_NUM_WORKERS.value), '--num_workers is missing; say how many to start')
+    for word in _SBATCH.value:
+        require('=' in word, f'--sbatch: found {word!r}; allowed: NAME=VALUE,...')
+    resources = launching.Resources(
+        partition=_PARTITION.value,
+        cpus_per_task=_CPUS.value,
+        gpus_per_task=_GPUS.value,
+        mem_gb=_MEMORY.value,
+        hours=_HOURS.value,
+        sbatch=dict(word.split('=', 1) for word in _SBATCH.value),
+    )
+    is_ablation = 'recipe' in config and 'variants' in config
+    ablation = (_SEEDS.value, _VARIANTS.value) if is_ablation else None
+    folder = launching.make_shared(config, workdir, ablation)
+    words = command_lines.arrange(_TYPED)[1:]
+    fields = [word for word in words if word.startswith('--config')]
+    program = ['-m', 'mnist_flax.main']
+    if is_ablation:
+        program = [str(pathlib.Path(__file__).with_name('ablate.py').resolve())]
+        fields += [f'--seeds={_SEEDS.value}', f'--variants={",".join(_VARIANTS.value)}']
+    command = [sys.executable, *program, *fields, f'--workdir={folder}']
+    started = launching.launch(
+        command, folder, _NUM_WORKERS.value, resources, _CLUSTER.value
+    )
+    print(
+        f'started: {started}; what they print is in {folder / launching.LOGS}\n'
+        f'how far they are: {sys.executable} {sys.argv[0]} --workdir={folder} --status'
+    )
+
+
+if __name__ == '__main__':
+    cli.run(main)

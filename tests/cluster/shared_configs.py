@@ -1,0 +1,44 @@
+"""Configs whose runs are several groups, and what their workers leave."""
+
+import json
+
+from ml_collections import ConfigDict
+from small_configs import read_lines, small
+
+
+def population():
+    """Three groups: of two, two and one."""
+    config = small(runs=5, log_every_steps=2)
+    config.runs_at_once = 2
+    return config
+
+
+def sweep():
+    """Three programs, of two groups each."""
+    config = small(runs=3)
+    config.runs_at_once = 2
+    config.dataset.update({'validation': 'holdout', 'holdout_size': 100})
+    config.sweep.batch_size = (20, 25, 50)
+    return config
+
+
+def ablation():
+    """A recipe and two variants, of two groups each with three seeds."""
+    config = ConfigDict({'recipe': small()})
+    config.recipe.runs_at_once = 2
+    config.recipe.dataset.update({'validation': 'holdout', 'holdout_size': 100})
+    config.variants = {'small_batch': {'batch_size': 25}, 'ema': {'ema_decay': 0.9}}
+    return config
+
+
+def read_report(folder):
+    """What is the same for all who have trained the runs."""
+    numbers = json.loads((folder / 'metrics.json').read_text())
+    numbers = {name: of for name, of in numbers.items() if 'second' not in name}
+    return numbers, (folder / 'history.csv').read_text(), read_lines(folder)
+
+
+def read_table(folder):
+    """The same of an ablation: without the seconds."""
+    lines = (folder / 'results.csv').read_text().splitlines()
+    return [line.rpartition(',')[0] for line in lines]

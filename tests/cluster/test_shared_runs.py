@@ -1,0 +1,326 @@
+"""Runs that several workers train give the report of a single process."""
+
+import json
+import shutil
+
+import pytest
+import shared_configs
+from shared_configs import population, read_report, sweep
+
+from mnist_flax.checkpointing import workdirs
+from mnist_flax.cluster import shared_runs, shared_workdirs, working
+from mnist_flax.cluster.shared_workdirs import SharedWorkdir
+from mnist_flax.common.errors import UserError
+from mnist_flax.common.workers import Worker
+from mnist_flax.recognition.networks import load_networks
+from mnist_flax.train import train_and_evaluate
+from mnist_flax.training import population as programs
+from mnist_flax.training.trainer import Trainer
+
+GROUPS = ['runs_0-1', 'runs_2-3', 'runs_4-4']
+
+
+def without_figures(patch):
+    from mnist_flax.reporting import reports
+
+    patch.setattr(reports, 'render_figures', lambda dataset, results: {})
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    without_figures(monkeypatch)
+    monkeypatch.setattr(working, '_PAUSE_SECONDS', 0.0)
+
+
+@pytest.fixture(scope='module')
+def alone(tmp_path_factory):
+    """A workdir of one process, by the function that makes the config."""
+    made = {}
+
+    def train(make_config):
+        if make_config not in made:
+            made[make_config] = tmp_path_factory.mktemp('alone')
+            with pytest.MonkeyPatch.context() as patch:
+                without_figures(patch)
+                train_and_evaluate(make_config(), str(made[make_config]))
+        return made[make_config]
+
+    return train
+
+
+def train_some(folder, config, names, number=0):
+    """A worker that has time for these groups only."""
+    with pytest.MonkeyPatch.context() as patch:
+        hold = SharedWorkdir.hold
+        skip = shared_workdirs.contextlib.nullcontext
+        patch.setattr(
+            SharedWorkdir,
+            'hold',
+            lambda self, name: hold(self, name) if name in names else skip(),
+        )
+        return shared_runs.train_share(config, str(folder), Worker(number, 3))
+
+
+@pytest.mark.parametrize('make_config', [population, sweep])
+def test_workers_in_any_order_give_the_report_of_one_process(tmp_path, alone, make_config):
+    names = working.name_groups(shared_runs._plan(make_config()), '')
+    order = names[::-1]
+    for name in order[:-1]:
+        assert train_some(tmp_path, make_config(), [name]) is None
+        assert not (tmp_path / 'metrics.json').exists()
+    result = train_some(tmp_path, make_config(), order[-1:])
+    assert len(result.runs) == sum(
+        len(of.plan.runs) for of in shared_runs._plan(make_config())
+    )
+    assert read_report(tmp_path) == read_report(alone(make_config))
+    paths = [str(tmp_path), str(alone(make_config))]
+    ours, theirs = (load_networks(of, 'research_parts.Small') for of in paths)
+    assert str(ours.variables) == str(theirs.variables)
+
+
+def test_a_single_worker_trains_all_and_gathering_again_changes_nothing(tmp_path, alone):
+    shared_runs.train_share(population(), str(tmp_path), Worker(2, 3))
+    expected = read_report(alone(population))
+    assert read_report(tmp_path) == expected
+    assert sorted(of.name for of in (tmp_path / 'finished').iterdir()) == GROUPS
+    (tmp_path / 'metrics.jsonl').write_text('torn')
+    shared_runs.gather(population(), str(tmp_path))
+    assert read_report(tmp_path) == expected
+
+
+def test_what_is_missing_is_named_and_can_be_left_out(tmp_path, alone, capsys):
+    train_some(tmp_path, population(), GROUPS[1:2])
+    missing = r'runs_0-1 \(not begun\), runs_4-4 \(not begun\)'
+    assert 'not finished: runs_0-1 (not begun), runs_4-4 (no' in capsys.readouterr().out
+    with pytest.raises(UserError, match=f'--gather: not finished in .*: {missing}'):
+        shared_runs.gather(population(), str(tmp_path))
+    assert not (tmp_path / 'metrics.json').exists()
+    result = shared_runs.gather(population(), str(tmp_path), only_finished=True)
+    assert [run.plan.seed for run in result.runs] == [2, 3]
+    # The report of these is not taken for that of all.
+    train_some(tmp_path, population(), GROUPS)
+    assert read_report(tmp_path) == read_report(alone(population))
+
+
+def test_nothing_finished_is_no_report(tmp_path):
+    train_some(tmp_path, population(), [])
+    with pytest.raises(UserError, match='--gather: no group in .* is finished yet'):
+        shared_runs.gather(population(), str(tmp_path), only_finished=True)
+    with pytest.raises(UserError, match='no workers share .*it has no shared.json'):
+        shared_runs.gather(population(), str(tmp_path / 'other'))
+
+
+def test_a_group_that_was_begun_is_resumed_by_another_worker(tmp_path, alone, monkeypatch):
+    def fail(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SharedWorkdir, 'publish', fail)
+        with pytest.raises(KeyboardInterrupt):
+            shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+    epochs = []
+    train_epoch = programs.train_epoch
+    monkeypatch.setattr(
+        programs,
+        'train_epoch',
+        lambda *arguments: epochs.append(1) or train_epoch(*arguments),
+    )
+    shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+    assert len(epochs) == 4  # of two groups, and not of the one that had been trained
+    assert read_report(tmp_path) == read_report(alone(population))
+
+
+def test_a_group_of_another_worker_is_left_to_it(tmp_path, capsys):
+    train_some(tmp_path, population(), [])
+    shared = SharedWorkdir(tmp_path)
+    with shared.hold('runs_2-3') as folder:
+        assert folder == tmp_path / 'work/runs_2-3'
+        shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+    assert shared.list_finished() == {'runs_0-1', 'runs_4-4'}
+    assert 'not finished: runs_2-3 (in training on ' in capsys.readouterr().out
+
+
+def test_a_group_that_was_trained_twice_is_there_once(tmp_path, alone):
+    """As on a drive that shows late what another machine has finished."""
+    train_some(tmp_path, population(), GROUPS)
+    shutil.copytree(tmp_path / 'finished/runs_2-3', tmp_path / 'work/runs_2-3')
+    shared = SharedWorkdir(tmp_path)
+    shared.publish('runs_2-3', {}, 1.0)
+    assert not (tmp_path / 'work/runs_2-3').exists()
+    assert json.loads((tmp_path / 'finished/runs_2-3/about.json').read_text())[
+        'environment'
+    ]
+
+
+def test_a_group_that_fails_is_named_and_tried_by_the_next_worker(
+    tmp_path, alone, capsys, monkeypatch
+):
+    train = Trainer._train_group
+
+    def fail(self, group, *others):
+        if group.runs.start == 2:
+            raise UserError('no room')
+        return train(self, group, *others)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Trainer, '_train_group', fail)
+        with pytest.raises(UserError, match='not trained: runs_2-3: no room'):
+            shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+        assert capsys.readouterr().err == 'warning: runs_2-3 fails: no room\n'
+        assert SharedWorkdir(tmp_path).describe_unfinished() == (
+            'runs_0-1 (not begun), runs_2-3 (failed: no room), runs_4-4 (not begun)'
+        )
+    shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+    assert read_report(tmp_path) == read_report(alone(population))
+
+
+def test_workers_that_have_started_do_not_try_a_failed_group_in_turn(tmp_path):
+    train_some(tmp_path, population(), [])
+    other = SharedWorkdir(tmp_path)
+    with SharedWorkdir(tmp_path).hold('runs_0-1'):
+        SharedWorkdir(tmp_path).fail('runs_0-1', 'no room')
+    with other.hold('runs_0-1') as folder:
+        assert folder is None
+    with SharedWorkdir(tmp_path).hold('runs_0-1') as folder:
+        assert folder is not None
+
+
+def test_runs_that_diverge_are_reported_as_by_one_process(tmp_path):
+    def make_config():
+        config = population()
+        config.sweep.optimizer = {'learning_rate': (1e-3, 1e30)}
+        config.dataset.update({'validation': 'holdout', 'holdout_size': 100})
+        config.runs = 2
+        return config
+
+    shared_runs.train_share(make_config(), str(tmp_path / 'shared'), Worker(0, 3))
+    train_and_evaluate(make_config(), str(tmp_path / 'alone'))
+    found, expected = (read_report(tmp_path / of) for of in ('shared', 'alone'))
+    assert str(found) == str(expected)  # with numbers that are none
+    assert '"num_diverged": 2' in (tmp_path / 'shared/metrics.json').read_text()
+
+
+def test_what_evaluators_and_writers_leave_is_brought_together(tmp_path):
+    def make_config():
+        config = population()
+        config.evaluators.sure = {'constructor': 'calibration', 'figure': True}
+        config.writers.tensorboard = {'constructor': 'tensorboard'}
+        return config
+
+    shared_runs.train_share(make_config(), str(tmp_path / 'shared'), Worker(1, 3))
+    train_and_evaluate(make_config(), str(tmp_path / 'alone'))
+    for folder in ('figures', 'tensorboard'):
+        found, expected = (
+            sorted(
+                path.relative_to(tmp_path / of).parent / path.name.split('.')[0]
+                for path in (tmp_path / of / folder).rglob('*')
+            )
+            for of in ('shared', 'alone')
+        )
+        assert found == expected
+        assert found
+
+
+def test_other_settings_are_refused(tmp_path):
+    train_some(tmp_path, population(), [])
+    for field, value in (('batch_size', 25), ('runs_at_once', 1), ('log_every_steps', 3)):
+        config = population()
+        config[field] = value
+        with pytest.raises(UserError, match=rf'with other settings \(config.{field}; '):
+            shared_runs.train_share(config, str(tmp_path), Worker(1, 3))
+    for field, value in (('runs_at_once', 0), ('checkpoint.resume', False)):
+        config = population()
+        config.update_from_flattened_dict({field: value})
+        with pytest.raises(UserError, match=f'config.{field}: found {value}; allowed w'):
+            shared_runs.train_share(config, str(tmp_path), Worker(1, 3))
+
+
+@pytest.mark.parametrize(
+    'damaged', ['', '3', '{}', '{"groups": ["runs_0-1", "x"], "settings": {}}']
+)
+def test_a_damaged_workdir_is_one_line(tmp_path, damaged):
+    train_some(tmp_path, population(), [])
+    (tmp_path / 'shared.json').write_text(damaged)
+    with pytest.raises(UserError, match='--workdir: '):
+        shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+
+
+def test_groups_are_those_of_who_came_first(tmp_path):
+    train_some(tmp_path, population(), [])
+    path = tmp_path / 'shared.json'
+    text = path.read_text().replace('"runs_0-1", "runs_2-3", "runs_4-4"', '"runs_0-4"')
+    path.write_text(text)
+    shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+    assert [of.name for of in (tmp_path / 'finished').iterdir()] == ['runs_0-4']
+    assert len((tmp_path / 'runs.csv').read_text().splitlines()) == 6
+
+
+def test_one_process_and_workers_keep_out_of_each_other_s_way(tmp_path, alone):
+    train_some(tmp_path, population(), [])
+    for resume in (True, False):
+        config = population()
+        config.checkpoint.resume = resume
+        with pytest.raises(UserError, match='--workdir: workers share .*; add --worker'):
+            train_and_evaluate(config, str(tmp_path))
+    folder = shutil.copytree(alone(population), tmp_path / 'alone')
+    with pytest.raises(UserError, match='holds a run of a single process .checkpoints, '):
+        shared_runs.train_share(population(), str(folder), Worker(0, 3))
+    assert not (folder / 'shared.json').exists()
+
+
+def test_a_drive_without_locks_is_refused(tmp_path, monkeypatch):
+    def fail(*arguments, **options):
+        raise NotImplementedError
+
+    monkeypatch.setattr(workdirs.filelock, 'FileLock', fail)
+    with pytest.raises(UserError, match='files cannot be locked in .*NFS 4'):
+        shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        (('--worker=1', '--num_workers=2', '--gather'), '--gather: it does not go with'),
+        (('--worker=1', '--num_workers=2', '--profile=1'), '--profile: it does not go wi'),
+        (('--gather', '--distributed'), '--distributed: it does not go with --gather'),
+        (('--num_workers=2',), '--worker is missing; give it with --num_workers'),
+        (('--unfinished',), '--unfinished: it goes with --gather only'),
+        (('--worker=2', '--num_workers=2'), '--worker: found 2; allowed: 0 to 1'),
+        (('--worker=1', '--num_workers=2', '--workdir=s3://b/x'), '--workdir: '),
+    ],
+)
+def test_flags_that_do_not_fit_are_one_line(command, flags, message):
+    process = command('-m', 'mnist_flax.main', *flags, JAX_PLATFORMS='none')
+    assert process.returncode in (1, 2)
+    assert process.stderr.startswith(f'error: {message}')
+    assert process.stderr.count('\n') == 1
+
+
+def test_an_ablation_is_that_of_one_process(tmp_path, capsys):
+    from mnist_flax.ablation.ablation import ablate
+    from mnist_flax.cluster import shared_ablations
+
+    arguments = str(tmp_path / 'shared'), 3, []
+    config = shared_configs.ablation()
+    assert shared_ablations.make(config, *arguments).names == [
+        f'{variant}/{runs}'
+        for variant in ('recipe', 'ema', 'small_batch')
+        for runs in ('runs_0-1', 'runs_2-2')
+    ]
+    with pytest.raises(UserError, match='no run of the recipe|no group in'):
+        shared_ablations.gather(config, *arguments, True)
+    table = shared_ablations.ablate_share(config, *arguments, Worker(2, 3))
+    assert table
+    expected = ablate(config, str(tmp_path / 'alone'), 3)
+    folders = [tmp_path / 'shared', tmp_path / 'alone']
+    ours, theirs = map(shared_configs.read_table, folders)
+    assert ours == theirs
+    assert len(ours) == 10
+    assert shared_ablations.ablate_share(config, *arguments, Worker(0, 3)) == ''
+    assert 'another worker has written the report' in capsys.readouterr().out
+    assert shared_ablations.gather(config, *arguments) == table
+    assert table.splitlines()[0] == expected.splitlines()[0]
+    with pytest.raises(UserError, match='--workdir: workers share '):
+        ablate(config, str(tmp_path / 'shared'), 3)
+    with pytest.raises(UserError, match=r'with other settings \(--seeds; '):
+        shared_ablations.ablate_share(config, arguments[0], 4, [], Worker(0, 3))
