@@ -25,7 +25,6 @@ from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
 from mnist_flax.training.trainer import Trainer
 
-REPORT = 'ablation.md'
 _RESULTS, _CONFIGS = 'results.csv', 'configs.json'
 
 
@@ -201,7 +200,7 @@ def write_report(
     )
     title = f'{dataset.full_name}, {epochs}: the recipe with one change'
     plot = report.plot(comparisons, title)
-    files = {REPORT: table.encode(), 'ablation.png': figures.to_png(plot)}
+    files = {'ablation.md': table.encode(), 'ablation.png': figures.to_png(plot)}
     workdirs.write(path, files)
     return table
 

@@ -45,9 +45,9 @@ class Task:
         """Runs the command."""
         if self._cores:
             os.sched_setaffinity(0, self._cores)
-        self._process = subprocess.Popen(self._command)
-        status = self._process.wait()
-        if status:
+        # The signal of the time limit, which may reach all processes, is for this one.
+        self._process = subprocess.Popen(self._command, preexec_fn=_ignore_usr2)
+        if status := self._wait():
             sys.exit(status)  # which Slurm shows as a failure
 
     def checkpoint(self) -> Any:
@@ -56,8 +56,18 @@ class Task:
 
         if self._process is not None:
             self._process.send_signal(signal.SIGTERM)  # it saves its runs and ends
-            self._process.wait()
+            self._wait()
         return DelayedSubmission(Task(self._command, self._cores))
+
+    def _wait(self) -> int:
+        # Not by the process's `wait`: `checkpoint` is called in the midst of that, by a
+        # signal handler, and would wait for its lock for ever.
+        assert self._process is not None
+        return os.waitstatus_to_exitcode(os.waitpid(self._process.pid, 0)[1])
+
+
+def _ignore_usr2() -> None:
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
 
 
 def launch(

@@ -47,12 +47,10 @@ def ablate_share(
     """
     programs = _plan(config, num_seeds, names)
     shared = _join(programs, workdir, num_seeds)
-    outcome = working.work(shared, programs, worker, _save, show=False)
-    if not outcome.are_finished:
+    if not working.work(shared, programs, worker, _save, show=False):
         return ''
     with shared_workdirs.lock(shared.folder):
-        if not outcome.was_last and (shared.folder / ablation.REPORT).exists():
-            print('another worker has written the report', flush=True)
+        if shared.is_reported():
             return ''
         return _gather(programs, shared)
 
@@ -153,4 +151,6 @@ def _gather(
     ablation.write_results(shared.folder, trees, rows)
     environment = shared.read_environment(names)
     recipe = programs[0].plan
-    return ablation.write_report(recipe, [*trees], rows, environment, shared.folder)
+    table = ablation.write_report(recipe, [*trees], rows, environment, shared.folder)
+    shared.note_report(names)
+    return table

@@ -22,8 +22,6 @@ from mnist_flax.training.plan import describe, make_plans
 from mnist_flax.training.records import FILE
 from mnist_flax.training.results import RunResult
 
-_REPORT = 'metrics.json'
-
 
 @in_our_settings()
 def train_share(
@@ -47,12 +45,10 @@ def train_share(
     """
     programs = _plan(config)
     shared = _join(programs, workdir)
-    outcome = working.work(shared, programs, worker, _save, show=True)
-    if not outcome.are_finished:
+    if not working.work(shared, programs, worker, _save, show=True):
         return None
     with shared_workdirs.lock(shared.folder):
-        if not outcome.was_last and (shared.folder / _REPORT).exists():
-            print('another worker has written the report', flush=True)
+        if shared.is_reported():
             return None
         return _gather(config, programs, shared)
 
@@ -150,6 +146,7 @@ def _gather(
     result = Result(results, numbers)
     start -= sum(seconds.values())
     write(config, plans, result, programs[0].settings, shared.folder, start)
+    shared.note_report(names)
     return result
 
 

@@ -26,6 +26,7 @@ WORK, FINISHED = 'work', 'finished'
 ABOUT = 'about.json'  # of a finished group: where it was trained, and the seconds
 
 _FAILED = 'failed.txt'  # why, for `status` and so that not all workers try in turn
+_REPORTED = 'reported.txt'  # of how many groups the report is
 _OWNER = 'owner.txt'  # who trains the group, for `status`
 
 _MOST_NAMED = 10  # groups, in a message
@@ -235,6 +236,7 @@ class SharedWorkdir:
         for step in folder.iterdir():  # the checkpoints, which are not needed any more
             if step.name.isdecimal():
                 shutil.rmtree(step, ignore_errors=True)
+        (folder / _OWNER).unlink(missing_ok=True)
         try:
             files.make_folder(finished.parent)
             folder.rename(finished)
@@ -243,11 +245,22 @@ class SharedWorkdir:
             if not finished.exists():
                 raise workdirs.not_writable('--workdir', str(finished), error) from error
             shutil.rmtree(folder, ignore_errors=True)  # see the top of this file
-        self._finished = self.list_finished()
+        self._finished.add(name)
 
     def fail(self, name: str, reason: str) -> None:
         """Notes why a group has failed, which this process holds."""
         workdirs.write(self.folder / WORK / name, {_FAILED: reason.encode()})
+
+    def is_reported(self) -> bool:
+        """Tells whether there is a report of all groups, and says so."""
+        is_there = _read(self.folder / _REPORTED) == str(len(self.names))
+        if is_there:
+            print(f'all is done; the report is in {self.folder}', flush=True)
+        return is_there
+
+    def note_report(self, names: Sequence[str]) -> None:
+        """Notes which groups the report in the folder is of."""
+        workdirs.write(self.folder, {_REPORTED: str(len(names)).encode()})
 
     def _list(self, place: str) -> set[str]:
         found = set()

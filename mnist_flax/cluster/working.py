@@ -47,13 +47,6 @@ class Program(NamedTuple):
         return str(pathlib.PurePosixPath(self.prefix, f'runs_{first}-{last}'))
 
 
-class Outcome(NamedTuple):
-    """What a worker knows of all groups when it has nothing left to train."""
-
-    are_finished: bool
-    was_last: bool  # whether this one has finished the last
-
-
 def name_groups(programs: Sequence[Program], field: str) -> list[str]:
     """Divides the runs of programs into groups, and names these.
 
@@ -86,7 +79,7 @@ def work(
     worker: Worker,
     save: Save,
     show: bool,
-) -> Outcome:
+) -> bool:
     """Trains groups that are free, until none is left.
 
     A group that was begun is resumed. One that fails is left out, as are the others of its
@@ -100,7 +93,7 @@ def work(
       show: Whether to show the epochs, and to record them.
 
     Returns:
-      What has become of all groups.
+      Whether all groups are finished, by whomever.
 
     Raises:
       Interrupted: Ctrl-C or SIGTERM came while training, and the runs are saved.
@@ -145,8 +138,6 @@ def work(
                     save(program, folder, results, seconds)
                     environment = reports.environment(program.plan.mesh)
                     shared.publish(name, environment, time.perf_counter() - begin)
-                    if shared.list_finished() == {*names}:
-                        return Outcome(are_finished=True, was_last=True)
                 except Exception as error:
                     shared.fail(name, str(error))
                     if not isinstance(error, UserError):
@@ -155,13 +146,13 @@ def work(
                     failed[program.first] = f'{name}: {error}'
                     print(f'warning: {name} fails: {error}', file=sys.stderr, flush=True)
         if shared.list_finished() == {*names}:
-            return Outcome(are_finished=True, was_last=False)
+            return True
     require(not failed, f'not trained: {"; ".join(failed.values())}')
     print(
         'nothing is left for this worker; not finished: ' + shared.describe_unfinished(),
         flush=True,
     )
-    return Outcome(are_finished=False, was_last=False)
+    return False
 
 
 def assign(

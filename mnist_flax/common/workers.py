@@ -17,8 +17,8 @@ def read(worker: str, num_workers: int | None) -> Worker:
     """Reads the flags ``--worker`` and ``--num_workers``.
 
     Args:
-      worker: A number, or ``'auto'``: that of a task of a Slurm array, or of a pod of an
-        indexed job of Kubernetes.
+      worker: A number, or ``'auto'``: that of a task of a Slurm array or of `srun`, or of a
+        pod of an indexed job of Kubernetes.
       num_workers: How many there are; None if Slurm knows.
 
     Raises:
@@ -42,6 +42,9 @@ def read(worker: str, num_workers: int | None) -> Worker:
         number = _read('SLURM_ARRAY_TASK_ID')
         # Not from the number of tasks: a single one may have been submitted again.
         num_workers = num_workers or _read('SLURM_ARRAY_TASK_MAX') + 1
+    elif 'SLURM_PROCID' in os.environ:
+        number = _read('SLURM_PROCID')
+        num_workers = num_workers or _read('SLURM_NTASKS')
     elif 'JOB_COMPLETION_INDEX' in os.environ:
         number = _read('JOB_COMPLETION_INDEX')
         require(
@@ -51,7 +54,7 @@ def read(worker: str, num_workers: int | None) -> Worker:
     else:
         raise UserError(
             "--worker: found 'auto', but no scheduler says which one this is "
-            '(SLURM_ARRAY_TASK_ID or JOB_COMPLETION_INDEX); give a number'
+            '(SLURM_ARRAY_TASK_ID, SLURM_PROCID or JOB_COMPLETION_INDEX); give a number'
         )
     assert num_workers is not None
     return Worker(number % num_workers, num_workers)  # arrays often start at 1

@@ -317,7 +317,7 @@ def test_an_ablation_is_that_of_one_process(tmp_path, capsys):
     assert ours == theirs
     assert len(ours) == 10
     assert shared_ablations.ablate_share(config, *arguments, Worker(0, 3)) == ''
-    assert 'another worker has written the report' in capsys.readouterr().out
+    assert 'all is done; the report is in ' in capsys.readouterr().out
     assert shared_ablations.gather(config, *arguments) == table
     assert table.splitlines()[0] == expected.splitlines()[0]
     with pytest.raises(UserError, match='--workdir: workers share '):

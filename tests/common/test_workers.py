@@ -6,6 +6,7 @@ from mnist_flax.common.errors import UserError
 SLURM = {'SLURM_ARRAY_TASK_ID': '8', 'SLURM_ARRAY_TASK_MAX': '15'}
 # A single task of that array, submitted again.
 AGAIN = {'SLURM_ARRAY_TASK_ID': '8', 'SLURM_ARRAY_TASK_MAX': '8'}
+SRUN = {'SLURM_PROCID': '3', 'SLURM_NTASKS': '4'}
 KUBERNETES = {'JOB_COMPLETION_INDEX': '5'}
 
 
@@ -18,6 +19,7 @@ KUBERNETES = {'JOB_COMPLETION_INDEX': '5'}
         (('auto', None), AGAIN, (8, 9)),
         (('auto', 16), AGAIN, (8, 16)),
         (('auto', 8), SLURM, (0, 8)),  # an array that starts at 1 ends at 8
+        (('auto', None), SRUN, (3, 4)),
         (('auto', 6), KUBERNETES, (5, 6)),
     ],
 )
