@@ -66,8 +66,8 @@ def make_mesh(num_devices: int, batch_size: int, num_runs: int = 1) -> Mesh:
         shares = next(n for n in range(most, 0, -1) if batch_size % n == 0)
     else:
         num_devices = num_devices or len(devices)
-        # Several hosts share every run, so that each host has all the results.
-        most = min(num_runs, num_devices) if one_host else 1
+        # The devices of a host are neighbours: with enough runs each host has its own.
+        most = min(num_runs, num_devices)
         runs = next(n for n in range(most, 0, -1) if num_devices % n == 0)
         shares = num_devices // runs
     require(
@@ -149,6 +149,22 @@ def _describe(tree: Any, sharding: NamedSharding) -> Any:
     return jax.tree.map(
         lambda of: jax.ShapeDtypeStruct(of.shape, of.dtype, sharding=sharding), tree
     )
+
+
+def fetch(tree: Any) -> Any:
+    """Copies arrays to the host; of several hosts each gets what the others have, too.
+
+    These must all call it, with the same arrays in the same order.
+    """
+    if jax.process_count() == 1:
+        return jax.device_get(tree)
+
+    def gather(array: Any) -> Any:
+        if not isinstance(array, jax.Array) or array.is_fully_addressable:
+            return jax.device_get(array)
+        return multihost_utils.process_allgather(array, tiled=True)
+
+    return jax.tree.map(gather, tree)
 
 
 def broadcast_text(text: str) -> str:

@@ -138,13 +138,15 @@ def measure(
                 del known[next(iter(known))]
             placed = devices.replicate(group.mesh, images)
             found = population.predict_logits(group.mesh, plan.recipe, state, placed)
-            known[key] = np.asarray(found)
+            known[key] = np.asarray(devices.fetch(found))
         return known[key]
 
     functions = [evaluator.function for evaluator in evaluators]
     everything: dict[str, Any] = {}
     if any(select(function, {'variables': None}) for function in functions):
         everything = population.eval_variables(group.mesh, plan.recipe, state)
+        if jax.process_count() > 1:  # this one may not have the run
+            everything = devices.fetch(everything)
     epoch = math.ceil(step / plan.steps_per_epoch)
     measured = []
     for i, position in enumerate(group.runs):

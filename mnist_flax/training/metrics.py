@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from mnist_flax.recipe.losses import cross_entropy
+from mnist_flax.training import devices
 
 # What is known of a run after an epoch, by the columns of history.csv: those of
 # `row_columns`, and what `config.metrics` and `config.evaluators` measure.
@@ -49,8 +50,8 @@ class Totals(NamedTuple):
         }
 
     def by_run(self) -> list['Totals']:
-        """Splits totals with an axis of runs, which must be on this host, by run."""
-        host = jax.device_get(self)
+        """Splits totals with an axis of runs by run."""
+        host = devices.fetch(self)
         return [
             jax.tree.map(lambda leaf, i=i: leaf[i], host) for i in range(len(host.examples))
         ]

@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 
-from mnist_flax.training import evaluators
+from mnist_flax.training import devices, evaluators
 from mnist_flax.training.epoch_end import learning_rates, note_epoch
 from mnist_flax.training.evaluators import Evaluator, Measured
 from mnist_flax.training.groups import Group
@@ -53,7 +53,7 @@ class Observer:
     def __enter__(self) -> 'Observer':
         if self._records:
             self._records.start(self._snapshot.step)
-        self._counted = float(jax.device_get(self._snapshot.totals.examples)[0])
+        self._counted = float(devices.fetch(self._snapshot.totals.examples)[0])
         return self
 
     def __exit__(self, *exception: Any) -> None:
@@ -167,7 +167,7 @@ class Observer:
 
 
 def _to_sums(totals: Totals) -> list[dict[str, float]]:
-    host = jax.device_get(totals)
+    host = devices.fetch(totals)
     sums = {'train_loss': host.loss, 'train_accuracy': host.correct}
     sums |= {f'train_{name}': of for name, of in host.others.items()}
     sums |= {'examples': host.examples, **host.logged}

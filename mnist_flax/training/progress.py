@@ -110,6 +110,9 @@ class Progress:
     def advance(self, num_steps: int, totals: Totals) -> None:
         """Moves the bar by some training steps and shows the epoch's accuracy so far."""
         if not self._bar.disable:
+            if jax.process_count() > 1:  # the others would have to take part in the sum
+                self._bar.update(num_steps)
+                return
             accuracy = totals.correct.sum() / totals.examples.sum()
             self._bar.set_postfix_str(f'accuracy {accuracy:.4f}', refresh=False)
             self._bar.update(num_steps)

@@ -132,7 +132,7 @@ class SnapshotStore:
         workdirs.check_lock(self._path(group))
         # Copied, as training overwrites this memory while the copies are written.
         arrays = {
-            name: np.array(leaf)[: len(group)]
+            name: np.array(devices.fetch(leaf))[: len(group)]
             for name, leaf in _name_leaves(_parts(snapshot)).items()
         }
         if not _is_first_host() or not any(_are_finite(arrays, snapshot)):

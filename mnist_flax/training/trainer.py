@@ -11,7 +11,7 @@ import numpy as np
 from mnist_flax.common import waiting
 from mnist_flax.common.errors import require
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
-from mnist_flax.training import population
+from mnist_flax.training import devices, population
 from mnist_flax.training.evaluators import create_evaluators, measure
 from mnist_flax.training.groups import Group, Groups
 from mnist_flax.training.metrics import Totals
@@ -141,7 +141,7 @@ class Trainer:
                 pending.message = self._explain_interrupt(self._store)
         self.train_seconds += snapshot.seconds
         mesh, recipe, state = group.mesh, self._plan.recipe, snapshot.state
-        logits, variables = jax.device_get(
+        logits, variables = devices.fetch(
             (
                 population.predict_logits(mesh, recipe, state, group.arrays.test_images),
                 population.eval_variables(mesh, recipe, state),

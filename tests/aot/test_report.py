@@ -62,12 +62,12 @@ def test_what_the_compiler_itself_finds_too_large(monkeypatch):
         next(report.compile_for(small(), describe('tpu')))
 
 
-def test_several_hosts_share_each_run_as_in_training():
-    """A batch of 128 cannot be shared by 256 devices, however many runs there are."""
+def test_several_hosts_share_a_single_run_as_in_training():
+    """A batch of 128 cannot be shared by 256 devices."""
     chips = tuple(SimpleNamespace(process_index=i // 4, platform='tpu') for i in range(256))
     pod = backend.Described(chips, 'tpu', 2.0**30)
     assert report.describe_devices('tpu_v5e', pod) == 'tpu_v5e, 256 devices of 64 hosts'
-    config = small(runs=1024, num_devices=0, batch_size=128)
+    config = small(num_devices=0, batch_size=128)
     config.dataset.train_split = 'train[:1000]'
     with pytest.raises(UserError, match='found 128; allowed: a multiple of 256'):
         next(report.compile_for(config, pod))

@@ -64,6 +64,12 @@ def test_a_population_costs_its_runs(compile_for):
     assert 'groups' not in on_four
 
 
+def test_hosts_divide_runs(compile_for):
+    pod = compile_for('--devices=8', '--config.runs=64')
+    assert 'tpu_v5e, 8 devices of 2 hosts' in pod
+    assert '64, 8 at once, 1 on each device' in pod
+
+
 def test_a_pod_shares_a_run(compile_for):
     pod = compile_for('--devices=256', '--config.batch_size=8192')
     assert 'tpu_v5e, 256 devices of 64 hosts' in pod

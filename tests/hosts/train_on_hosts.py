@@ -1,7 +1,7 @@
 """A short run, alone or as one of several hosts, which saves its parameters.
 
 Usage: train_on_hosts.py WORKDIR NUM_EPOCHS
-           [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID SECONDS_LATE]
+           [COORDINATOR_ADDRESS NUM_PROCESSES PROCESS_ID SECONDS_LATE NUM_RUNS]
 """
 
 import pathlib
@@ -23,6 +23,7 @@ def main(
     num_processes=None,
     process_id=None,
     seconds_late='0',
+    num_runs='1',
 ):
     if coordinator_address:
         joining.join_hosts(coordinator_address, int(num_processes), int(process_id))
@@ -32,10 +33,14 @@ def main(
     config.update({'num_epochs': int(num_epochs), 'batch_size': 64, 'num_devices': 4})
     config.dataset.update({'train_split': 'train[:1000]', 'test_split': 'test[:300]'})
     config.model.update({'features': (4, 8), 'hidden_size': 16, 'conv': 'xla'})
+    config.runs = int(num_runs)
+    if config.runs > 1:
+        config.log_every_steps = 5
+        config.evaluators.sure = {'constructor': 'calibration'}
     config.schedule.constructor = 'constant'  # so that more epochs can follow
     result = train_and_evaluate(config, workdir)
     pathlib.Path(workdir).mkdir(exist_ok=True)
-    leaves = jax.tree.leaves_with_path(result.runs[0].variables['params'])
+    leaves = jax.tree.leaves_with_path([run.variables for run in result.runs])
     arrays = {jax.tree_util.keystr(path): np.asarray(leaf) for path, leaf in leaves}
     np.savez(pathlib.Path(workdir) / 'params.npz', **arrays)
 
