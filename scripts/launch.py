@@ -5,6 +5,7 @@ time limit and when a node dies; a job after them writes the report. Elsewhere t
 processes of this machine. They share the workdir. With --status it says how far they are.
 """
 
+import math
 import pathlib
 import sys
 
@@ -42,34 +43,41 @@ _MEMORY = flags.DEFINE_float(
     'mem_gb', None, 'GiB of memory of each worker, under Slurm.', lower_bound=0.1
 )
 _HOURS = flags.DEFINE_float(
-    'hours', None, 'Time limit of each worker, which then is requeued.', lower_bound=0.0
+    'hours',
+    None,
+    'Time limit of each worker, which then is requeued; under Slurm 24 if not given.',
+    lower_bound=1 / 60,
 )
-_SBATCH = flags.DEFINE_list(
-    'sbatch', [], "Other parameters of Slurm's sbatch, such as account=vision,qos=low."
+_SBATCH = flags.DEFINE_multi_string(
+    'sbatch',
+    [],
+    "Another parameter of Slurm's sbatch, such as account=vision or exclusive; the flag "
+    'can be given several times.',
 )
 
 
 def main() -> None:
     """Starts the workers, or prints how far they are."""
     # Imported here so that --help and a mistyped flag are answered at once.
-    from mnist_flax.cluster import launching, status
-    from mnist_flax.common.errors import require
+    from mnist_flax.cluster import agreements, launching, status
+    from mnist_flax.common.errors import UserError, require
 
     config, workdir = flags.FLAGS.config, _WORKDIR.value
     if _STATUS.value:
-        print(status.describe(pathlib.Path(workdir).expanduser().absolute()))
+        print(status.describe(workdir))
         return
     require(bool(_NUM_WORKERS.value), '--num_workers is missing; say how many to start')
-    for word in _SBATCH.value:
-        require('=' in word, f'--sbatch: found {word!r}; allowed: NAME=VALUE,...')
+    for name, number in (('hours', _HOURS.value), ('mem_gb', _MEMORY.value)):
+        require(number is None or math.isfinite(number), f'--{name}: found {number}')
     resources = launching.Resources(
         partition=_PARTITION.value,
         cpus_per_task=_CPUS.value,
         gpus_per_task=_GPUS.value,
         mem_gb=_MEMORY.value,
         hours=_HOURS.value,
-        sbatch=dict(word.split('=', 1) for word in _SBATCH.value),
+        sbatch=dict(_split(word) for word in _SBATCH.value),
     )
+    cluster = launching.choose_cluster(_NUM_WORKERS.value, resources, _CLUSTER.value)
     is_ablation = 'recipe' in config and 'variants' in config
     ablation = (_SEEDS.value, _VARIANTS.value) if is_ablation else None
     folder = launching.make_shared(config, workdir, ablation)
@@ -80,13 +88,20 @@ def main() -> None:
         program = [str(pathlib.Path(__file__).with_name('ablate.py').resolve())]
         fields += [f'--seeds={_SEEDS.value}', f'--variants={",".join(_VARIANTS.value)}']
     command = [sys.executable, *program, *fields, f'--workdir={folder}']
-    started = launching.launch(
-        command, folder, _NUM_WORKERS.value, resources, _CLUSTER.value
-    )
+    try:
+        started = launching.launch(command, folder, _NUM_WORKERS.value, resources, cluster)
+    except UserError:
+        agreements.remove_unused(folder)  # so that other settings can be tried there
+        raise
     print(
         f'started: {started}; what they print is in {folder / launching.LOGS}\n'
         f'how far they are: {sys.executable} {sys.argv[0]} --workdir={folder} --status'
     )
+
+
+def _split(parameter: str) -> tuple[str, str | bool]:
+    name, equals, value = parameter.partition('=')
+    return name, value if equals else True
 
 
 if __name__ == '__main__':

@@ -15,6 +15,8 @@ from mnist_flax.training.results import Divergence, RunResult
 
 FOLDER = 'result'
 
+_EMPTY = traverse_util.empty_node
+
 
 def save(
     folder: pathlib.Path, results: Sequence[RunResult], seconds: dict[str, float]
@@ -30,10 +32,9 @@ def save(
       UserError: They cannot be written.
     """
     variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in results])
-    arrays = {
-        f'variables.{name}': of
-        for name, of in traverse_util.flatten_dict(variables, sep='.').items()
-    }
+    flat = traverse_util.flatten_dict(variables, keep_empty_nodes=True)
+    paths = [path for path, of in flat.items() if of is not _EMPTY]
+    arrays = {str(i): flat[path] for i, path in enumerate(paths)}
     rows = [run.rows for run in results]
     about = {
         'columns': (columns := histories.list_columns(rows)),
@@ -43,17 +44,22 @@ def save(
         'diverged': [run.diverged and [*run.diverged] for run in results],
         'changes': [*results[0].changes],
         'seconds': seconds,
+        'paths': [[*path] for path in paths],  # of variables
+        'empty': [[*path] for path, of in flat.items() if of is _EMPTY],
     }
     arrays['logits'] = np.stack([run.logits for run in results])
     checkpoints.write(folder / FOLDER, arrays, about)
 
 
-def read(folder: pathlib.Path, plan: Plan) -> tuple[list[RunResult], dict[str, float]]:
+def read(
+    folder: pathlib.Path, plan: Plan, runs: range
+) -> tuple[list[RunResult], dict[str, float]]:
     """Reads what `save` has written.
 
     Args:
       folder: That of the group.
       plan: The plan of its runs.
+      runs: Their positions in it.
 
     Returns:
       The results, and the seconds.
@@ -63,18 +69,15 @@ def read(folder: pathlib.Path, plan: Plan) -> tuple[list[RunResult], dict[str, f
     """
     saved = checkpoints.read(folder / FOLDER)
     about = saved.about
-    first = plan.runs[0].position
+    expected = [plan.runs[position] for position in runs]
     try:
         rows = histories.read(about, saved.path, False, plan.dataset.validation_role)
-        of_variables = {
-            name.removeprefix('variables.'): array
-            for name, array in saved.arrays.items()
-            if name.startswith('variables.')
-        }
-        variables = traverse_util.unflatten_dict(of_variables, sep='.')
+        flat = {tuple(path): saved.arrays[str(i)] for i, path in enumerate(about['paths'])}
+        flat |= {tuple(path): _EMPTY for path in about['empty']}
+        variables = traverse_util.unflatten_dict(flat)
         results = [
             RunResult(
-                plan=plan.runs[position - first],
+                plan=planned,
                 model=plan.recipe.model,
                 image_shape=plan.recipe.image_shape,
                 rows=rows[i],
@@ -84,7 +87,7 @@ def read(folder: pathlib.Path, plan: Plan) -> tuple[list[RunResult], dict[str, f
                 diverged=Divergence(*of) if (of := about['diverged'][i]) else None,
                 changes=tuple(about['changes']),
             )
-            for i, position in enumerate(about['runs'])
+            for i, planned in enumerate(expected)
         ]
         seconds = dict(about['seconds'])
     except (KeyError, IndexError, TypeError, ValueError) as error:
@@ -92,6 +95,11 @@ def read(folder: pathlib.Path, plan: Plan) -> tuple[list[RunResult], dict[str, f
             f'--workdir: {saved.path} is not the result of a group ({error})'
         ) from error
     num_images = len(plan.dataset.test.labels)
+    require(
+        about['runs'] == [planned.position for planned in expected],
+        f'--workdir: {saved.path} is of the runs {about["runs"]}, and not of those that '
+        'its folder names; restore it from a copy, or use another folder',
+    )
     require(
         all(len(run.logits) == num_images for run in results),
         f'--workdir: {saved.path} is of other test images; use the same data',

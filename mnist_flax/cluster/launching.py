@@ -1,6 +1,8 @@
 """Starts workers: as tasks of a Slurm array, or as processes of this machine."""
 
+import contextlib
 import importlib.util
+import math
 import os
 import pathlib
 import shutil
@@ -12,6 +14,7 @@ from typing import Any, NamedTuple
 
 import ml_collections
 
+from mnist_flax.cluster import local_shares
 from mnist_flax.common.errors import UserError, require
 
 LOGS = 'jobs'  # in the workdir: what submitit writes, and what workers print
@@ -19,7 +22,8 @@ LOGS = 'jobs'  # in the workdir: what submitit writes, and what workers print
 _MOST_REQUEUES = 1000  # at the time limit
 _SECONDS_TO_SAVE = 90  # before the time limit
 
-_MINUTES = 7 * 24 * 60  # a local worker's time limit
+# Time limits, if the user gives none.
+_SLURM_HOURS, _LOCAL_HOURS = 24.0, 7 * 24.0
 
 
 class Resources(NamedTuple):
@@ -30,7 +34,7 @@ class Resources(NamedTuple):
     gpus_per_task: int
     mem_gb: float | None
     hours: float | None
-    sbatch: Mapping[str, str]  # further parameters, by name
+    sbatch: Mapping[str, str | bool]  # further parameters, by name
 
 
 class Task:
@@ -55,8 +59,9 @@ class Task:
         from submitit.helpers import DelayedSubmission
 
         if self._process is not None:
-            self._process.send_signal(signal.SIGTERM)  # it saves its runs and ends
-            self._wait()
+            with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended
+                os.kill(self._process.pid, signal.SIGTERM)  # it saves its runs and ends
+                self._wait()
         return DelayedSubmission(Task(self._command, self._cores))
 
     def _wait(self) -> int:
@@ -68,6 +73,42 @@ class Task:
 
 def _ignore_usr2() -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+
+
+def choose_cluster(num_workers: int, resources: Resources, cluster: str) -> str:
+    """Checks what can be checked before anything is made or started.
+
+    Args:
+      num_workers: How many to start.
+      resources: What each gets.
+      cluster: ``'slurm'``, ``'local'``, or ``'auto'`` for Slurm where it is.
+
+    Returns:
+      ``'slurm'`` or ``'local'``.
+
+    Raises:
+      UserError: There is no Slurm, or this machine is too small.
+    """
+    require(
+        importlib.util.find_spec('submitit') is not None,
+        "--num_workers: submitit is not installed; pip install -e '.[slurm]'",
+    )
+    has_slurm = shutil.which('sbatch') is not None
+    require(
+        has_slurm or cluster != 'slurm',
+        '--cluster: found slurm, but there is no sbatch here; log in to a machine of the '
+        'cluster, or use --cluster=local',
+    )
+    if has_slurm and cluster != 'local':
+        return 'slurm'
+    for name, value in (('partition', resources.partition), ('sbatch', resources.sbatch)):
+        require(
+            not value,
+            f'--{name}: it is for Slurm, but workers are started on this machine, where '
+            'there is no sbatch or as --cluster=local says; leave it out',
+        )
+    local_shares.divide(num_workers, resources.cpus_per_task, resources.gpus_per_task)
+    return 'local'
 
 
 def launch(
@@ -84,70 +125,59 @@ def launch(
       folder: The workdir that they share.
       num_workers: How many.
       resources: What each gets.
-      cluster: ``'slurm'``, ``'local'``, or ``'auto'`` for Slurm where it is.
+      cluster: What `choose_cluster` returns.
 
     Returns:
       What was started, for the user.
 
     Raises:
-      UserError: There is no Slurm, it refuses the job, or this machine is too small.
+      UserError: Slurm refuses the job.
     """
-    require(
-        importlib.util.find_spec('submitit') is not None,
-        "--num_workers: submitit is not installed; pip install -e '.[slurm]'",
-    )
-    has_slurm = shutil.which('sbatch') is not None
-    require(
-        has_slurm or cluster != 'slurm',
-        '--cluster: found slurm, but there is no sbatch here; log in to a machine of the '
-        'cluster, or use --cluster=local',
-    )
-    if has_slurm and cluster != 'local':
-        return _launch_slurm(command, folder / LOGS, num_workers, resources)
-    return _launch_local(command, folder / LOGS, num_workers, resources)
+    start = _launch_slurm if cluster == 'slurm' else _launch_local
+    return start(command, folder, num_workers, resources)
 
 
 def _launch_local(
-    command: Sequence[str], logs: pathlib.Path, num_workers: int, resources: Resources
+    command: Sequence[str], folder: pathlib.Path, num_workers: int, resources: Resources
 ) -> str:
     import submitit
 
-    for name, value in (('partition', resources.partition), ('sbatch', resources.sbatch)):
-        require(
-            not value,
-            f'--{name}: it is for Slurm, but workers are started on this machine, where '
-            'there is no sbatch or as --cluster=local says; leave it out',
+    per_task = resources.cpus_per_task, resources.gpus_per_task
+    shares = local_shares.divide(num_workers, *per_task)
+    commands = _add_workers(command, num_workers)
+    for of_worker, (cores, gpus) in zip(commands, shares, strict=True):
+        executor = submitit.LocalExecutor(folder / LOGS, max_num_timeout=_MOST_REQUEUES)
+        executor.update_parameters(
+            timeout_min=60 * (resources.hours or _LOCAL_HOURS),
+            gpus_per_node=len(gpus),
+            visible_gpus=gpus,
         )
-    shares = [_local_share(i, num_workers, resources) for i in range(num_workers)]
-    cores = [_share_cores(i, num_workers, resources) for i in range(num_workers)]
-    tasks = map(Task, _add_workers(command, num_workers), cores)
-    for task, share in zip(tasks, shares, strict=True):
-        executor = submitit.LocalExecutor(logs, max_num_timeout=_MOST_REQUEUES)
-        executor.update_parameters(**share)
-        executor.submit(task)
+        executor.submit(Task(of_worker, cores))
     return f'{num_workers} processes of this machine'
 
 
 def _launch_slurm(
-    command: Sequence[str], logs: pathlib.Path, num_workers: int, resources: Resources
+    command: Sequence[str], folder: pathlib.Path, num_workers: int, resources: Resources
 ) -> str:
     import submitit
     from submitit.core.utils import FailedJobError
 
     parameters = _slurm_parameters(resources)
-    executor = submitit.SlurmExecutor(logs, max_num_timeout=_MOST_REQUEUES)
-    report = submitit.SlurmExecutor(logs)
+    executor = submitit.SlurmExecutor(folder / LOGS, max_num_timeout=_MOST_REQUEUES)
+    report = submitit.SlurmExecutor(folder / LOGS)
+    executor.update_parameters(**parameters, array_parallelism=num_workers)
+    tasks = [Task(of_worker) for of_worker in _add_workers(command, num_workers)]
+    started = 'nothing was started'
     try:
-        executor.update_parameters(**parameters, array_parallelism=num_workers)
-        tasks = [Task(of_worker) for of_worker in _add_workers(command, num_workers)]
         jobs = executor.submit_array(tasks)
         job = jobs[0].job_id.partition('_')[0]
+        started = f'job {job} of {num_workers} tasks was started; `scancel {job}` ends it'
         parameters.pop('gpus_per_task', None)
         report.update_parameters(**parameters, dependency=f'afterany:{job}')
         last = report.submit(Task([*command, '--gather']))
     except FailedJobError as error:
-        lines = str(error).strip().splitlines()
-        raise UserError(f'--cluster: Slurm refuses the job ({lines[-1]})') from error
+        reason = str(error).strip().splitlines()[-1]
+        raise UserError(f'--cluster: Slurm refuses a job ({reason}); {started}') from error
     return f'job {job} of {num_workers} tasks, and job {last.job_id} for the report'
 
 
@@ -179,56 +209,21 @@ def make_shared(
     return shared_runs.make(config, workdir).folder
 
 
-def _local_share(number: int, num_workers: int, resources: Resources) -> dict[str, Any]:
-    """Returns the parameters of one of several local workers: its GPUs, and its time."""
-    share: dict[str, Any] = {'timeout_min': (resources.hours or 0) * 60 or _MINUTES}
-    if count := resources.gpus_per_task:
-        there = _count_gpus()
-        require(
-            count * num_workers <= there,
-            f'--num_workers: found {num_workers} with --gpus_per_task={count}; this '
-            f'machine has {there} GPUs',
-        )
-        share['gpus_per_node'] = count
-        share['visible_gpus'] = [*range(number * count, (number + 1) * count)]
-    return share
-
-
-def _share_cores(number: int, num_workers: int, resources: Resources) -> list[int]:
-    """Returns the cores of one of several local workers; none where they cannot be set."""
-    if not hasattr(os, 'sched_getaffinity'):
-        return []
-    cores = sorted(os.sched_getaffinity(0))
-    count = resources.cpus_per_task or len(cores) // num_workers
-    require(
-        count >= 1 and count * num_workers <= len(cores),
-        f'--num_workers: found {num_workers} of {max(1, count)} cores each; this machine '
-        f'has {len(cores)}',
-    )
-    return cores[number * count : (number + 1) * count]
-
-
-def _count_gpus() -> int:
-    try:
-        listed = subprocess.run(['nvidia-smi', '-L'], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):
-        return 0
-    return listed.stdout.count(b'GPU ')
-
-
 def _slurm_parameters(resources: Resources) -> dict[str, Any]:
     parameters = {
         'partition': resources.partition,
         'cpus_per_task': resources.cpus_per_task,
         'gpus_per_task': resources.gpus_per_task or None,
         'mem': None if resources.mem_gb is None else f'{resources.mem_gb * 1024:.0f}M',
-        'time': round((resources.hours or 0) * 60) or None,
+        'time': math.ceil((resources.hours or _SLURM_HOURS) * 60),
     }
     given = {name: value for name, value in parameters.items() if value is not None}
     # What a node that dies, or a more important job, has ended starts again by itself.
     return {
         **given,
         'job_name': 'mnist_flax',
-        'signal_delay_s': min(_SECONDS_TO_SAVE, round((resources.hours or 1) * 900)),
+        'signal_delay_s': round(
+            min(_SECONDS_TO_SAVE, (resources.hours or _SLURM_HOURS) * 3600 / 4)
+        ),
         'additional_parameters': {'requeue': True, **resources.sbatch},
     }

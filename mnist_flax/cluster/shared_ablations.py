@@ -10,11 +10,11 @@ import ml_collections
 from mnist_flax.ablation import ablation, report
 from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import workdirs
-from mnist_flax.cluster import shared_workdirs, working
+from mnist_flax.cluster import agreements, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
 from mnist_flax.common.constructors import digest_sources
-from mnist_flax.common.errors import require
+from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.workers import Worker
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.settings import to_tree
@@ -49,8 +49,8 @@ def ablate_share(
     shared = _join(programs, workdir, num_seeds)
     if not working.work(shared, programs, worker, _save, show=False):
         return ''
-    with shared_workdirs.lock(shared.folder):
-        if shared.is_reported():
+    with agreements.lock(shared.folder):
+        if shared.is_reported('ablation.md'):
             return ''
         return _gather(programs, shared)
 
@@ -77,10 +77,10 @@ def gather(
     Raises:
       UserError: Some groups are not finished, or none of the recipe.
     """
-    shared = SharedWorkdir(workdirs.prepare(workdir))
+    shared = agreements.find(workdir)
     programs = _plan(config, num_seeds, names)
-    shared.require_same(_shared_settings(programs, num_seeds))
-    with shared_workdirs.lock(shared.folder):
+    agreements.require_same(shared, _shared_settings(programs, num_seeds))
+    with agreements.lock(shared.folder):
         return _gather(programs, shared, only_finished)
 
 
@@ -112,7 +112,7 @@ def _plan(
 
 def _join(programs: Sequence[Program], workdir: str, num_seeds: int) -> SharedWorkdir:
     groups = working.name_groups(programs, 'config.recipe.runs_at_once')
-    return shared_workdirs.join(workdir, _shared_settings(programs, num_seeds), groups)
+    return agreements.join(workdir, _shared_settings(programs, num_seeds), groups)
 
 
 def _shared_settings(programs: Sequence[Program], num_seeds: int) -> dict[str, Any]:
@@ -139,9 +139,9 @@ def _gather(
 ) -> str:
     rows: list[Row] = []
     names = shared.require_finished(only_finished)
+    assigned = working.assign(shared, programs)
     for name in names:
-        path = shared.folder / FINISHED / name / _ROWS
-        rows += report.from_csv(path.read_text(), str(path))
+        rows += _read(shared.folder / FINISHED / name / _ROWS, *assigned[name])
     require(
         any(row.variant == RECIPE for row in rows),
         f'--gather: no run of the recipe in {shared.folder} is finished yet, with '
@@ -154,3 +154,17 @@ def _gather(
     table = ablation.write_report(recipe, [*trees], rows, environment, shared.folder)
     shared.note_report(names)
     return table
+
+
+def _read(path: pathlib.Path, program: Program, runs: range) -> list[Row]:
+    try:
+        rows = report.from_csv(path.read_text(), str(path))
+    except (OSError, ValueError) as error:
+        raise UserError(f'--workdir: cannot read {path} ({error})') from error
+    expected = [(program.prefix, program.plan.runs[i].seed) for i in runs]
+    require(
+        [(row.variant, row.seed) for row in rows] == expected,
+        f'--workdir: {path} does not have the runs that its folder names; restore it from '
+        'a copy, or use another folder',
+    )
+    return rows

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import shutil
 import time
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from typing import Any
 import ml_collections
 
 from mnist_flax.checkpointing import workdirs
-from mnist_flax.cluster import group_results, shared_workdirs, working
+from mnist_flax.cluster import agreements, group_results, shared_workdirs, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
 from mnist_flax.common.constructors import digest_sources
@@ -21,6 +22,12 @@ from mnist_flax.train import Result, require_finite, write
 from mnist_flax.training.plan import describe, make_plans
 from mnist_flax.training.records import FILE
 from mnist_flax.training.results import RunResult
+
+# What is in a group's folder beside the records of its runs.
+_OURS = re.compile(
+    rf'\..*|\d+(\.damaged)?|{group_results.FOLDER}|{re.escape(FILE)}|'
+    + '|'.join(map(re.escape, shared_workdirs.NOTES))
+)
 
 
 @in_our_settings()
@@ -47,8 +54,8 @@ def train_share(
     shared = _join(programs, workdir)
     if not working.work(shared, programs, worker, _save, show=True):
         return None
-    with shared_workdirs.lock(shared.folder):
-        if shared.is_reported():
+    with agreements.lock(shared.folder):
+        if shared.is_reported('metrics.json'):
             return None
         return _gather(config, programs, shared)
 
@@ -70,10 +77,10 @@ def gather(
     Raises:
       UserError: Some groups are not finished, or none is.
     """
-    shared = SharedWorkdir(workdirs.prepare(workdir))
+    shared = agreements.find(workdir)
     programs = _plan(config)
-    shared.require_same(_shared_settings(programs))
-    with shared_workdirs.lock(shared.folder):
+    agreements.require_same(shared, _shared_settings(programs))
+    with agreements.lock(shared.folder):
         return _gather(config, programs, shared, only_finished)
 
 
@@ -99,7 +106,7 @@ def _plan(config: ml_collections.ConfigDict) -> list[Program]:
 
 def _join(programs: Sequence[Program], workdir: str) -> SharedWorkdir:
     names = working.name_groups(programs, 'config.runs_at_once')
-    return shared_workdirs.join(workdir, _shared_settings(programs), names)
+    return agreements.join(workdir, _shared_settings(programs), names)
 
 
 def _shared_settings(programs: Sequence[Program]) -> dict[str, Any]:
@@ -128,11 +135,11 @@ def _gather(
     names = shared.require_finished(only_finished)
     results: list[RunResult] = []
     seconds = dict.fromkeys(('compile_seconds', 'train_seconds'), 0.0)
-    for name, (program, _) in working.assign(shared, programs).items():
+    for name, (program, runs) in working.assign(shared, programs).items():
         if name not in names:
             continue
         folder = shared.folder / FINISHED / name
-        of_group, of_seconds = group_results.read(folder, program.plan)
+        of_group, of_seconds = group_results.read(folder, program.plan, runs)
         results += of_group
         for key in seconds:
             seconds[key] += of_seconds[key]
@@ -161,9 +168,13 @@ def _collect(folder: pathlib.Path, groups: Sequence[pathlib.Path]) -> None:
         for group in groups:
             if (group / FILE).exists():
                 lines.append((group / FILE).read_bytes())
-            for place in group.iterdir():  # figures, and what writers have written
-                if place.is_dir() and place.name != group_results.FOLDER:
-                    shutil.copytree(place, folder / place.name, dirs_exist_ok=True)
+            for path in group.iterdir():  # figures, and what writers have written
+                if _OURS.fullmatch(path.name):
+                    continue
+                if path.is_dir():
+                    shutil.copytree(path, folder / path.name, dirs_exist_ok=True)
+                else:
+                    shutil.copy2(path, folder)
     except OSError as error:
         raise workdirs.not_writable('--workdir', str(folder), error) from error
     workdirs.write(folder, {FILE: b''.join(lines)})

@@ -16,7 +16,9 @@ import shutil
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, TypedDict
+
+import typeguard
 
 from mnist_flax.checkpointing import checkpoints, earlier_runs, workdirs
 from mnist_flax.common import files
@@ -29,12 +31,32 @@ _FAILED = 'failed.txt'  # why, for `status` and so that not all workers try in t
 _REPORTED = 'reported.txt'  # of how many groups the report is
 _OWNER = 'owner.txt'  # who trains the group, for `status`
 
+# What is in the folder of a group, beside its lock and what its training leaves.
+NOTES = (ABOUT, _FAILED, _OWNER)
+
 _MOST_NAMED = 10  # groups, in a message
 
-_SECONDS_TO_WAIT = 600.0  # for another process that starts, or writes the report
 
-# What makes runs differ in what they report, beside what makes them other runs.
-_EXACTLY = ('runs_at_once', 'evaluators', 'metrics', 'log_every_steps')
+class _Shared(TypedDict):
+    """The contents of ``shared.json``."""
+
+    settings: dict[str, Any]
+    groups: list[str]
+
+
+class _Environment(TypedDict):
+    """What `reports.environment` returns."""
+
+    device: str
+    num_devices: int
+    versions: dict[str, str]
+
+
+class _About(TypedDict):
+    """What is noted of a finished group."""
+
+    environment: _Environment
+    seconds: float
 
 
 class SharedWorkdir:
@@ -54,42 +76,17 @@ class SharedWorkdir:
         """
         self.folder = folder
         path = folder / earlier_runs.SHARED
-        try:
-            found = json.loads(path.read_text())
-            self.names = [str(name) for name in found['groups']]
-            self.settings: dict[str, Any] = found['settings']
-        except FileNotFoundError as error:
-            raise UserError(
-                f'--workdir: no workers share {folder} (it has no {path.name}), or this '
-                'machine has another folder of that name; name the one that they share'
-            ) from error
-        except (OSError, KeyError, TypeError, ValueError) as error:
-            raise UserError(
-                f'--workdir: {path} is damaged ({error}); restore it, or use another folder'
-            ) from error
+        require(
+            path.exists(),
+            f'--workdir: no workers share {folder} (it has no {path.name}), or this '
+            'machine has another folder of that name; name the one that they share',
+        )
+        found = _read_json(path, _Shared)
+        self.names = found['groups']
+        self.settings = found['settings']
         self._finished = self.list_finished()
         # What has failed before is tried again, once by each worker that starts.
         self._to_retry = {name for name in self.list_begun() if self.read_failure(name)}
-
-    def require_same(self, settings: dict[str, Any]) -> None:
-        """Checks that this process has the settings of the others.
-
-        Raises:
-          UserError: It has others.
-        """
-        differing = [
-            field
-            for name in dict.fromkeys([*settings, *self.settings])
-            for field in _find_differences(
-                settings.get(name), self.settings.get(name), name
-            )
-        ]
-        require(
-            not differing,
-            f'--workdir: workers share {self.folder} with other settings '
-            f'({", ".join(differing)}; see {earlier_runs.SHARED} there); use the same '
-            'command, or another folder',
-        )
 
     def list_finished(self) -> set[str]:
         """Lists the groups that are finished, at the cost of listing one folder."""
@@ -106,13 +103,15 @@ class SharedWorkdir:
     def read_owner(self, name: str) -> str:
         """Returns who trains a group; nothing if nobody does."""
         folder = self.folder / WORK / name
+        if not folder.exists():
+            return ''
         try:
             with workdirs.lock(folder, is_shared=True):
                 return ''
         except workdirs.BusyError:
             return _read(folder / _OWNER) or 'another process'
-        except UserError:
-            return ''
+        except UserError:  # who may only read
+            return f'{_read(folder / _OWNER)}, unless that has ended'
 
     def require_finished(self, only_finished: bool) -> list[str]:
         """Lists the groups that are finished, in order.
@@ -144,13 +143,8 @@ class SharedWorkdir:
         """
         found = []
         for name in names:
-            path = self.folder / FINISHED / name / ABOUT
-            try:
-                found.append(json.loads(path.read_text())['environment'])
-                versions, _ = found[-1]['versions'], found[-1]['device']
-            except (OSError, KeyError, TypeError, ValueError) as error:
-                raise UserError(f'--workdir: cannot read {path} ({error})') from error
-            if versions != found[0]['versions']:
+            found.append(self.read_about(name)['environment'])
+            if found[-1]['versions'] != found[0]['versions']:
                 print(
                     f'warning: {name} was trained with other versions of packages than '
                     f'{names[0]}, which the report names',
@@ -159,6 +153,14 @@ class SharedWorkdir:
                 )
         devices = dict.fromkeys(of['device'] for of in found)
         return {**found[0], 'device': ' and '.join(devices)}
+
+    def read_about(self, name: str) -> dict[str, Any]:
+        """Reads where a finished group was trained, and the seconds that it took.
+
+        Raises:
+          UserError: That cannot be read.
+        """
+        return _read_json(self.folder / FINISHED / name / ABOUT, _About)
 
     def describe_unfinished(self) -> str:
         """Names the groups that are not finished, and says what is known of each."""
@@ -190,37 +192,43 @@ class SharedWorkdir:
         Raises:
           UserError: Files cannot be made there, or not be locked.
         """
-        if name in self._finished:
-            yield None
-            return
-        folder = self.folder / WORK / name
         with contextlib.ExitStack() as stack:
-            try:
-                files.make_folder(folder)
-                stack.enter_context(workdirs.lock(folder, is_shared=True))
-            except workdirs.BusyError:
-                yield None
-                return
-            except OSError as error:
-                raise workdirs.not_writable('--workdir', str(folder), error) from error
-            if (self.folder / FINISHED / name).exists():
-                self._finished = self.list_finished()
-                shutil.rmtree(folder, ignore_errors=True)  # made anew just now
-                yield None
-                return
-            if self.read_failure(name) and name not in self._to_retry:
-                yield None
-                return
-            self._to_retry.discard(name)
-            (folder / _FAILED).unlink(missing_ok=True)
-            job = os.environ.get('SLURM_JOB_ID')
-            who = f'{socket.gethostname()}, process {os.getpid()}'
-            who += f', job {job}' if job else ''
-            workdirs.write(folder, {_OWNER: who.encode()})
-            yield folder
+            yield self._take(name, stack) if name not in self._finished else None
+
+    def _take(self, name: str, stack: contextlib.ExitStack) -> pathlib.Path | None:
+        folder = self.folder / WORK / name
+        try:
+            files.make_folder(folder)
+            stack.enter_context(workdirs.lock(folder, is_shared=True))
+        except workdirs.BusyError:
+            return None
+        except (OSError, UserError) as error:
+            if self._is_finished(name):  # renamed at this moment
+                return None
+            if isinstance(error, UserError):
+                raise
+            raise workdirs.not_writable('--workdir', str(folder), error) from error
+        if self._is_finished(name):
+            self._finished = self.list_finished()
+            shutil.rmtree(folder, ignore_errors=True)  # made anew just now
+            return None
+        if self.read_failure(name) and name not in self._to_retry:
+            return None
+        self._to_retry.discard(name)
+        (folder / _FAILED).unlink(missing_ok=True)
+        job = os.environ.get('SLURM_JOB_ID')
+        who = f'{socket.gethostname()}, process {os.getpid()}'
+        who += f', job {job}' if job else ''
+        workdirs.write(folder, {_OWNER: who.encode()})
+        return folder
+
+    def _is_finished(self, name: str) -> bool:
+        return (self.folder / FINISHED / name).exists()
 
     def publish(self, name: str, environment: dict[str, Any], seconds: float) -> None:
         """Notes that a group is finished, whose results are in its folder.
+
+        If this is cut short, the group is resumed from its last checkpoint.
 
         Args:
           name: The group, which this process holds.
@@ -233,10 +241,6 @@ class SharedWorkdir:
         folder, finished = self.folder / WORK / name, self.folder / FINISHED / name
         about = {'environment': environment, 'seconds': seconds}
         workdirs.write(folder, {ABOUT: json.dumps(about).encode()})
-        for step in folder.iterdir():  # the checkpoints, which are not needed any more
-            if step.name.isdecimal():
-                shutil.rmtree(step, ignore_errors=True)
-        (folder / _OWNER).unlink(missing_ok=True)
         try:
             files.make_folder(finished.parent)
             folder.rename(finished)
@@ -246,14 +250,20 @@ class SharedWorkdir:
                 raise workdirs.not_writable('--workdir', str(finished), error) from error
             shutil.rmtree(folder, ignore_errors=True)  # see the top of this file
         self._finished.add(name)
+        (finished / _OWNER).unlink(missing_ok=True)
+        for step in finished.iterdir():  # the checkpoints, which are not needed any more
+            if step.name.isdecimal():
+                shutil.rmtree(step, ignore_errors=True)
 
     def fail(self, name: str, reason: str) -> None:
-        """Notes why a group has failed, which this process holds."""
-        workdirs.write(self.folder / WORK / name, {_FAILED: reason.encode()})
+        """Notes why a group has failed, which this process holds, if that is possible."""
+        with contextlib.suppress(UserError):  # the disk may be full
+            workdirs.write(self.folder / WORK / name, {_FAILED: reason.encode()})
 
-    def is_reported(self) -> bool:
+    def is_reported(self, report: str) -> bool:
         """Tells whether there is a report of all groups, and says so."""
         is_there = _read(self.folder / _REPORTED) == str(len(self.names))
+        is_there &= (self.folder / report).exists()
         if is_there:
             print(f'all is done; the report is in {self.folder}', flush=True)
         return is_there
@@ -271,53 +281,13 @@ class SharedWorkdir:
         return found & {*self.names}
 
 
-def join(workdir: str, settings: dict[str, Any], names: Sequence[str]) -> SharedWorkdir:
-    """Opens a workdir to train in, and makes it if this process is the first one.
-
-    Args:
-      workdir: The folder.
-      settings: Configs by name, and others, as they come from a JSON file.
-      names: The groups as this process would divide the runs; those of the first one hold.
-
-    Raises:
-      UserError: Files cannot be made there, or it has runs of other settings, or of a
-        single process.
-    """
-    folder = workdirs.prepare(workdir)
-    if not (folder / earlier_runs.SHARED).exists():
-        with lock(folder):
-            _create(folder, settings, names)
-    shared = SharedWorkdir(folder)
-    shared.require_same(settings)
-    return shared
-
-
-def lock(folder: pathlib.Path) -> contextlib.AbstractContextManager[None]:
-    """Locks a whole shared workdir, to make it or to write its report."""
-    return workdirs.lock(folder, _SECONDS_TO_WAIT, is_shared=True)
-
-
-def _create(folder: pathlib.Path, settings: dict[str, Any], names: Sequence[str]) -> None:
-    if (folder / earlier_runs.SHARED).exists():  # another process was the first one
-        return
-    if earlier := earlier_runs.list_files(folder):
+def _read_json(path: pathlib.Path, form: Any) -> Any:
+    try:
+        return typeguard.check_type(json.loads(path.read_text()), form)
+    except (OSError, ValueError, RecursionError, typeguard.TypeCheckError) as error:
         raise UserError(
-            f'--workdir: {folder} holds a run of a single process ({", ".join(earlier)}); '
-            'workers need a folder of their own, so use another one'
-        )
-    for place in (WORK, FINISHED):
-        files.make_folder(folder / place)
-    content = json.dumps({'settings': settings, 'groups': [*names]})
-    workdirs.write(folder, {earlier_runs.SHARED: content.encode()})
-
-
-def _find_differences(ours: Any, theirs: Any, name: str) -> list[str]:
-    """Lists the fields of a config in which workers must not differ, but do."""
-    if not (isinstance(ours, dict) and isinstance(theirs, dict)):
-        return [name] if ours != theirs else []
-    differing = {*earlier_runs.find_differences(ours, theirs)}
-    differing |= {field for field in _EXACTLY if ours.get(field) != theirs.get(field)}
-    return [f'{name}.{field}' for field in sorted(differing)]
+            f'--workdir: {path} is damaged ({error}); restore it, or use another folder'
+        ) from error
 
 
 def _read(path: pathlib.Path) -> str:

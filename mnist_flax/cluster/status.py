@@ -1,22 +1,23 @@
 """How far the groups of a shared workdir are."""
 
+import contextlib
 import itertools
-import json
-import pathlib
 
-from mnist_flax.cluster.shared_workdirs import ABOUT, FINISHED, SharedWorkdir
+from mnist_flax.cluster import agreements
+from mnist_flax.cluster.shared_workdirs import SharedWorkdir
+from mnist_flax.common.errors import UserError
 
 _MOST_SHOWN = 20  # groups of a kind
 _MOST_TIMED = 50  # finished groups whose time is read
 
 
-def describe(folder: pathlib.Path) -> str:
+def describe(workdir: str) -> str:
     """Says which groups are done, running, failed or pending, and the time left.
 
     Raises:
       UserError: No workers share the folder.
     """
-    shared = SharedWorkdir(folder)
+    shared = agreements.find(workdir)
     finished = shared.list_finished()
     running, failed, begun = {}, {}, []
     for name in sorted(shared.list_begun(), key=shared.names.index):
@@ -50,8 +51,8 @@ def _say_time_left(
         return 'no worker is running'
     seconds = []
     for name in sorted(finished)[:_MOST_TIMED]:
-        about = json.loads((shared.folder / FINISHED / name / ABOUT).read_text())
-        seconds.append(about['seconds'])
+        with contextlib.suppress(UserError):
+            seconds.append(shared.read_about(name)['seconds'])
     if not seconds:
         return 'the time left is known when the first group is done'
     # Those that are running are half done on average.

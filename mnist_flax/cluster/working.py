@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import jax
+
 from mnist_flax.cluster.shared_workdirs import WORK, SharedWorkdir
-from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.errors import UserError, require, to_line
 from mnist_flax.common.workers import Worker
 from mnist_flax.reporting import reports
-from mnist_flax.training.groups import Groups
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.progress import TimeLeft
 from mnist_flax.training.results import RunResult
@@ -24,6 +25,9 @@ _PAUSE_SECONDS = 0.5
 
 # Of a group: the prefix of its program, and its first and last run.
 _NAME = re.compile(r'(?:(.+)/)?runs_(\d+)-(\d+)')
+
+# What ends a group, and says nothing of the groups of other programs.
+_OF_A_GROUP = (UserError, MemoryError, OSError, jax.errors.JaxRuntimeError)
 
 # Writes the results of a group into its folder, with the seconds that they took.
 Save = Callable[['Program', pathlib.Path, list[RunResult], dict[str, float]], None]
@@ -66,11 +70,12 @@ def name_groups(programs: Sequence[Program], field: str) -> list[str]:
         all(program.plan.checkpoint.resume for program in programs),
         'config.checkpoint.resume: found False; allowed with workers: True',
     )
-    return [
-        program.name(runs)
-        for program in programs
-        for runs in Groups(program.plan).divide([])
-    ]
+    names: list[str] = []
+    for program in programs:
+        num_runs, size = len(program.plan.runs), program.plan.settings.runs_at_once
+        groups = [range(num_runs)[i : i + size] for i in range(0, num_runs, size)]
+        names += map(program.name, groups)
+    return names
 
 
 def work(
@@ -139,12 +144,13 @@ def work(
                     environment = reports.environment(program.plan.mesh)
                     shared.publish(name, environment, time.perf_counter() - begin)
                 except Exception as error:
-                    shared.fail(name, str(error))
-                    if not isinstance(error, UserError):
+                    reason = to_line(' '.join(str(error).split())) or type(error).__name__
+                    shared.fail(name, reason)
+                    if not isinstance(error, _OF_A_GROUP):
                         raise
                     current = None
-                    failed[program.first] = f'{name}: {error}'
-                    print(f'warning: {name} fails: {error}', file=sys.stderr, flush=True)
+                    failed[program.first] = f'{name}: {reason}'
+                    print(f'warning: {name} fails: {reason}', file=sys.stderr, flush=True)
         if shared.list_finished() == {*names}:
             return True
     require(not failed, f'not trained: {"; ".join(failed.values())}')

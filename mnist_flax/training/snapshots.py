@@ -159,9 +159,9 @@ class SnapshotStore:
         Raises:
           UserError: The last one cannot be written.
         """
-        if self._manager is not None:
-            self._manager.close()
-        self._manager = None
+        manager, self._manager = self._manager, None
+        if manager is not None:
+            manager.close()
 
     def _describe_runs(self, group: range) -> list[Any]:
         runs = [self._plan.runs[position] for position in group]

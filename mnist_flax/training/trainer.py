@@ -3,13 +3,13 @@
 import pathlib
 import time
 from collections.abc import Iterator, Sequence, Set
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 
 import jax
 import numpy as np
 
 from mnist_flax.common import waiting
-from mnist_flax.common.errors import require
+from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.interrupts import PendingSignal, defer_signals
 from mnist_flax.training import devices, population
 from mnist_flax.training.evaluators import create_evaluators, measure
@@ -134,7 +134,13 @@ class Trainer:
             observer,
             defer_signals() if deferred else nullcontext(PendingSignal()) as pending,
         ):
-            self._train_epochs(group, snapshot, observer, progress, pending)
+            try:
+                self._train_epochs(group, snapshot, observer, progress, pending)
+            except Exception:
+                with suppress(UserError):  # nothing is written after a failure is told
+                    if self._store:
+                        self._store.finish()
+                raise
             self._profile = 0  # one is enough
             if self._store:
                 self._store.finish()

@@ -2,10 +2,17 @@
 
 import contextlib
 import csv
+import os
 import re
+import subprocess
+import time
+from types import SimpleNamespace
 
 import pytest
 import slurm
+
+from mnist_flax.cluster import launching, local_shares
+from mnist_flax.common.errors import UserError
 
 ABLATION = (
     '--config=configs/ablation.py', '--config.recipe.runs_at_once=1', '--seeds=2',
@@ -30,6 +37,179 @@ def has_saved(folder, job):
             if (path / 'owner.txt').read_text().endswith(f', job {job}'):
                 return any(of.name.isdecimal() for of in path.iterdir())
     return False
+
+
+def resources(**given):
+    return launching.Resources(None, None, 0, None, None, {})._replace(**given)
+
+
+@pytest.mark.parametrize(
+    ('flags', 'message'),
+    [
+        ((), '--num_workers is missing; say how many to start'),
+        (('--num_workers=2', '--hours=nan'), '--hours: found nan'),
+        (('--num_workers=999',), '--num_workers: found 999 of 1 cores each; this mach'),
+        (('--num_workers=2',), 'config.runs_at_once: found 0; allowed with workers: 1 or'),
+        (('--status',), '--workdir: no workers share '),
+        (('--status', '--workdir=~nobody-here'), "--workdir: found '~nobody-here' ("),
+        (('--num_workers=2', '--workdir=s3://b/x'), '--workdir: '),
+    ],
+)
+def test_what_cannot_be_launched_is_one_line(command, tmp_path, flags, message):
+    flags = (f'--workdir={tmp_path}/shared', *flags)
+    process = command('scripts/launch.py', '--cluster=local', *flags)
+    assert process.returncode in (1, 2)
+    assert process.stderr.startswith(f'error: {message}')
+    assert process.stderr.count('\n') == 1
+    assert not (tmp_path / 'shared/shared.json').exists()
+
+
+@pytest.mark.parametrize(
+    ('num_workers', 'cluster', 'given', 'message'),
+    [
+        (2, 'slurm', {}, '--cluster: found slurm, but there is no sbatch here'),
+        (
+            2,
+            'local',
+            {'partition': 'main'},
+            '--partition: it is for Slurm, but workers are',
+        ),
+        (
+            2,
+            'auto',
+            {'sbatch': {'qos': 'low'}},
+            '--sbatch: it is for Slurm, but workers ar',
+        ),
+        (999, 'auto', {}, '--num_workers: found 999 of 1 cores each; this machine has'),
+        (1, 'auto', {'cpus_per_task': 999}, '--num_workers: found 1 of 999 cores each; '),
+        (
+            2,
+            'auto',
+            {'gpus_per_task': 9},
+            '--num_workers: found 2 with --gpus_per_task=9; ',
+        ),
+    ],
+)
+def test_a_machine_that_is_too_small_is_one_line(
+    monkeypatch, num_workers, cluster, given, message
+):
+    monkeypatch.setattr(launching.shutil, 'which', lambda name: None)
+    with pytest.raises(UserError) as caught:
+        launching.choose_cluster(num_workers, resources(**given), cluster)
+    assert str(caught.value).startswith(message)
+
+
+def test_without_submitit_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(launching.importlib.util, 'find_spec', lambda name: None)
+    with pytest.raises(UserError, match=r"pip install -e '\.\[slurm\]'"):
+        launching.choose_cluster(1, resources(), 'auto')
+
+
+def test_slurm_gets_what_the_flags_say():
+    given = resources(
+        partition='gpu', gpus_per_task=2, mem_gb=1.5, hours=0.5, sbatch={'qos': 'low'}
+    )
+    assert launching._slurm_parameters(given) == {
+        'partition': 'gpu',
+        'gpus_per_task': 2,
+        'mem': '1536M',
+        'time': 30,
+        'job_name': 'mnist_flax',
+        'signal_delay_s': 90,
+        'additional_parameters': {'requeue': True, 'qos': 'low'},
+    }
+    assert launching._slurm_parameters(resources(hours=0.05))['signal_delay_s'] == 45
+
+
+def test_without_a_time_limit_slurm_gets_a_day_and_not_its_few_minutes():
+    assert launching._slurm_parameters(resources())['time'] == 24 * 60
+    assert launching._slurm_parameters(resources(hours=0.021))['time'] == 2
+
+
+@pytest.mark.parametrize(
+    ('visible', 'expected'), [(None, [[0, 1], [2, 3]]), ('5,7,2,3', [[5, 7], [2, 3]])]
+)
+def test_a_machine_s_gpus_and_cores_are_divided(monkeypatch, visible, expected):
+    listed = subprocess.CompletedProcess([], 0, b'GPU 0: x\nGPU 1: x\n' * 2)
+    monkeypatch.setattr(local_shares.subprocess, 'run', lambda *of, **options: listed)
+    monkeypatch.setattr(local_shares.os, 'sched_getaffinity', lambda pid: {*range(10, 18)})
+    monkeypatch.delenv('CUDA_VISIBLE_DEVICES', raising=False)
+    monkeypatch.delenv('JAX_PLATFORMS', raising=False)
+    if visible:
+        monkeypatch.setenv('CUDA_VISIBLE_DEVICES', visible)
+    found = local_shares.divide(2, None, 2)
+    assert [gpus for _, gpus in found] == expected
+    assert [cores for cores, _ in found] == [[10, 11, 12, 13], [14, 15, 16, 17]]
+    with pytest.raises(UserError, match='--gpus_per_task: found 0, though this machine'):
+        local_shares.divide(2, None, 0)
+
+
+def refuse(monkeypatch, *refused):
+    """Slurm refuses the submissions of these numbers."""
+    from submitit.core.utils import FailedJobError
+
+    class Executor:
+        def __init__(self, *arguments, **options):
+            pass
+
+        update_parameters = __init__
+        jobs = iter(range(10))
+
+        def submit_array(self, tasks):
+            return [self.submit(tasks)]
+
+        def submit(self, task):
+            number = next(Executor.jobs)
+            if number in refused:
+                raise FailedJobError('sbatch\nInvalid account')
+            return SimpleNamespace(job_id=f'{77 + number}_0')
+
+    monkeypatch.setattr('submitit.SlurmExecutor', Executor)
+
+
+@pytest.mark.parametrize(
+    ('refused', 'message'),
+    [(0, 'nothing was started'), (1, 'job 77 of 2 tasks was started; `scancel 77` ends')],
+)
+def test_when_slurm_refuses_a_job_it_says_what_was_started(
+    tmp_path, monkeypatch, refused, message
+):
+    refuse(monkeypatch, refused)
+    with pytest.raises(UserError, match=rf'refuses a job \(Invalid account\); {message}'):
+        launching.launch(['true'], tmp_path, 2, resources(), 'slurm')
+
+
+@pytest.mark.slow
+def test_workers_of_this_machine_leave_the_report_of_one_process(tmp_path, command):
+    folder = tmp_path / 'shared folder'
+    flags = (
+        '--config.runs=3', '--config.runs_at_once=1', '--config.num_devices=1',
+        '--config.num_epochs=3', '--config.model.conv=xla',
+        '--config.dataset.train_split=train[:2000]', '--config.model.features=(4,8)',
+        '--config.dataset.test_split=test[:300]',
+    )  # fmt: skip
+    launch = ('scripts/launch.py', *flags, f'--workdir={folder}', '--cluster=local')
+    started = command(*launch, '--num_workers=2')
+    assert (started.returncode, started.stderr) == (0, '')
+    assert started.stdout.startswith('started: 2 processes of this machine; what they')
+    end = time.monotonic() + 200
+    while not (folder / 'reported.txt').exists():
+        assert time.monotonic() < end
+        time.sleep(0.2)
+    status = command('scripts/launch.py', f'--workdir={folder}', '--status').stdout
+    assert status.splitlines() == [
+        '3 groups: 3 done, 0 running, 0 failed, 0 pending, 0 of them begun',
+        'all groups are done',
+    ]
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # as many as a worker has: sums depend on that
+    try:
+        alone = command('-m', 'mnist_flax.main', *flags, f'--workdir={tmp_path}/alone')
+    finally:
+        os.sched_setaffinity(0, cores)
+    assert alone.returncode == 0
+    for name in ('history.csv', 'accuracy_plot.png'):
+        assert (folder / name).read_bytes() == (tmp_path / 'alone' / name).read_bytes()
 
 
 @pytest.mark.slow

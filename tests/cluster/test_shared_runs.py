@@ -1,20 +1,24 @@
 """Runs that several workers train give the report of a single process."""
 
+import fcntl
 import json
 import shutil
+import time
 
+import jax
 import pytest
 import shared_configs
 from shared_configs import population, read_report, sweep
 
-from mnist_flax.checkpointing import workdirs
-from mnist_flax.cluster import shared_runs, shared_workdirs, working
+from mnist_flax.checkpointing import checkpoints, workdirs
+from mnist_flax.cluster import shared_runs, shared_workdirs, status, working
 from mnist_flax.cluster.shared_workdirs import SharedWorkdir
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.workers import Worker
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training import population as programs
+from mnist_flax.training.progress import Progress
 from mnist_flax.training.trainer import Trainer
 
 GROUPS = ['runs_0-1', 'runs_2-3', 'runs_4-4']
@@ -130,6 +134,99 @@ def test_a_group_that_was_begun_is_resumed_by_another_worker(tmp_path, alone, mo
     assert read_report(tmp_path) == read_report(alone(population))
 
 
+@pytest.mark.parametrize('step', range(6))
+def test_wherever_publishing_is_cut_short_nothing_is_lost(
+    tmp_path, alone, monkeypatch, step
+):
+    expected = read_report(alone(population))
+    left = [step]
+
+    def cut(function):
+        def call(*arguments, **options):
+            if left[0] == 0:
+                raise KeyboardInterrupt
+            left[0] -= 1
+            return function(*arguments, **options)
+
+        return call
+
+    with monkeypatch.context() as patch:
+        publish = SharedWorkdir.publish
+
+        def cut_short(self, *arguments):
+            with pytest.MonkeyPatch.context() as patch:
+                for owner, name in (
+                    (shared_workdirs.workdirs, 'write'),
+                    (shared_workdirs.files, 'make_folder'),
+                    (shared_workdirs.pathlib.Path, 'rename'),
+                    (shared_workdirs.files, 'sync'),
+                    (shared_workdirs.shutil, 'rmtree'),
+                ):
+                    patch.setattr(owner, name, cut(getattr(owner, name)))
+                publish(self, *arguments)
+
+        patch.setattr(SharedWorkdir, 'publish', cut_short)
+        with pytest.raises(KeyboardInterrupt):
+            shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+    monkeypatch.setattr(programs, 'train_epoch', at_most(4, programs.train_epoch))
+    shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+    assert read_report(tmp_path) == expected
+
+
+def at_most(number, function):
+    left = [number]
+
+    def call(*arguments):
+        left[0] -= 1
+        assert left[0] >= 0, 'trained what had been trained'
+        return function(*arguments)
+
+    return call
+
+
+def test_a_group_that_is_published_while_its_lock_is_tried_is_finished(
+    tmp_path, monkeypatch
+):
+    train_some(tmp_path, population(), [])
+    ours, theirs = SharedWorkdir(tmp_path), SharedWorkdir(tmp_path)
+    flock = fcntl.flock
+
+    def late(descriptor, operation):
+        monkeypatch.setattr(fcntl, 'flock', flock)
+        with theirs.hold('runs_0-1') as folder:
+            assert folder is not None
+            theirs.publish('runs_0-1', {}, 1.0)
+        return flock(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, 'flock', late)
+    with ours.hold('runs_0-1') as folder:
+        assert folder is None
+    assert ours.list_finished() == {'runs_0-1'}
+
+
+def test_nothing_is_written_after_the_lock_of_a_group_that_fails(tmp_path, monkeypatch):
+    written = []
+    write = checkpoints.write
+
+    def slow(path, *arguments):
+        time.sleep(0.5)
+        write(path, *arguments)
+        written.append(path)
+
+    save = Progress.report
+
+    def report(self, epoch, *arguments):
+        if epoch == 2:
+            raise UserError('no room')
+        return save(self, epoch, *arguments)
+
+    monkeypatch.setattr(checkpoints, 'write', slow)
+    monkeypatch.setattr(Progress, 'report', report)
+    with pytest.raises(UserError, match='not trained: runs_0-1: no room'):
+        shared_runs.train_share(population(), str(tmp_path), Worker(0, 3))
+    assert written == [tmp_path / 'work/runs_0-1/6']
+
+
 def test_a_group_of_another_worker_is_left_to_it(tmp_path, capsys):
     train_some(tmp_path, population(), [])
     shared = SharedWorkdir(tmp_path)
@@ -152,24 +249,35 @@ def test_a_group_that_was_trained_twice_is_there_once(tmp_path, alone):
     ]
 
 
+@pytest.mark.parametrize(
+    ('error', 'reason'),
+    [
+        (UserError('no room'), 'no room'),
+        (MemoryError(), 'MemoryError'),
+        (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED:\n3 GiB'), 'RESOURCE_EXHAUSTED: 3'),
+    ],
+)
 def test_a_group_that_fails_is_named_and_tried_by_the_next_worker(
-    tmp_path, alone, capsys, monkeypatch
+    tmp_path, alone, capsys, monkeypatch, error, reason
 ):
     train = Trainer._train_group
 
     def fail(self, group, *others):
         if group.runs.start == 2:
-            raise UserError('no room')
+            raise error
         return train(self, group, *others)
 
     with monkeypatch.context() as patch:
         patch.setattr(Trainer, '_train_group', fail)
-        with pytest.raises(UserError, match='not trained: runs_2-3: no room'):
+        with pytest.raises(UserError, match=f'not trained: runs_2-3: {reason}'):
             shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
-        assert capsys.readouterr().err == 'warning: runs_2-3 fails: no room\n'
-        assert SharedWorkdir(tmp_path).describe_unfinished() == (
-            'runs_0-1 (not begun), runs_2-3 (failed: no room), runs_4-4 (not begun)'
+        assert f'warning: runs_2-3 fails: {reason}' in capsys.readouterr().err
+        assert (
+            SharedWorkdir(tmp_path)
+            .describe_unfinished()
+            .startswith(f'runs_0-1 (not begun), runs_2-3 (failed: {reason}')
         )
+        assert '0 running, 1 failed, 2 pending' in status.describe(str(tmp_path))
     shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
     assert read_report(tmp_path) == read_report(alone(population))
 
@@ -235,14 +343,51 @@ def test_other_settings_are_refused(tmp_path):
             shared_runs.train_share(config, str(tmp_path), Worker(1, 3))
 
 
+SHARED = '{"groups": ["runs_0-1", "x"], "settings": {}}'
+ABOUT = '{"seconds": 1.0, "environment": {"device": %s, "num_devices": 1, "versions": %s}}'
+
+
 @pytest.mark.parametrize(
-    'damaged', ['', '3', '{}', '{"groups": ["runs_0-1", "x"], "settings": {}}']
+    ('name', 'damaged'),
+    [
+        *(('shared.json', of) for of in ('', '3', '{}', SHARED, '[' * 100_000)),
+        ('shared.json', '{"groups": [], "settings": []}'),
+        *(('about.json', of) for of in ('', '{}', ABOUT % ('3', '{}'))),
+        ('about.json', ABOUT % ('"cpu"', '1')),
+        ('result/SHA256SUMS', ''),
+    ],
 )
-def test_a_damaged_workdir_is_one_line(tmp_path, damaged):
-    train_some(tmp_path, population(), [])
-    (tmp_path / 'shared.json').write_text(damaged)
-    with pytest.raises(UserError, match='--workdir: '):
-        shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+def test_a_damaged_workdir_is_one_line(tmp_path, name, damaged):
+    train_some(tmp_path, population(), GROUPS[:1])
+    path = tmp_path / ('' if name == 'shared.json' else 'finished/runs_0-1') / name
+    path.write_text(damaged)
+    with pytest.raises(UserError, match=path.name if 'SUMS' not in name else 'damaged'):
+        shared_runs.gather(population(), str(tmp_path), only_finished=True)
+    if name == 'shared.json':
+        with pytest.raises(UserError, match='--workdir: '):
+            shared_runs.train_share(population(), str(tmp_path), Worker(1, 3))
+    else:
+        with SharedWorkdir(tmp_path).hold('runs_2-3'):
+            assert 'the time left is known when' in status.describe(str(tmp_path)) or (
+                'about 0 min left' in status.describe(str(tmp_path))
+            )
+
+
+def test_the_results_of_other_runs_are_not_taken(tmp_path):
+    train_some(tmp_path, population(), GROUPS[:2])
+    shutil.rmtree(tmp_path / 'finished/runs_2-3')
+    shutil.copytree(tmp_path / 'finished/runs_0-1', tmp_path / 'finished/runs_2-3')
+    with pytest.raises(UserError, match=r'runs_2-3/result is of the runs \[0, 1\], and'):
+        shared_runs.gather(population(), str(tmp_path), only_finished=True)
+
+
+def test_results_without_their_settings_are_not_taken(tmp_path):
+    train_some(tmp_path, population(), GROUPS[:1])
+    (tmp_path / 'shared.json').unlink()
+    config = population()
+    config.optimizer.learning_rate = 0.1
+    with pytest.raises(UserError, match='holds groups of workers, and no shared.json'):
+        shared_runs.train_share(config, str(tmp_path), Worker(0, 3))
 
 
 def test_groups_are_those_of_who_came_first(tmp_path):
@@ -319,6 +464,11 @@ def test_an_ablation_is_that_of_one_process(tmp_path, capsys):
     assert shared_ablations.ablate_share(config, *arguments, Worker(0, 3)) == ''
     assert 'all is done; the report is in ' in capsys.readouterr().out
     assert shared_ablations.gather(config, *arguments) == table
+    path = tmp_path / 'shared/finished/ema/runs_0-1/rows.csv'
+    for damaged in (b'', b'\xff', path.read_bytes().rpartition(b'ema')[0]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match='rows.csv'):
+            shared_ablations.gather(config, *arguments)
     assert table.splitlines()[0] == expected.splitlines()[0]
     with pytest.raises(UserError, match='--workdir: workers share '):
         ablate(config, str(tmp_path / 'shared'), 3)

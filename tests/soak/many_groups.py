@@ -15,7 +15,7 @@ import time
 
 from mnist_flax.ablation import report
 from mnist_flax.ablation.report import Row
-from mnist_flax.cluster import shared_workdirs, status
+from mnist_flax.cluster import agreements, status
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 
 ENVIRONMENT = {'device': 'none', 'num_devices': 1, 'versions': {}}
@@ -65,7 +65,7 @@ def main():
     with tempfile.TemporaryDirectory(dir=flags.folder) as name:
         folder = pathlib.Path(name)
         names = [f'recipe/runs_{i}-{i}' for i in range(flags.groups)]
-        shared_workdirs.join(name, {}, names)
+        agreements.join(name, {}, names)
         processes = [
             multiprocessing.Process(
                 target=work, args=(folder, i, flags.workers, flags.seconds)
@@ -80,7 +80,7 @@ def main():
             map(multiprocessing.Process.is_alive, processes)
         ):
             time.sleep(flags.groups * flags.seconds / flags.workers)
-            print(timed('status while they work', status.describe, folder))
+            print(timed('status while they work', status.describe, name))
             num_finished = len(SharedWorkdir(folder).list_finished())
         for process in processes:
             process.join()
@@ -88,7 +88,7 @@ def main():
         each = elapsed * min(flags.workers, os.cpu_count()) / flags.groups
         print(f'{flags.groups:,} groups by {flags.workers} workers: {elapsed:.1f} s')
         print(f'at most {1000 * each:.1f} ms of a core for each group')
-        print(timed('status at the end', status.describe, folder))
+        print(timed('status at the end', status.describe, name))
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         print(f'{timed("gathering", gather, folder):,} rows')
         after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
