@@ -40,8 +40,10 @@ def main() -> None:
 
         joining.join_hosts(*hosts, values.host_timeout)
     if values.worker or values.gather:
-        from mnist_flax.cluster import shared_runs
+        from mnist_flax.cluster import agreements, shared_runs
 
+        if values.launched:
+            agreements.find(_WORKDIR.value)
         if values.gather:
             shared_runs.gather(values.config, _WORKDIR.value, values.unfinished)
         else:

@@ -30,8 +30,10 @@ def main() -> None:
     arguments = values.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     if values.worker or values.gather:
-        from mnist_flax.cluster import shared_ablations
+        from mnist_flax.cluster import agreements, shared_ablations
 
+        if values.launched:
+            agreements.find(_WORKDIR.value)
         if values.gather:
             table = shared_ablations.gather(*arguments, values.unfinished)
         else:

@@ -22,7 +22,7 @@ def test_a_mistaken_command_is_one_line_with_those_that_there_are(command):
         process = command('-c', START, *arguments)
         assert process.stderr == (
             f'error: mnist_flax: {found}; allowed: train, predict, demo, evaluate, export, '
-            'ablate, prepare\n'
+            'ablate, launch, prepare\n'
         )
         assert process.returncode == 1
     for name in ('help', '--help'):

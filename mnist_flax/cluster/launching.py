@@ -183,7 +183,7 @@ def _launch_slurm(
 
 def _add_workers(command: Sequence[str], num_workers: int) -> list[list[str]]:
     return [
-        [*command, f'--worker={number}', f'--num_workers={num_workers}']
+        [*command, '--launched', f'--worker={number}', f'--num_workers={num_workers}']
         for number in range(num_workers)
     ]
 

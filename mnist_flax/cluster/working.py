@@ -112,7 +112,7 @@ def work(
         sum(len(runs) for _, runs in assigned.values()),
         sum(len(assigned[name][1]) for name in left) / worker.num_workers,
     )
-    current: Program | None = None
+    training = _Training(shared, time_left, show)
     failed: dict[str, str] = {}  # by the first group of a program
     for is_again in (False, True):
         if is_again:
@@ -124,31 +124,16 @@ def work(
             with shared.hold(name) as folder:
                 if folder is None:
                     continue
-                begin = time.perf_counter()
+                start_time = time.perf_counter()
                 try:
-                    if program is not current:
-                        store = SnapshotStore(
-                            shared.folder / WORK / program.prefix,
-                            program.plan,
-                            program.settings,
-                        )
-                        trainer = Trainer(program.plan, store, time_left, show)
-                        current, compiled, trained = program, 0.0, 0.0
-                    (results,) = trainer.train(folder if show else None, [runs])
-                    seconds = {
-                        'compile_seconds': trainer.compile_seconds - compiled,
-                        'train_seconds': trainer.train_seconds - trained,
-                    }
-                    compiled, trained = trainer.compile_seconds, trainer.train_seconds
-                    save(program, folder, results, seconds)
+                    save(program, folder, *training.train(program, runs, folder))
                     environment = reports.environment(program.plan.mesh)
-                    shared.publish(name, environment, time.perf_counter() - begin)
+                    shared.publish(name, environment, time.perf_counter() - start_time)
                 except Exception as error:
                     reason = to_line(' '.join(str(error).split())) or type(error).__name__
                     shared.fail(name, reason)
                     if not isinstance(error, _OF_A_GROUP):
                         raise
-                    current = None
                     failed[program.first] = f'{name}: {reason}'
                     print(f'warning: {name} fails: {reason}', file=sys.stderr, flush=True)
         if shared.list_finished() == {*names}:
@@ -159,6 +144,35 @@ def work(
         flush=True,
     )
     return False
+
+
+class _Training:
+    """Trains groups; what was compiled for one is kept for the next."""
+
+    def __init__(self, shared: SharedWorkdir, time_left: TimeLeft, show: bool):
+        self._shared = shared
+        self._time_left = time_left
+        self._show = show
+        self._program: Program | None = None
+        self._trainer: Trainer | None = None
+
+    def train(
+        self, program: Program, runs: range, folder: pathlib.Path
+    ) -> tuple[list[RunResult], dict[str, float]]:
+        """Trains the runs at these positions, and returns the seconds that they took."""
+        trainer = self._trainer if program is self._program else None
+        if trainer is None:
+            work = self._shared.folder / WORK / program.prefix
+            store = SnapshotStore(work, program.plan, program.settings)
+            trainer = Trainer(program.plan, store, self._time_left, self._show)
+        self._program, self._trainer = program, None  # not to be used after a failure
+        before = trainer.compile_seconds, trainer.train_seconds
+        (results,) = trainer.train(folder if self._show else None, [runs])
+        self._trainer = trainer
+        return results, {
+            'compile_seconds': trainer.compile_seconds - before[0],
+            'train_seconds': trainer.train_seconds - before[1],
+        }
 
 
 def assign(

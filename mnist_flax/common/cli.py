@@ -106,6 +106,11 @@ def define_workers() -> None:
     )
     flags.DEFINE_integer('num_workers', None, 'How many workers there are.', lower_bound=1)
     flags.DEFINE_bool(
+        'launched',
+        False,
+        'With --worker: scripts/launch.py has made the workdir, which must be there.',
+    )
+    flags.DEFINE_bool(
         'gather', False, 'Write the report of the runs that workers have trained.'
     )
     flags.DEFINE_bool(
@@ -244,8 +249,9 @@ def _check_workers(values: flags.FlagValues) -> None:
             _fail(f'--{name}: it does not go with --{shares}; leave one of them out', 2)
     if values.unfinished and not shares:
         _fail('--unfinished: it goes with --gather only', 2)
-    if values.num_workers and not values.worker:
-        _fail('--worker is missing; give it with --num_workers', 2)
+    for name in ('num_workers', 'launched'):
+        if values[name].value and not values.worker:
+            _fail(f'--worker is missing; give it with --{name}', 2)
     try:
         if values.worker:
             workers.read(values.worker, values.num_workers)

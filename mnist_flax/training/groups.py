@@ -63,6 +63,7 @@ class Groups:
             plan.mesh, len(plan.runs), plan.settings.runs_at_once
         )
         self._arrays: Arrays | None = None  # on the devices, once compiled
+        self._others: dict[int, Group] = {}  # of other sizes
 
     @property
     def are_compiled(self) -> bool:
@@ -127,6 +128,11 @@ class Groups:
         if runs in self._divide(0, len(self._plan.runs)):
             assert self._arrays is not None
             return Group(runs, self.mesh, self.size, self._arrays)
+        if len(runs) not in self._others:
+            self._others[len(runs)] = self._place(runs)
+        return self._others[len(runs)]._replace(runs=runs)
+
+    def _place(self, runs: range) -> Group:
         settings, size = self._plan.settings, len(runs)
         mesh = devices.make_mesh(settings.num_devices, settings.batch_size, num_runs=size)
         filled = population.num_at_once(mesh, size, size)

@@ -429,6 +429,11 @@ def test_a_drive_without_locks_is_refused(tmp_path, monkeypatch):
         (('--worker=1', '--num_workers=2', '--profile=1'), '--profile: it does not go wi'),
         (('--gather', '--distributed'), '--distributed: it does not go with --gather'),
         (('--num_workers=2',), '--worker is missing; give it with --num_workers'),
+        (('--launched',), '--worker is missing; give it with --launched'),
+        (
+            ('--worker=0', '--num_workers=2', '--launched', '--workdir=/nowhere'),
+            '--workdir: no workers share /nowhere',
+        ),
         (('--unfinished',), '--unfinished: it goes with --gather only'),
         (('--worker=2', '--num_workers=2'), '--worker: found 2; allowed: 0 to 1'),
         (('--worker=1', '--num_workers=2', '--workdir=s3://b/x'), '--workdir: '),
