@@ -2,7 +2,7 @@
 
 from absl import flags
 
-from mnist_flax.common import cli, waiting, workers
+from mnist_flax.common import cli, waiting
 
 cli.define_config(default='configs/default.py')
 cli.define_hosts()
@@ -40,15 +40,9 @@ def main() -> None:
 
         joining.join_hosts(*hosts, values.host_timeout)
     if values.worker or values.gather:
-        from mnist_flax.cluster import agreements, shared_runs
+        from mnist_flax.cluster import shared_runs
 
-        if values.launched:
-            agreements.find(_WORKDIR.value)
-        if values.gather:
-            shared_runs.gather(values.config, _WORKDIR.value, values.unfinished)
-        else:
-            worker = workers.read(values.worker, values.num_workers)
-            shared_runs.train_share(values.config, _WORKDIR.value, worker)
+        shared_runs.run_flags(values, _WORKDIR.value)
     else:
         train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 

@@ -7,7 +7,7 @@ earlier one ended or was killed.
 
 from absl import flags
 
-from mnist_flax.common import cli, workers
+from mnist_flax.common import cli
 
 cli.define_config(default='configs/ablation.py')
 cli.define_workers()
@@ -30,15 +30,9 @@ def main() -> None:
     arguments = values.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     if values.worker or values.gather:
-        from mnist_flax.cluster import agreements, shared_ablations
+        from mnist_flax.cluster import shared_ablations
 
-        if values.launched:
-            agreements.find(_WORKDIR.value)
-        if values.gather:
-            table = shared_ablations.gather(*arguments, values.unfinished)
-        else:
-            worker = workers.read(values.worker, values.num_workers)
-            table = shared_ablations.ablate_share(*arguments, worker)
+        table = shared_ablations.run_flags(values, *arguments)
     else:
         from mnist_flax.ablation.ablation import ablate
 

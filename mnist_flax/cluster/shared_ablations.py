@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+from absl import flags
 
 from mnist_flax.ablation import ablation, report
 from mnist_flax.ablation.report import RECIPE, Row
@@ -13,6 +14,7 @@ from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster import agreements, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
+from mnist_flax.common import workers
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.workers import Worker
@@ -20,6 +22,22 @@ from mnist_flax.training.results import RunResult
 from mnist_flax.training.settings import to_tree
 
 _ROWS = 'rows.csv'  # of a group
+
+
+def run_flags(
+    values: flags.FlagValues,
+    config: ml_collections.ConfigDict,
+    workdir: str,
+    num_seeds: int,
+    names: Sequence[str],
+) -> str:
+    """Does what the flags of `cli.define_workers` say, and returns the table, if any."""
+    if values.launched:
+        agreements.find(workdir)
+    if values.gather:
+        return gather(config, workdir, num_seeds, names, values.unfinished)
+    worker = workers.read(values.worker, values.num_workers)
+    return ablate_share(config, workdir, num_seeds, names, worker)
 
 
 def ablate_share(

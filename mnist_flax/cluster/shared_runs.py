@@ -9,11 +9,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import ml_collections
+from absl import flags
 
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster import agreements, group_results, shared_workdirs, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
+from mnist_flax.common import workers
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.switches import in_our_settings
 from mnist_flax.common.workers import Worker
@@ -28,6 +30,17 @@ _OURS = re.compile(
     rf'\..*|\d+(\.damaged)?|{group_results.FOLDER}|{re.escape(FILE)}|'
     + '|'.join(map(re.escape, shared_workdirs.NOTES))
 )
+
+
+def run_flags(values: flags.FlagValues, workdir: str) -> None:
+    """Does what the flags of `cli.define_workers` say."""
+    if values.launched:
+        agreements.find(workdir)
+    if values.gather:
+        gather(values.config, workdir, values.unfinished)
+    else:
+        worker = workers.read(values.worker, values.num_workers)
+        train_share(values.config, workdir, worker)
 
 
 @in_our_settings()
