@@ -14,10 +14,10 @@ from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster import agreements, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
-from mnist_flax.common import workers
+from mnist_flax.common import worker
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.common.workers import Worker
+from mnist_flax.common.worker import Worker
 from mnist_flax.training.results import RunResult
 from mnist_flax.training.settings import to_tree
 
@@ -36,8 +36,8 @@ def run_flags(
         agreements.find(workdir)
     if values.gather:
         return gather(config, workdir, num_seeds, names, values.unfinished)
-    worker = workers.read(values.worker, values.num_workers)
-    return ablate_share(config, workdir, num_seeds, names, worker)
+    this = worker.read(values.worker, values.num_workers)
+    return ablate_share(config, workdir, num_seeds, names, this)
 
 
 def ablate_share(

@@ -15,10 +15,10 @@ from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster import agreements, group_results, shared_workdirs, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
-from mnist_flax.common import workers
+from mnist_flax.common import worker
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.switches import in_our_settings
-from mnist_flax.common.workers import Worker
+from mnist_flax.common.worker import Worker
 from mnist_flax.reporting import reports
 from mnist_flax.train import Result, require_finite, write
 from mnist_flax.training.plan import describe, make_plans
@@ -39,8 +39,8 @@ def run_flags(values: flags.FlagValues, workdir: str) -> None:
     if values.gather:
         gather(values.config, workdir, values.unfinished)
     else:
-        worker = workers.read(values.worker, values.num_workers)
-        train_share(values.config, workdir, worker)
+        this = worker.read(values.worker, values.num_workers)
+        train_share(values.config, workdir, this)
 
 
 @in_our_settings()

@@ -11,7 +11,7 @@ import jax
 
 from mnist_flax.cluster.shared_workdirs import WORK, SharedWorkdir
 from mnist_flax.common.errors import UserError, require, to_line
-from mnist_flax.common.workers import Worker
+from mnist_flax.common.worker import Worker
 from mnist_flax.reporting import reports
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.progress import TimeLeft

@@ -24,7 +24,7 @@ from mnist_flax.common import (
     renamed,
     streams,
     surroundings,
-    workers,
+    worker,
 )
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.framings import FRAMINGS
@@ -254,7 +254,7 @@ def _check_workers(values: flags.FlagValues) -> None:
             _fail(f'--worker is missing; give it with --{name}', 2)
     try:
         if values.worker:
-            workers.read(values.worker, values.num_workers)
+            worker.read(values.worker, values.num_workers)
     except UserError as error:
         _fail(str(error), 2)
 

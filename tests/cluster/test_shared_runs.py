@@ -14,7 +14,7 @@ from mnist_flax.checkpointing import checkpoints, workdirs
 from mnist_flax.cluster import shared_runs, shared_workdirs, status, working
 from mnist_flax.cluster.shared_workdirs import SharedWorkdir
 from mnist_flax.common.errors import UserError
-from mnist_flax.common.workers import Worker
+from mnist_flax.common.worker import Worker
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training import population as programs

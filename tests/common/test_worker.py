@@ -1,6 +1,6 @@
 import pytest
 
-from mnist_flax.common import workers
+from mnist_flax.common import worker
 from mnist_flax.common.errors import UserError
 
 SLURM = {'SLURM_ARRAY_TASK_ID': '8', 'SLURM_ARRAY_TASK_MAX': '15'}
@@ -28,7 +28,7 @@ def test_a_number_is_that_of_the_flags_or_of_the_scheduler(
 ):
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
-    assert workers.read(*flags) == expected
+    assert worker.read(*flags) == expected
 
 
 @pytest.mark.parametrize(
@@ -47,4 +47,4 @@ def test_what_is_no_worker_is_one_line(monkeypatch, flags, environment, message)
     for name, value in environment.items():
         monkeypatch.setenv(name, value)
     with pytest.raises(UserError, match=message):
-        workers.read(*flags)
+        worker.read(*flags)
