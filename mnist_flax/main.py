@@ -40,9 +40,9 @@ def main() -> None:
 
         joining.join_hosts(*hosts, values.host_timeout)
     if values.worker or values.gather:
-        from mnist_flax.cluster import shared_runs
+        from mnist_flax.cluster import jobs, shared_runs
 
-        shared_runs.run_flags(values, _WORKDIR.value)
+        jobs.run_flags(shared_runs.Runs(values.config), _WORKDIR.value, values)
     else:
         train_and_evaluate(values.config, _WORKDIR.value, _PROFILE.value)
 

@@ -71,7 +71,7 @@ def train_and_evaluate(
     if workdir is None:
         return _train(plans, settings)
     if jax.process_index() > 0:
-        return _train(plans, settings, pathlib.Path(workdir))
+        return _train(plans, settings, pathlib.Path(workdir), profile)
     with workdirs.open_folder(workdir) as folder, workdirs.lock(folder):
         earlier_runs.start(folder, settings, plans[0].checkpoint.resume)
         profiles = _list_profiles(folder)

@@ -27,16 +27,16 @@ _WORKDIR = flags.DEFINE_string(
 def main() -> None:
     """Runs `ablate` with the flags, or a worker's share of it, and prints its table."""
     values = flags.FLAGS
-    arguments = values.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     if values.worker or values.gather:
-        from mnist_flax.cluster import shared_ablations
+        from mnist_flax.cluster import jobs, shared_ablations
 
-        table = shared_ablations.run_flags(values, *arguments)
+        job = shared_ablations.Ablation(values.config, _SEEDS.value, _VARIANTS.value)
+        table = jobs.run_flags(job, _WORKDIR.value, values) or ''
     else:
         from mnist_flax.ablation.ablation import ablate
 
-        table = ablate(*arguments)
+        table = ablate(values.config, _WORKDIR.value, _SEEDS.value, _VARIANTS.value)
     print(table, end='')
 
 

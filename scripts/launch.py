@@ -7,6 +7,7 @@ processes of this machine. They share the workdir. With --status it says how far
 
 import math
 import pathlib
+import shlex
 import sys
 
 from absl import flags
@@ -78,9 +79,21 @@ def main() -> None:
         sbatch=dict(_split(word) for word in _SBATCH.value),
     )
     cluster = launching.choose_cluster(_NUM_WORKERS.value, resources, _CLUSTER.value)
+    from mnist_flax.cluster import jobs, shared_ablations, shared_runs  # with JAX
+
     is_ablation = 'recipe' in config and 'variants' in config
-    ablation = (_SEEDS.value, _VARIANTS.value) if is_ablation else None
-    folder = launching.make_shared(config, workdir, ablation)
+    job: jobs.Job = shared_runs.Runs(config)
+    if is_ablation:
+        job = shared_ablations.Ablation(config, _SEEDS.value, _VARIANTS.value)
+    jobs.imitate_devices(job)
+    shared = jobs.make(job, workdir)
+    folder = shared.folder
+    running = status.list_running(shared) if cluster == 'local' else {}
+    require(
+        not running,
+        f'--workdir: workers are running ({", ".join(running)}); start others on this '
+        'machine when these have ended, so that no two have the same cores or GPUs',
+    )
     words = command_lines.arrange(_TYPED)[1:]
     fields = [word for word in words if word.startswith('--config')]
     program = ['-m', 'mnist_flax.main']
@@ -93,9 +106,10 @@ def main() -> None:
     except UserError:
         agreements.remove_unused(folder)  # so that other settings can be tried there
         raise
+    this = [sys.executable, str(pathlib.Path(__file__).resolve())]
     print(
-        f'started: {started}; what they print is in {folder / launching.LOGS}\n'
-        f'how far they are: {sys.executable} {sys.argv[0]} --workdir={folder} --status'
+        f'started: {started}\nwhat they print is in {folder / launching.LOGS}\n'
+        f'how far they are: {shlex.join([*this, f"--workdir={folder}", "--status"])}'
     )
 
 

@@ -193,6 +193,19 @@ class Failing:
         pass
 
 
+class Numbers:
+    """A writer with a file of its own, opened to append."""
+
+    def __init__(self, workdir):
+        self.file = (workdir / 'numbers.csv').open('a')
+
+    def write(self, record):
+        self.file.write(f'{record["run"]},{record["step"]}\n')
+
+    def close(self):
+        self.file.close()
+
+
 class NoClose:
     def write(self, record):
         pass

@@ -195,8 +195,8 @@ def restore(folder: pathlib.Path) -> Checkpoint | None:
     require(
         not damaged,
         f'--workdir: all checkpoints in {folder} are damaged '
-        f'({"; ".join(damaged.values())}); restore one from a copy, or use '
-        '--config.checkpoint.resume=false to start a new run, which keeps them',
+        f'({"; ".join(damaged.values())}); restore one from a copy, or move '
+        'that folder away to train its runs anew',
     )
     return None
 

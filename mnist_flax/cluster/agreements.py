@@ -3,6 +3,7 @@
 import contextlib
 import json
 import pathlib
+import uuid
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -105,8 +106,8 @@ def _create(folder: pathlib.Path, settings: dict[str, Any], names: Sequence[str]
     )
     for place in (WORK, FINISHED):
         files.make_folder(folder / place)
-    content = json.dumps({'settings': settings, 'groups': [*names]})
-    workdirs.write(folder, {earlier_runs.SHARED: content.encode()})
+    content = {'id': uuid.uuid4().hex, 'settings': settings, 'groups': [*names]}
+    workdirs.write(folder, {earlier_runs.SHARED: json.dumps(content).encode()})
 
 
 def _require_no_run(folder: pathlib.Path) -> None:

@@ -12,8 +12,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-import ml_collections
-
 from mnist_flax.cluster import local_shares
 from mnist_flax.common.errors import UserError, require
 
@@ -51,7 +49,12 @@ class Task:
             os.sched_setaffinity(0, self._cores)
         # The signal of the time limit, which may reach all processes, is for this one.
         self._process = subprocess.Popen(self._command, preexec_fn=_ignore_usr2)
-        if status := self._wait():
+        try:
+            status = self._wait()
+        except KeyboardInterrupt:  # only this process is told
+            os.kill(self._process.pid, signal.SIGTERM)  # it saves its runs and ends
+            raise
+        if status:
             sys.exit(status)  # which Slurm shows as a failure
 
     def checkpoint(self) -> Any:
@@ -144,7 +147,7 @@ def _launch_local(
 
     per_task = resources.cpus_per_task, resources.gpus_per_task
     shares = local_shares.divide(num_workers, *per_task)
-    commands = _add_workers(command, num_workers)
+    commands, started = _add_workers(command, num_workers), []
     for of_worker, (cores, gpus) in zip(commands, shares, strict=True):
         executor = submitit.LocalExecutor(folder / LOGS, max_num_timeout=_MOST_REQUEUES)
         executor.update_parameters(
@@ -152,8 +155,11 @@ def _launch_local(
             gpus_per_node=len(gpus),
             visible_gpus=gpus,
         )
-        executor.submit(Task(of_worker, cores))
-    return f'{num_workers} processes of this machine'
+        started.append(executor.submit(Task(of_worker, cores)).job_id)
+    return (
+        f'{num_workers} processes of this machine, which `kill -INT {" ".join(started)}` '
+        'ends'
+    )
 
 
 def _launch_slurm(
@@ -186,27 +192,6 @@ def _add_workers(command: Sequence[str], num_workers: int) -> list[list[str]]:
         [*command, '--launched', f'--worker={number}', f'--num_workers={num_workers}']
         for number in range(num_workers)
     ]
-
-
-def make_shared(
-    config: ml_collections.ConfigDict, workdir: str, ablation: tuple[int, list[str]] | None
-) -> pathlib.Path:
-    """Checks a config, and makes the workdir that workers will share.
-
-    Raises:
-      UserError: The config, the data or the workdir is not usable.
-    """
-    import jax
-
-    # The devices of the workers, which this machine may not have, do not matter here.
-    recipe = config.recipe if ablation else config
-    jax.config.update('jax_platforms', 'cpu')
-    jax.config.update('jax_num_cpu_devices', max(1, recipe.get('num_devices', 0)))
-    from mnist_flax.cluster import shared_ablations, shared_runs
-
-    if ablation:
-        return shared_ablations.make(config, workdir, *ablation).folder
-    return shared_runs.make(config, workdir).folder
 
 
 def _slurm_parameters(resources: Resources) -> dict[str, Any]:

@@ -40,6 +40,7 @@ _MOST_NAMED = 10  # groups, in a message
 class _Shared(TypedDict):
     """The contents of ``shared.json``."""
 
+    id: str  # drawn at random
     settings: dict[str, Any]
     groups: list[str]
 
@@ -55,6 +56,7 @@ class _Environment(TypedDict):
 class _About(TypedDict):
     """What is noted of a finished group."""
 
+    id: str  # of the shared workdir
     environment: _Environment
     seconds: float
 
@@ -81,12 +83,26 @@ class SharedWorkdir:
             f'--workdir: no workers share {folder} (it has no {path.name}), or this '
             'machine has another folder of that name; name the one that they share',
         )
+        self._written = _stat(path)
         found = _read_json(path, _Shared)
         self.names = found['groups']
         self.settings = found['settings']
+        self._id = found['id']
         self._finished = self.list_finished()
         # What has failed before is tried again, once by each worker that starts.
         self._to_retry = {name for name in self.list_begun() if self.read_failure(name)}
+
+    def require_unchanged(self) -> None:
+        """Checks that the workdir was not removed, and perhaps made anew by others.
+
+        Raises:
+          UserError: It was.
+        """
+        require(
+            _stat(self.folder / earlier_runs.SHARED) == self._written,
+            f'--workdir: {self.folder} was removed or replaced while this process was '
+            'working in it; it writes no more there',
+        )
 
     def list_finished(self) -> set[str]:
         """Lists the groups that are finished, at the cost of listing one folder."""
@@ -158,9 +174,16 @@ class SharedWorkdir:
         """Reads where a finished group was trained, and the seconds that it took.
 
         Raises:
-          UserError: That cannot be read.
+          UserError: That cannot be read, or is of other settings.
         """
-        return _read_json(self.folder / FINISHED / name / ABOUT, _About)
+        path = self.folder / FINISHED / name / ABOUT
+        about = _read_json(path, _About)
+        require(
+            about['id'] == self._id,
+            f'--workdir: {path.parent} was trained for another {earlier_runs.SHARED} than '
+            'the one that is there; move that folder away to train its runs anew',
+        )
+        return about
 
     def describe_unfinished(self) -> str:
         """Names the groups that are not finished, and says what is known of each."""
@@ -183,8 +206,12 @@ class SharedWorkdir:
         return checkpoints.newest_step(self.folder / WORK / name)
 
     @contextlib.contextmanager
-    def hold(self, name: str) -> Iterator[pathlib.Path | None]:
+    def hold(self, name: str, is_again: bool = False) -> Iterator[pathlib.Path | None]:
         """Takes a group that is free, until the end of the context.
+
+        Args:
+          name: The group.
+          is_again: Whether to take one that has failed while this process was working.
 
         Yields:
           Its folder; None if it is finished, has failed, or is another process's.
@@ -193,9 +220,13 @@ class SharedWorkdir:
           UserError: Files cannot be made there, or not be locked.
         """
         with contextlib.ExitStack() as stack:
-            yield self._take(name, stack) if name not in self._finished else None
+            is_left = name not in self._finished
+            yield self._take(name, is_again, stack) if is_left else None
 
-    def _take(self, name: str, stack: contextlib.ExitStack) -> pathlib.Path | None:
+    def _take(
+        self, name: str, is_again: bool, stack: contextlib.ExitStack
+    ) -> pathlib.Path | None:
+        self.require_unchanged()
         folder = self.folder / WORK / name
         try:
             files.make_folder(folder)
@@ -212,7 +243,7 @@ class SharedWorkdir:
             self._finished = self.list_finished()
             shutil.rmtree(folder, ignore_errors=True)  # made anew just now
             return None
-        if self.read_failure(name) and name not in self._to_retry:
+        if self.read_failure(name) and not is_again and name not in self._to_retry:
             return None
         self._to_retry.discard(name)
         (folder / _FAILED).unlink(missing_ok=True)
@@ -239,7 +270,8 @@ class SharedWorkdir:
           UserError: Its folder cannot be written.
         """
         folder, finished = self.folder / WORK / name, self.folder / FINISHED / name
-        about = {'environment': environment, 'seconds': seconds}
+        self.require_unchanged()
+        about = {'id': self._id, 'environment': environment, 'seconds': seconds}
         workdirs.write(folder, {ABOUT: json.dumps(about).encode()})
         try:
             files.make_folder(finished.parent)
@@ -288,6 +320,13 @@ def _read_json(path: pathlib.Path, form: Any) -> Any:
         raise UserError(
             f'--workdir: {path} is damaged ({error}); restore it, or use another folder'
         ) from error
+
+
+def _stat(path: pathlib.Path) -> tuple[int, int] | None:
+    with contextlib.suppress(OSError):
+        status = path.stat()
+        return status.st_ino, status.st_mtime_ns
+    return None
 
 
 def _read(path: pathlib.Path) -> str:

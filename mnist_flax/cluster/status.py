@@ -2,6 +2,7 @@
 
 import contextlib
 import itertools
+from collections.abc import Set
 
 from mnist_flax.cluster import agreements
 from mnist_flax.cluster.shared_workdirs import SharedWorkdir
@@ -19,11 +20,10 @@ def describe(workdir: str) -> str:
     """
     shared = agreements.find(workdir)
     finished = shared.list_finished()
-    running, failed, begun = {}, {}, []
-    for name in sorted(shared.list_begun(), key=shared.names.index):
-        if owner := shared.read_owner(name):
-            running[name] = f'on {owner}'
-        elif reason := shared.read_failure(name):
+    running = list_running(shared)
+    failed, begun = {}, []
+    for name in _sort(shared, shared.list_begun() - running.keys()):
+        if reason := shared.read_failure(name):
             failed[name] = reason
         elif shared.newest_step(name):
             begun.append(name)
@@ -40,6 +40,16 @@ def describe(workdir: str) -> str:
             lines.append(f'  {title}: and {len(found) - _MOST_SHOWN:,} more')
     lines.append(_say_time_left(shared, finished, len(running), num_pending))
     return '\n'.join(lines)
+
+
+def list_running(shared: SharedWorkdir) -> dict[str, str]:
+    """Lists the groups that are in training, and says of each where."""
+    owners = {of: shared.read_owner(of) for of in _sort(shared, shared.list_begun())}
+    return {name: f'on {owner}' for name, owner in owners.items() if owner}
+
+
+def _sort(shared: SharedWorkdir, names: Set[str]) -> list[str]:
+    return [name for name in shared.names if name in names]
 
 
 def _say_time_left(

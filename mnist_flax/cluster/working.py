@@ -88,7 +88,7 @@ def work(
     """Trains groups that are free, until none is left.
 
     A group that was begun is resumed. One that fails is left out, as are the others of its
-    program; other workers try them.
+    program. In the end each worker tries once what has failed in others.
 
     Args:
       shared: The workdir.
@@ -121,7 +121,7 @@ def work(
             program, runs = assigned[name]
             if program.first in failed:
                 continue
-            with shared.hold(name) as folder:
+            with shared.hold(name, is_again) as folder:
                 if folder is None:
                     continue
                 start_time = time.perf_counter()

@@ -184,20 +184,34 @@ def test_workers_of_this_machine_leave_the_report_of_one_process(tmp_path, comma
     folder = tmp_path / 'shared folder'
     flags = (
         '--config.runs=3', '--config.runs_at_once=1', '--config.num_devices=1',
-        '--config.num_epochs=3', '--config.model.conv=xla',
+        '--config.num_epochs=60', '--config.model.conv=xla',
         '--config.dataset.train_split=train[:2000]', '--config.model.features=(4,8)',
         '--config.dataset.test_split=test[:300]',
     )  # fmt: skip
     launch = ('scripts/launch.py', *flags, f'--workdir={folder}', '--cluster=local')
+    status = ('scripts/launch.py', f'--workdir={folder}', '--status')
     started = command(*launch, '--num_workers=2')
     assert (started.returncode, started.stderr) == (0, '')
-    assert started.stdout.startswith('started: 2 processes of this machine; what they')
+    stop = re.match(
+        r'started: 2 processes of this machine, which `(kill -INT \d+ \d+)` ends\n',
+        started.stdout,
+    )[1]
+    begun = launching.pathlib.Path(folder, 'work')
     end = time.monotonic() + 200
+    while len([*begun.glob('*/metrics.jsonl')]) < 2:  # both train
+        assert time.monotonic() < end
+        time.sleep(0.05)
+    again = command(*launch, '--num_workers=1')
+    assert again.stderr.startswith('error: --workdir: workers are running (runs_')
+    subprocess.run(stop.split(), check=True)
+    while command(*status).stdout.splitlines()[-1] != 'no worker is running':
+        assert time.monotonic() < end
+    assert [*begun.glob('*/[1-9]*')]  # what they had trained
+    assert command(*launch, '--num_workers=2').returncode == 0
     while not (folder / 'reported.txt').exists():
         assert time.monotonic() < end
         time.sleep(0.2)
-    status = command('scripts/launch.py', f'--workdir={folder}', '--status').stdout
-    assert status.splitlines() == [
+    assert command(*status).stdout.splitlines() == [
         '3 groups: 3 done, 0 running, 0 failed, 0 pending, 0 of them begun',
         'all groups are done',
     ]
@@ -227,7 +241,7 @@ def test_on_a_real_slurm_nothing_is_lost_and_the_table_is_that_of_one_process(
     with slurm.Slurm(tmp_path / 'slurm', 3) as cluster:
         started = command(
             'scripts/launch.py', *ABLATION, f'--workdir={folder}', '--num_workers=3',
-            '--hours=0.05', **cluster.environment,
+            **cluster.environment,
         )  # fmt: skip
         assert (started.returncode, started.stderr) == (0, '')
         array = re.match(r'started: job (\d+) of 3 tasks', started.stdout)[1]
@@ -239,9 +253,11 @@ def test_on_a_real_slurm_nothing_is_lost_and_the_table_is_that_of_one_process(
         cluster.start_node(int(node[1:]))
         status = command('scripts/launch.py', f'--workdir={folder}', '--status')
         assert re.match(r'12 groups: \d+ done, 1 running, 0 failed, \d', status.stdout)
-        cluster.wait(
-            lambda: 'SIGUSR2' in (folder / f'jobs/{array}_2_0_log.out').read_text()
-        )
+        cluster.wait(lambda: has_saved_task(2))
+        # What Slurm does 90 seconds before the time limit.
+        cluster.run('scancel', '--signal=USR2', cluster.tasks(array)[2][0])
+        log = folder / f'jobs/{array}_2_0_log.out'
+        cluster.wait(lambda: 'Requeued job' in log.read_text())
         cluster.wait(lambda: has_saved_task(0) or has_saved_task(1))
         cluster.run('scancel', f'{array}_{0 if has_saved_task(0) else 1}')
         cluster.wait(lambda: cluster.run('squeue', '-h') == '', seconds=900)
