@@ -20,7 +20,7 @@ OTHERS = (
     'pre-commit',
     'sbatch',
     'tensorboard',
-)  # programs that are not checked
+)  # are not checked
 OF_THE_READER = (
     'photo.jpg', 'scans/', 'pictures', 'fashion', 'digits.npz', 'coloured_mnist.npz',
 )  # fmt: skip

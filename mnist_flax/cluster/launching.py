@@ -9,7 +9,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from types import FrameType
 from typing import Any, NamedTuple
 
 from mnist_flax.cluster import local_shares
@@ -38,9 +39,12 @@ class Resources(NamedTuple):
 class Task:
     """A worker as a job of submitit: a command that saves before it is requeued."""
 
-    def __init__(self, command: Sequence[str], cores: Sequence[int] = ()):
+    def __init__(
+        self, command: Sequence[str], cores: Sequence[int] = (), is_local: bool = False
+    ):
         self._command = [*command]
         self._cores = [*cores]
+        self._is_local = is_local
         self._process: subprocess.Popen[bytes] | None = None
 
     def __call__(self) -> None:
@@ -49,12 +53,9 @@ class Task:
             os.sched_setaffinity(0, self._cores)
         # The signal of the time limit, which may reach all processes, is for this one.
         self._process = subprocess.Popen(self._command, preexec_fn=_ignore_usr2)
-        try:
-            status = self._wait()
-        except KeyboardInterrupt:  # only this process is told
-            os.kill(self._process.pid, signal.SIGTERM)  # it saves its runs and ends
-            raise
-        if status:
+        if self._is_local:  # Slurm tells all processes
+            signal.signal(signal.SIGTERM, self._pass_on)
+        if status := self._wait():
             sys.exit(status)  # which Slurm shows as a failure
 
     def checkpoint(self) -> Any:
@@ -65,7 +66,12 @@ class Task:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):  # it has ended
                 os.kill(self._process.pid, signal.SIGTERM)  # it saves its runs and ends
                 self._wait()
-        return DelayedSubmission(Task(self._command, self._cores))
+        return DelayedSubmission(Task(self._command, self._cores, self._is_local))
+
+    def _pass_on(self, signal_number: int, frame: FrameType | None) -> None:
+        assert self._process is not None
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self._process.pid, signal_number)  # it saves its runs and ends
 
     def _wait(self) -> int:
         # Not by the process's `wait`: `checkpoint` is called in the midst of that, by a
@@ -155,11 +161,29 @@ def _launch_local(
             gpus_per_node=len(gpus),
             visible_gpus=gpus,
         )
-        started.append(executor.submit(Task(of_worker, cores)).job_id)
-    return (
-        f'{num_workers} processes of this machine, which `kill -INT {" ".join(started)}` '
-        'ends'
-    )
+        with _silent():
+            job = executor.submit(Task(of_worker, cores, is_local=True))
+        started.append(job.job_id)
+    return f'{num_workers} processes of this machine, which `kill {" ".join(started)}` ends'
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """Gives the processes that are started nothing to write to, which have logs.
+
+    Who reads what this process prints, through a pipe, would wait for them.
+    """
+    kept = [os.dup(descriptor) for descriptor in (1, 2)]
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    try:
+        for descriptor in (1, 2):
+            os.dup2(nothing, descriptor)
+        yield
+    finally:
+        for descriptor, copy in zip((1, 2), kept, strict=True):
+            os.dup2(copy, descriptor)
+            os.close(copy)
+        os.close(nothing)
 
 
 def _launch_slurm(
