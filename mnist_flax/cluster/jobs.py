@@ -10,7 +10,7 @@ import jax
 import ml_collections
 from absl import flags
 
-from mnist_flax.cluster import agreements, working
+from mnist_flax.cluster import agreements, status, working
 from mnist_flax.cluster.shared_workdirs import FINISHED, SharedWorkdir
 from mnist_flax.cluster.working import Program
 from mnist_flax.common import worker
@@ -171,7 +171,7 @@ def _gather(
     only_finished: bool = False,
 ) -> Any:
     shared.require_unchanged()
-    names = shared.require_finished(only_finished)
+    names = status.require_finished(shared, only_finished)
     assigned = working.assign(shared, programs)
     groups = [Finished(shared.folder / FINISHED / of, *assigned[of]) for of in names]
     environment = shared.read_environment(names)

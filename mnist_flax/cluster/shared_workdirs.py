@@ -34,8 +34,6 @@ _OWNER = 'owner.txt'  # who trains the group, for `status`
 # What is in the folder of a group, beside its lock and what its training leaves.
 NOTES = (ABOUT, _FAILED, _OWNER)
 
-_MOST_NAMED = 10  # groups, in a message
-
 
 class _Shared(TypedDict):
     """The contents of ``shared.json``."""
@@ -129,28 +127,6 @@ class SharedWorkdir:
         except UserError:  # who may only read
             return f'{_read(folder / _OWNER)}, unless that has ended'
 
-    def require_finished(self, only_finished: bool) -> list[str]:
-        """Lists the groups that are finished, in order.
-
-        Args:
-          only_finished: Whether others may be unfinished.
-
-        Raises:
-          UserError: Some are unfinished, or all.
-        """
-        finished = self.list_finished()
-        names = [name for name in self.names if name in finished]
-        missing = self.describe_unfinished()
-        require(
-            not missing or only_finished,
-            f'--gather: not finished in {self.folder}: {missing}; start workers again, or '
-            'add --unfinished to report the others',
-        )
-        require(bool(names), f'--gather: no group in {self.folder} is finished yet')
-        if missing:
-            print(f'left out, as not finished: {missing}', flush=True)
-        return names
-
     def read_environment(self, names: Sequence[str]) -> dict[str, Any]:
         """Describes where groups were trained, which ought to be the same for all.
 
@@ -184,22 +160,6 @@ class SharedWorkdir:
             'the one that is there; move that folder away to train its runs anew',
         )
         return about
-
-    def describe_unfinished(self) -> str:
-        """Names the groups that are not finished, and says what is known of each."""
-        finished = self.list_finished()
-        names = [name for name in self.names if name not in finished]
-        more = len(names) - _MOST_NAMED
-        listed = [f'{name} ({self._describe(name)})' for name in names[:_MOST_NAMED]]
-        return ', '.join(listed) + (f' and {more} more groups' if more > 0 else '')
-
-    def _describe(self, name: str) -> str:
-        if owner := self.read_owner(name):
-            return f'in training on {owner}'
-        if reason := self.read_failure(name):
-            return f'failed: {reason}'
-        step = self.newest_step(name)
-        return f'saved at step {step:,}' if step else 'not begun'
 
     def newest_step(self, name: str) -> int:
         """Returns the step of a group's newest checkpoint; 0 without any."""

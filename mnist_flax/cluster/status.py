@@ -6,8 +6,9 @@ from collections.abc import Set
 
 from mnist_flax.cluster import agreements
 from mnist_flax.cluster.shared_workdirs import SharedWorkdir
-from mnist_flax.common.errors import UserError
+from mnist_flax.common.errors import UserError, require
 
+_MOST_NAMED = 10  # groups, in a message
 _MOST_SHOWN = 20  # groups of a kind
 _MOST_TIMED = 50  # finished groups whose time is read
 
@@ -40,6 +41,48 @@ def describe(workdir: str) -> str:
             lines.append(f'  {title}: and {len(found) - _MOST_SHOWN:,} more')
     lines.append(_say_time_left(shared, finished, len(running), num_pending))
     return '\n'.join(lines)
+
+
+def require_finished(shared: SharedWorkdir, only_finished: bool) -> list[str]:
+    """Lists the groups that are finished, in order.
+
+    Args:
+      shared: The workdir.
+      only_finished: Whether others may be unfinished.
+
+    Raises:
+      UserError: Some are unfinished, or all.
+    """
+    finished = shared.list_finished()
+    names = [name for name in shared.names if name in finished]
+    missing = describe_unfinished(shared)
+    require(
+        not missing or only_finished,
+        f'--gather: not finished in {shared.folder}: {missing}; start workers again, or '
+        'add --unfinished to report the others',
+    )
+    require(bool(names), f'--gather: no group in {shared.folder} is finished yet')
+    if missing:
+        print(f'left out, as not finished: {missing}', flush=True)
+    return names
+
+
+def describe_unfinished(shared: SharedWorkdir) -> str:
+    """Names the groups that are not finished, and says what is known of each."""
+    finished = shared.list_finished()
+    names = [name for name in shared.names if name not in finished]
+    more = len(names) - _MOST_NAMED
+    listed = [f'{name} ({_describe(shared, name)})' for name in names[:_MOST_NAMED]]
+    return ', '.join(listed) + (f' and {more} more groups' if more > 0 else '')
+
+
+def _describe(shared: SharedWorkdir, name: str) -> str:
+    if owner := shared.read_owner(name):
+        return f'in training on {owner}'
+    if reason := shared.read_failure(name):
+        return f'failed: {reason}'
+    step = shared.newest_step(name)
+    return f'saved at step {step:,}' if step else 'not begun'
 
 
 def list_running(shared: SharedWorkdir) -> dict[str, str]:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import jax
 
+from mnist_flax.cluster import status
 from mnist_flax.cluster.shared_workdirs import WORK, SharedWorkdir
 from mnist_flax.common.errors import UserError, require, to_line
 from mnist_flax.common.worker import Worker
@@ -140,7 +141,8 @@ def work(
             return True
     require(not failed, f'not trained: {"; ".join(failed.values())}')
     print(
-        'nothing is left for this worker; not finished: ' + shared.describe_unfinished(),
+        'nothing is left for this worker; not finished: '
+        + status.describe_unfinished(shared),
         flush=True,
     )
     return False

@@ -283,10 +283,8 @@ def test_a_group_that_fails_is_named_and_tried_by_the_next_worker(
         with pytest.raises(UserError, match=f'not trained: runs_2-3: {reason}'):
             train_share(population(), str(tmp_path), Worker(1, 3))
         assert f'warning: runs_2-3 fails: {reason}' in capsys.readouterr().err
-        assert (
-            SharedWorkdir(tmp_path)
-            .describe_unfinished()
-            .startswith(f'runs_0-1 (not begun), runs_2-3 (failed: {reason}')
+        assert status.describe_unfinished(SharedWorkdir(tmp_path)).startswith(
+            f'runs_0-1 (not begun), runs_2-3 (failed: {reason}'
         )
         assert '0 running, 1 failed, 2 pending' in status.describe(str(tmp_path))
     train_share(population(), str(tmp_path), Worker(1, 3))

@@ -40,7 +40,7 @@ def gather(folder):
     """Reads what a report needs, and returns the number of rows."""
     shared = SharedWorkdir(folder)
     rows = []
-    for name in shared.require_finished(only_finished=False):
+    for name in status.require_finished(shared, only_finished=False):
         path = shared.folder / FINISHED / name / 'rows.csv'
         rows += report.from_csv(path.read_text(), str(path))
     shared.read_environment(shared.names)
