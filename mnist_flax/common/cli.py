@@ -257,6 +257,8 @@ def _check_workers(values: flags.FlagValues) -> None:
             worker.read(values.worker, values.num_workers)
     except UserError as error:
         _fail(str(error), 2)
+    if shares and not values['workdir'].present:
+        _fail(f'--workdir is missing; with --{shares} name the folder of all workers', 2)
 
 
 @contextlib.contextmanager

@@ -519,6 +519,7 @@ def test_a_drive_without_locks_is_refused(tmp_path, monkeypatch):
             ('--worker=0', '--num_workers=2', '--launched', '--workdir=/nowhere'),
             '--workdir: no workers share /nowhere',
         ),
+        (('--worker=0', '--num_workers=2'), '--workdir is missing; with --worker name '),
         (('--unfinished',), '--unfinished: it goes with --gather only'),
         (('--worker=2', '--num_workers=2'), '--worker: found 2; allowed: 0 to 1'),
         (('--worker=1', '--num_workers=2', '--workdir=s3://b/x'), '--workdir: '),
