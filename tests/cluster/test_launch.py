@@ -248,14 +248,15 @@ def test_on_a_real_slurm_nothing_is_lost_and_the_table_is_that_of_one_process(
         cluster.wait(lambda: has_saved_task(0))
         job, _, node = cluster.tasks(array)[0]
         cluster.kill_node(int(node[1:]), job)
-        cluster.wait(lambda: has_saved_task(1))
-        cluster.run('scontrol', 'requeue', cluster.tasks(array)[1][0])
+        cluster.wait(lambda: cluster.tasks(array)[0][1] == 'PD')  # it is requeued
         cluster.start_node(int(node[1:]))
+        cluster.wait(lambda: has_saved_task(1))
+        cluster.run('scontrol', 'requeue', f'{array}_1')
         status = command('scripts/launch.py', f'--workdir={folder}', '--status')
         assert re.match(r'12 groups: \d+ done, [12] running, 0 failed, ', status.stdout)
         cluster.wait(lambda: has_saved_task(2))
         # What Slurm does 90 seconds before the time limit.
-        cluster.run('scancel', '--signal=USR2', cluster.tasks(array)[2][0])
+        cluster.run('scancel', '--signal=USR2', f'{array}_2')
         log = folder / f'jobs/{array}_2_0_log.out'
         cluster.wait(lambda: 'Requeued job' in log.read_text())
         cluster.wait(lambda: has_saved_task(0) or has_saved_task(1))

@@ -145,7 +145,9 @@ def test_a_group_that_was_begun_is_resumed_by_another_worker(tmp_path, alone, mo
     assert read_report(tmp_path) == read_report(alone(population))
 
 
-@pytest.mark.parametrize('step', range(6))
+@pytest.mark.parametrize(
+    'step', [1, 2, *(pytest.param(step, marks=pytest.mark.slow) for step in (0, 3, 4, 5))]
+)
 def test_wherever_publishing_is_cut_short_nothing_is_lost(
     tmp_path, alone, monkeypatch, step
 ):
@@ -317,6 +319,7 @@ def test_runs_that_diverge_are_reported_as_by_one_process(tmp_path):
     assert '"num_diverged": 2' in (tmp_path / 'shared/metrics.json').read_text()
 
 
+@pytest.mark.slow
 def test_what_evaluators_and_writers_leave_is_brought_together(tmp_path):
     def make_config():
         config = population()
