@@ -133,18 +133,18 @@ class SharedWorkdir:
         Raises:
           UserError: What was noted of one cannot be read.
         """
-        found = []
-        for name in names:
-            found.append(self.read_about(name)['environment'])
-            if found[-1]['versions'] != found[0]['versions']:
-                print(
-                    f'warning: {name} was trained with other versions of packages than '
-                    f'{names[0]}, which the report names',
-                    file=sys.stderr,
-                    flush=True,
-                )
-        devices = dict.fromkeys(of['device'] for of in found)
-        return {**found[0], 'device': ' and '.join(devices)}
+        found = {name: self.read_about(name)['environment'] for name in names}
+        first = found[names[0]]
+        others = [of for of in names if found[of]['versions'] != first['versions']]
+        if others:
+            print(
+                f'warning: {len(others)} groups, such as {others[0]}, were trained with '
+                f'other versions of packages than {names[0]}, which the report names',
+                file=sys.stderr,
+                flush=True,
+            )
+        devices = dict.fromkeys(of['device'] for of in found.values())
+        return {**first, 'device': ' and '.join(devices)}
 
     def read_about(self, name: str) -> dict[str, Any]:
         """Reads where a finished group was trained, and the seconds that it took.

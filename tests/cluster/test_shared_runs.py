@@ -396,6 +396,19 @@ def test_the_results_of_other_runs_are_not_taken(tmp_path):
         gather(population(), str(tmp_path), only_finished=True)
 
 
+def test_workers_on_other_machines_are_told_of_in_the_report(tmp_path, capsys):
+    train_some(tmp_path, population(), GROUPS[:2])
+    path = tmp_path / 'finished/runs_2-3/about.json'
+    about = json.loads(path.read_text())
+    about['environment']['device'] = 'NVIDIA H100'
+    about['environment']['versions']['jax'] = '0.1'
+    path.write_text(json.dumps(about))
+    result = gather(population(), str(tmp_path), only_finished=True)
+    assert result.metrics['device'].endswith(' cores and NVIDIA H100')
+    warning = 'warning: 1 groups, such as runs_2-3, were trained with other versions of '
+    assert capsys.readouterr().err.startswith(warning)
+
+
 def test_results_without_their_settings_are_not_taken(tmp_path):
     train_some(tmp_path, population(), GROUPS[:1])
     (tmp_path / 'shared.json').unlink()
