@@ -2,11 +2,11 @@
 
 from absl import flags
 
-from mnist_flax.common import cli, waiting
+from mnist_flax.common import cli, process_flags, waiting
 
 cli.define_config(default='configs/default.py')
-cli.define_hosts()
-cli.define_workers()
+process_flags.define_hosts()
+process_flags.define_workers()
 _WORKDIR = flags.DEFINE_string(
     'workdir',
     'outputs',

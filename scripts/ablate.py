@@ -7,10 +7,10 @@ earlier one ended or was killed.
 
 from absl import flags
 
-from mnist_flax.common import cli
+from mnist_flax.common import cli, process_flags
 
 cli.define_config(default='configs/ablation.py')
-cli.define_workers()
+process_flags.define_workers()
 _SEEDS = flags.DEFINE_integer(
     'seeds', 5, 'Number of runs of each variant, with the seeds 0, 1, ...', lower_bound=1
 )

@@ -3,7 +3,6 @@
 import contextlib
 import json
 import pathlib
-import re
 import shutil
 import sys
 import time
@@ -12,14 +11,13 @@ from typing import Any
 
 import ml_collections
 
-from mnist_flax.ablation import report
+from mnist_flax.ablation import report, variants
 from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import earlier_runs, workdirs
 from mnist_flax.common import tables
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.reporting import figures, reports
-from mnist_flax.training import sweeps
-from mnist_flax.training.plan import Plan, make_plan
+from mnist_flax.training.plan import Plan
 from mnist_flax.training.results import RunResult, count_parameters
 from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
@@ -52,50 +50,11 @@ def ablate(
       UserError: The config or the workdir is not usable, or the workdir holds runs of
         another config; or a variant cannot be trained, after the others have been.
     """
-    configs = make_configs(config)
-    wanted = choose_variants(configs, names)
+    configs = variants.make_configs(config)
+    wanted = variants.choose_variants(configs, names)
     with workdirs.open_folder(workdir) as path, workdirs.lock(path):
         earlier_runs.require_unshared(path)
         return _ablate(configs, path, num_seeds, wanted)
-
-
-def choose_variants(
-    configs: dict[str, ml_collections.ConfigDict], names: Sequence[str]
-) -> list[str]:
-    """Lists the recipe and the variants that are named, or all if none is.
-
-    Raises:
-      UserError: There is no such variant.
-    """
-    for name in names:
-        require(
-            name in configs,
-            f'--variants: found {name!r}; allowed: {", ".join(list(configs)[1:])}',
-        )
-    return [name for name in configs if not names or name in (RECIPE, *names)]
-
-
-def make_plans(
-    configs: dict[str, ml_collections.ConfigDict], names: Sequence[str], num_seeds: int
-) -> dict[str, Plan]:
-    """Plans the runs of variants; the data are the same for all.
-
-    Args:
-      configs: By variant.
-      names: Which ones, the recipe first.
-      num_seeds: Runs of each.
-
-    Raises:
-      UserError: One of them cannot be trained.
-    """
-    seeds = range(num_seeds)
-    plans = {RECIPE: make_plan(configs[RECIPE], seeds=seeds)}
-    for name in names:
-        try:
-            plans[name] = make_plan(configs[name], plans[RECIPE].dataset, seeds)
-        except UserError as error:
-            raise UserError(f'config.variants.{name}: {error}') from error
-    return plans
 
 
 def _ablate(
@@ -109,7 +68,7 @@ def _ablate(
     _check_same(path, trees, known_trees)
     seeds = range(num_seeds)
     # All are checked before the first is trained.
-    every = make_plans(configs, names, num_seeds)
+    every = variants.make_plans(configs, names, num_seeds)
     done = {(row.variant, row.seed) for row in rows}
     plans = {}
     for name, plan in every.items():
@@ -167,7 +126,7 @@ def write_results(path: pathlib.Path, trees: dict[str, Any], rows: Sequence[Row]
 
 def write_report(
     recipe: Plan,
-    variants: Sequence[str],
+    names: Sequence[str],
     rows: Sequence[Row],
     environment: dict[str, Any],
     path: pathlib.Path,
@@ -176,7 +135,7 @@ def write_report(
 
     Args:
       recipe: The plan of the recipe.
-      variants: The names, the recipe first.
+      names: The variants, the recipe first.
       rows: The runs there are.
       environment: Where they were trained, as `reports.environment` describes it.
       path: The workdir.
@@ -188,7 +147,7 @@ def write_report(
       UserError: They cannot be written.
     """
     found = {row.variant for row in rows}
-    comparisons = report.compare(rows, [name for name in variants if name in found])
+    comparisons = report.compare(rows, [name for name in names if name in found])
     dataset, num_epochs = recipe.dataset, recipe.settings.num_epochs
     epochs = f'{num_epochs} epoch{"s" if num_epochs > 1 else ""}'
     table = (
@@ -203,62 +162,6 @@ def write_report(
     files = {'ablation.md': table.encode(), 'ablation.png': figures.to_png(plot)}
     workdirs.write(path, files)
     return table
-
-
-def make_configs(
-    config: ml_collections.ConfigDict,
-) -> dict[str, ml_collections.ConfigDict]:
-    """Makes the config of each variant.
-
-    Args:
-      config: ``recipe``, a config like ``configs/default.py``, and ``variants``, of which
-        each holds the fields of the recipe that it changes. Where it names another
-        ``constructor``, its subtree takes the place of the recipe's.
-
-    Returns:
-      Configs by variant, that of the recipe first.
-
-    Raises:
-      UserError: A variant changes a field that the recipe does not have, or one that must
-        be the same for all; or the recipe has no held-out images.
-    """
-    for part in ('recipe', 'variants'):
-        require(
-            isinstance(config.get(part), ml_collections.ConfigDict),
-            f'config.{part} must be a ConfigDict; see configs/ablation.py',
-        )
-    recipe = config.recipe
-    validation = recipe.get('dataset', {}).get('validation')
-    require(
-        validation == 'holdout',
-        f'config.recipe.dataset.validation: found {validation!r}; allowed: '
-        "'holdout', since variants are compared on images that are not the test set",
-    )
-    require(
-        recipe.get('runs') == 1 and recipe.get('seed') == 0 and not recipe.get('sweep'),
-        'config.recipe must have runs = 1, seed = 0 and no sweep, since --seeds says which '
-        'runs are trained',
-    )
-    require(
-        RECIPE not in config.variants,
-        f'config.variants.{RECIPE}: this is the name of the recipe itself; use another',
-    )
-    configs = {RECIPE: recipe}
-    for name, changes in config.variants.items():
-        require(
-            bool(re.fullmatch(r'\w[\w-]*', name)),
-            f'config.variants.{name}: found this name; allowed: letters, digits, _ and -',
-        )
-        require(
-            isinstance(changes, ml_collections.ConfigDict)
-            and not {'dataset', 'runs', 'runs_at_once', 'seed', 'sweep'} & {*changes},
-            f'config.variants.{name}: found {changes}; allowed: fields of config.recipe '
-            'other than dataset, runs, runs_at_once, seed and sweep',
-        )
-        configs[name] = sweeps.override(
-            recipe, changes.to_dict(), f'config.variants.{name}'
-        )
-    return configs
 
 
 def _read(path: pathlib.Path) -> tuple[list[Row], dict[str, Any]]:

@@ -81,7 +81,7 @@ def imitate_devices(job: Job) -> None:
 
 
 def run_flags(job: Job, workdir: str, values: flags.FlagValues) -> Any:
-    """Does what the flags of `cli.define_workers` say, and returns the report, if any."""
+    """Does what the flags of workers say, and returns the report, if any."""
     if values.gather:
         imitate_devices(job)
         return gather(job, workdir, values.unfinished)

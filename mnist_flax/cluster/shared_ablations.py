@@ -6,7 +6,7 @@ from typing import Any
 
 import ml_collections
 
-from mnist_flax.ablation import ablation, report
+from mnist_flax.ablation import ablation, report, variants
 from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster.jobs import Finished, Job
@@ -34,15 +34,15 @@ class Ablation(Job):
         Raises:
           UserError: The config is not that of an ablation, or has no such variant.
         """
-        configs = ablation.make_configs(config)
-        wanted = ablation.choose_variants(configs, names)
+        configs = variants.make_configs(config)
+        wanted = variants.choose_variants(configs, names)
         self._configs = {name: configs[name] for name in wanted}
         self._num_seeds = num_seeds
         self.config = configs[RECIPE]
 
     def plan(self) -> list[Program]:
         """Makes a program of each variant, the recipe first."""
-        plans = ablation.make_plans(self._configs, [*self._configs], self._num_seeds)
+        plans = variants.make_plans(self._configs, [*self._configs], self._num_seeds)
         return [
             Program(name, plan, to_tree(self._configs[name]))
             for name, plan in plans.items()

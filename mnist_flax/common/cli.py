@@ -21,10 +21,10 @@ from mnist_flax.common import (
     command_lines,
     configs,
     new_fields,
+    process_flags,
     renamed,
     streams,
     surroundings,
-    worker,
 )
 from mnist_flax.common.errors import UserError
 from mnist_flax.common.framings import FRAMINGS
@@ -64,60 +64,6 @@ def define_config(default: str) -> None:
             'meaning.',
             lock_config=True,
         )
-
-
-def define_hosts() -> None:
-    """Defines the flags with which several processes join in one run."""
-    flags.DEFINE_bool(
-        'distributed',
-        False,
-        'Join the other processes of this job, which the cluster describes (Slurm, Open '
-        'MPI, Kubernetes, TPU pods). Start the same command in each process.',
-    )
-    flags.DEFINE_string(
-        'coordinator_address',
-        None,
-        'Join --num_processes processes, without a cluster that describes them: host:port '
-        'of process 0, the same in each. Needs --process_id too.',
-    )
-    flags.DEFINE_integer(
-        'num_processes', None, 'How many processes join in the run.', lower_bound=1
-    )
-    flags.DEFINE_integer(
-        'process_id', None, 'Number of this process, counted from 0.', lower_bound=0
-    )
-    flags.DEFINE_integer(
-        'host_timeout',
-        300,
-        'How many seconds to wait for the other processes at the start.',
-        lower_bound=1,
-    )
-
-
-def define_workers() -> None:
-    """Defines the flags with which several processes divide the runs among them."""
-    flags.DEFINE_string(
-        'worker',
-        '',
-        'Be this one of --num_workers processes, counted from 0, that share the workdir '
-        "and train one free group of runs after the other; 'auto' takes the number from a "
-        'Slurm array or an indexed job of Kubernetes. Whoever finishes the last group '
-        'writes the report.',
-    )
-    flags.DEFINE_integer('num_workers', None, 'How many workers there are.', lower_bound=1)
-    flags.DEFINE_bool(
-        'launched',
-        False,
-        'With --worker: scripts/launch.py has made the workdir, which must be there.',
-    )
-    flags.DEFINE_bool(
-        'gather', False, 'Write the report of the runs that workers have trained.'
-    )
-    flags.DEFINE_bool(
-        'unfinished',
-        False,
-        'With --gather: report the runs that are finished, though others are not.',
-    )
 
 
 def define_network() -> None:
@@ -210,55 +156,16 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
             )
         if _NEW_FIELDS:
             new_fields.add(config, _NEW_FIELDS)
-    if 'distributed' in flags.FLAGS:
-        _check_hosts(flags.FLAGS)
-    if 'worker' in flags.FLAGS:
-        _check_workers(flags.FLAGS)
     # Before anything is loaded or trained for a bucket.
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
     try:
+        process_flags.check(flags.FLAGS)
         addresses.require_local_paths({**found, 'the argument': positional})
     except UserError as error:
         _fail(str(error), 2)
     if not flags.FLAGS['verbosity'].present:
         logging.set_verbosity(logging.WARNING)  # libraries' INFO lines would bury ours
     return argv
-
-
-def _check_hosts(values: flags.FlagValues) -> None:
-    names = ('coordinator_address', 'num_processes', 'process_id')
-    missing = [f'--{name}' for name in names if values[name].value is None]
-    if missing and len(missing) < len(names):
-        wanted = ', '.join(f'--{name}' for name in names)
-        verb = 'is' if len(missing) == 1 else 'are'
-        _fail(f'{" and ".join(missing)} {verb} missing; give all of {wanted}', 2)
-    if not missing and values.process_id >= values.num_processes:
-        _fail(
-            f'--process_id: found {values.process_id}; allowed: 0 to '
-            f'{values.num_processes - 1}, as --num_processes={values.num_processes}',
-            2,
-        )
-
-
-def _check_workers(values: flags.FlagValues) -> None:
-    shares = 'worker' if values.worker else 'gather' if values.gather else ''
-    others = ['distributed', 'coordinator_address', 'profile']
-    others += ['gather', 'unfinished'] if values.worker else []
-    for name in others if shares else ():
-        if name in values and values[name].value:
-            _fail(f'--{name}: it does not go with --{shares}; leave one of them out', 2)
-    if values.unfinished and not shares:
-        _fail('--unfinished: it goes with --gather only', 2)
-    for name in ('num_workers', 'launched'):
-        if values[name].value and not values.worker:
-            _fail(f'--worker is missing; give it with --{name}', 2)
-    try:
-        if values.worker:
-            worker.read(values.worker, values.num_workers)
-    except UserError as error:
-        _fail(str(error), 2)
-    if shares and not values['workdir'].present:
-        _fail(f'--workdir is missing; with --{shares} name the folder of all workers', 2)
 
 
 @contextlib.contextmanager

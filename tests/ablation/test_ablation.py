@@ -12,7 +12,7 @@ from PIL import Image
 from repository import ROOT
 
 from configs import ablation as ablation_config
-from mnist_flax.ablation import ablation, report
+from mnist_flax.ablation import ablation, report, variants
 from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import earlier_runs
 from mnist_flax.common.errors import UserError
@@ -151,7 +151,7 @@ def test_a_file_of_something_else_is_refused(text):
 
 def test_every_variant_of_the_config_changes_the_recipe_and_nothing_else():
     config = ablation_config.get_config()
-    configs = ablation.make_configs(config)
+    configs = variants.make_configs(config)
     assert next(iter(configs)) == RECIPE
     assert len(configs) >= 8
     trees = {name: variant.to_dict() for name, variant in configs.items()}
@@ -201,7 +201,7 @@ OTHER_FIELDS = 'allowed: fields of config.recipe other than dataset, runs, runs_
 )
 def test_configs_that_are_not_an_ablation_are_refused(path, value, message):
     with pytest.raises(UserError) as caught:
-        ablation.make_configs(changed_config(path, value))
+        variants.make_configs(changed_config(path, value))
     assert message in str(caught.value)
 
 
@@ -262,12 +262,12 @@ def test_a_variant_that_fails_does_not_end_the_others(tmp_path, monkeypatch, cap
 @pytest.mark.parametrize('name', ['a/b', 'a b', ''])
 def test_a_variant_has_a_name_that_a_folder_can_have(name):
     with pytest.raises(UserError, match='allowed: letters, digits, _ and -'):
-        ablation.make_configs(changed_config(f'variants.{name}', {'seed': 0}))
+        variants.make_configs(changed_config(f'variants.{name}', {'seed': 0}))
 
 
 def test_a_variant_can_bring_a_model_of_its_own():
     model = {'constructor': 'configs.mlp.MLP', 'width': 7}
-    configs = ablation.make_configs(changed_config('variants.mlp', {'model': model}))
+    configs = variants.make_configs(changed_config('variants.mlp', {'model': model}))
     assert configs['mlp'].model.to_dict() == model
     assert configs['mlp'].augment.to_dict() == configs[RECIPE].augment.to_dict()
 

@@ -1,9 +1,18 @@
-"""Configs whose runs are several groups, and what their workers leave."""
+"""Configs whose runs are several groups, their workers, and what these leave."""
 
+import contextlib
 import json
 
+import pytest
 from ml_collections import ConfigDict
 from small_configs import read_lines, small
+
+from mnist_flax.cluster import jobs
+from mnist_flax.cluster.shared_runs import Runs
+from mnist_flax.cluster.shared_workdirs import SharedWorkdir
+from mnist_flax.common.worker import Worker
+
+GROUPS = ['runs_0-1', 'runs_2-3', 'runs_4-4']  # of the population
 
 
 def population():
@@ -42,3 +51,26 @@ def read_table(folder):
     """The same of an ablation: without the seconds."""
     lines = (folder / 'results.csv').read_text().splitlines()
     return [line.rpartition(',')[0] for line in lines]
+
+
+def train_share(config, folder, worker):
+    return jobs.train(Runs(config), folder, worker)
+
+
+def gather(config, folder, only_finished=False):
+    return jobs.gather(Runs(config), folder, only_finished)
+
+
+def train_some(folder, config, names, number=0):
+    """A worker that has time for these groups only."""
+    with pytest.MonkeyPatch.context() as patch:
+        hold = SharedWorkdir.hold
+        skip = contextlib.nullcontext
+        patch.setattr(
+            SharedWorkdir,
+            'hold',
+            lambda self, name, *is_again: (
+                hold(self, name, *is_again) if name in names else skip()
+            ),
+        )
+        return train_share(config, str(folder), Worker(number, 3))
