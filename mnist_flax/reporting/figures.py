@@ -84,10 +84,14 @@ def accuracy_plot(
     margin = 0.05 * np.ptp(shown) + 1e-3
     axes.set_ylim(shown.min() - margin, shown.max() + margin)
     axes.set(title=title, xlabel='epoch', ylabel='accuracy')
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=None))
     axes.grid(alpha=0.3)
-    axes.legend(loc='lower right', fontsize='small' if len(histories) > 4 else None)
+    # A single epoch can be anywhere, others end on top.
+    axes.legend(
+        loc='lower right' if len(lines[0]) > 1 else 'best',
+        fontsize='small' if len(histories) > 4 else None,
+    )
     return figure
 
 
