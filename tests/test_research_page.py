@@ -104,7 +104,9 @@ def test_a_writer_of_your_own_gets_every_record(command, folder):
     )  # fmt: skip
     assert process.returncode == 0, process.stderr
     for run in range(2):
-        ((record, step),) = map(json.loads, (folder / f'outputs-{run}.jsonl').open())
+        # With a number in its name that stands for the whole path of the workdir.
+        (path,) = folder.glob(f'outputs-*-{run}.jsonl')
+        ((record, step),) = map(json.loads, path.open())
         assert (record['run'], record['event'], step) == (run, 'epoch', 4)
 
 
