@@ -16,8 +16,8 @@ def get_config() -> ConfigDict:
     # So that scripts/evaluate.py can fit a temperature.
     config.dataset.validation = 'holdout'
     config.dataset.extra = ConfigDict()  # digits in forms that MNIST lacks
-    config.dataset.extra.constructor = 'mnist_flax.recognition.drawing.draw_examples'
-    config.dataset.extra.number = 1600
+    config.dataset.extra.constructor = 'mnist_flax.drawing.examples.draw_examples'
+    config.dataset.extra.number = 20_000
     config.augment.constructor = 'mnist_flax.recognition.handwriting.create_handwriting'
     config.augment.scale = 0.2
     config.augment.shift = 2.0

@@ -8,6 +8,9 @@ CONSTRUCTORS = {
     'mnist_flax.handwriting.create_handwriting': (
         'mnist_flax.recognition.handwriting.create_handwriting'
     ),
+    'mnist_flax.recognition.drawing.draw_examples': (
+        'mnist_flax.drawing.examples.draw_examples'
+    ),
 }
 
 # Where fields of a config are now, of those that have moved.
@@ -28,7 +31,7 @@ FIELDS = {
     **{f'config.{old}': f'config.{new}' for old, new in _MOVED.items()},
     'config.dataset.drawn': (
         'config.dataset.extra, with constructor = '
-        "'mnist_flax.recognition.drawing.draw_examples' and number"
+        "'mnist_flax.drawing.examples.draw_examples' and number"
     ),
 }
 
@@ -45,7 +48,7 @@ def upgrade_config(config: dict[str, Any]) -> dict[str, Any]:
     dataset = config.get('dataset')
     if isinstance(dataset, dict) and 'drawn' in dataset:
         number = dataset.pop('drawn')
-        constructor = 'mnist_flax.recognition.drawing.draw_examples'
+        constructor = 'mnist_flax.drawing.examples.draw_examples'
         dataset['extra'] = {'constructor': constructor, 'number': number} if number else {}
     for old, new in _MOVED.items():
         *parents, field = old.split('.')

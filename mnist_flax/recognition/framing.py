@@ -58,9 +58,18 @@ def frame(ink: Gray, name: str) -> UInt8[np.ndarray, '28 28 1']:
     Raises:
       UserError: No digit is drawn, or several are.
     """
-    digit = _enlarge(_pick_digit(ink, name))
+    digit = _enlarge(_pick_digit(ink, name), _FINE)
     _check_holes(digit, name)
     return centre(_normalize_strokes(digit))
+
+
+def frame_digit(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
+    """Makes an image like those of MNIST from a digit that is cut out, as `frame`, faster.
+
+    Args:
+      digit: How much ink there is, from 0 to 1, more than 0.5 in some pixels.
+    """
+    return centre(_normalize_strokes(_enlarge(digit, _FINE // 2)))
 
 
 def _pick_digit(ink: Gray, name: str) -> Gray:
@@ -142,14 +151,14 @@ def _are_near(one, other, tallest) -> bool:
     return down <= (_GAP_DOWN if is_bar else 0) * tallest
 
 
-def _enlarge(digit: Gray) -> Gray:
+def _enlarge(digit: Gray, side: int) -> Gray:
     """Enlarges a digit to the size at which its strokes are measured."""
     digit = np.pad(digit, 2).astype(np.float32)
     height, width = digit.shape
-    scale = _FINE / _longer_side(digit > 0.5)
+    scale = side / _longer_side(digit > 0.5)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     large = np.asarray(Image.fromarray(digit).resize(size, Image.Resampling.BICUBIC))
-    return np.pad(large.clip(0, 1), _FINE // 8)
+    return np.pad(large.clip(0, 1), side // 8)
 
 
 def _check_holes(digit: Gray, name: str) -> None:
@@ -167,6 +176,8 @@ def _normalize_strokes(digit: Gray) -> Gray:
     """Smooths the strokes, and brings their width to what MNIST has."""
     digit = _thin_by_ink(digit)
     solid = digit > 0.5
+    if not solid.any():
+        return digit
     width, unit = _measure_strokes(solid)
     wanted = float(np.clip(width, _THINNEST * unit, _THICKEST * unit))
     if wanted == width:
@@ -220,14 +231,15 @@ def centre(digit: Gray) -> UInt8[np.ndarray, '28 28 1']:
     Args:
       digit: Ink from 0 to 1, of the digit alone, several times as large as the box.
     """
-    unit = _longer_side(digit > 0.5) / _BOX
+    unit = _longer_side(digit > 0.5 * digit.max()) / _BOX
     field = _SIDE * unit
     margin = int(np.ceil(field))
     padded = np.pad(digit, margin).astype(np.float32)
     # The centre of MNIST's images is in the middle of pixel 14, counted from 0: the mean
     # over its training set is at 14.0 and 14.0.
-    middle = scipy.ndimage.center_of_mass(padded)
-    down, sideways = (float(place) + 0.5 - 14.5 * unit for place in middle)
+    masses = padded.sum(axis=1, dtype=float), padded.sum(axis=0, dtype=float)
+    middle = (float(of @ np.arange(of.size) / of.sum()) for of in masses)
+    down, sideways = (place + 0.5 - 14.5 * unit for place in middle)
     box = (sideways, down, sideways + field, down + field)
     image = Image.fromarray(padded).resize((_SIDE, _SIDE), Image.Resampling.BOX, box)
     return np.round(np.clip(np.asarray(image), 0, 1) * 255).astype(np.uint8)[..., None]

@@ -108,7 +108,7 @@ def test_a_config_of_an_earlier_version_is_compared_by_the_names_of_today():
     theirs = tree(
         robust.get_config,
         augment__constructor='mnist_flax.handwriting.create_handwriting',
-        dataset__drawn=1600,
+        dataset__drawn=20_000,
     )
     del theirs['dataset']['extra']
     assert earlier_runs.find_differences(tree(robust.get_config), theirs) == {}

@@ -1,0 +1,1 @@
+"""Digits in forms that MNIST lacks, and pages whose content is known, drawn by strokes."""
