@@ -6,7 +6,7 @@ import numpy as np
 import scipy.ndimage
 
 from mnist_flax.common.errors import require
-from mnist_flax.recognition import light, sheet
+from mnist_flax.recognition import light, otsu, sheet
 from mnist_flax.recognition.pictures import Colours, Gray, Mask
 
 # Otsu's separation is 0.64 for a normal distribution and 0.75 for a uniform one, in which
@@ -52,12 +52,6 @@ _LEAST_CONTRAST_IN_SHADOWS = 0.15
 # Correlation of neighbours, in pictures of these sides; larger ones of static have holes.
 # It was up to 0.11 in 200 pictures of static, at least 0.33 in digits of MNIST and others.
 _LEAST_CORRELATION, _STATIC_SIDES = 0.2, range(16, 100)
-
-
-class _Threshold(NamedTuple):
-    value: float
-    separation: float  # the variance between the two sides, as a part of all
-    within: float  # the variance within them
 
 
 class _Drawing(NamedTuple):
@@ -152,10 +146,10 @@ def _reduce(colours: Colours) -> Colours:
 def _find_in_smooth_light(gray: Gray) -> _Drawing:
     gray = _smooth(gray)
     best = gray - np.median(gray)
-    threshold = _find_threshold(best)
+    threshold = otsu.find_threshold(best)
     for degree in (1, 2):
         evened = gray - light.fit_surface(gray, degree)
-        other = _find_threshold(evened)
+        other = otsu.find_threshold(evened)
         if other.within < _VARIANCE_LEFT * threshold.within:
             best, threshold = evened, other
     return _separate(best, threshold)
@@ -163,33 +157,14 @@ def _find_in_smooth_light(gray: Gray) -> _Drawing:
 
 def _find_in_shadows(colours: Colours) -> _Drawing:
     evened = light.remove_shadows(_smooth(colours.mean(axis=-1, dtype=np.float64)))
-    return _separate(evened, _find_threshold(evened))
+    return _separate(evened, otsu.find_threshold(evened))
 
 
 def _smooth(gray: Gray) -> Gray:
     return scipy.ndimage.gaussian_filter(gray, max(gray.shape) / 400)
 
 
-def _find_threshold(values: Gray) -> _Threshold:
-    """Finds Otsu's threshold, and how well it separates."""
-    total = float(values.var())
-    if total < 1e-12:
-        return _Threshold(0.0, 0.0, 0.0)
-    counts, edges = np.histogram(values, bins=256)
-    middles = (edges[:-1] + edges[1:]) / 2
-    below = np.cumsum(counts)[:-1]
-    above = values.size - below
-    sums = np.cumsum(counts * middles)
-    difference = sums[:-1] / below - (sums[-1] - sums[:-1]) / above
-    between = below * above * difference**2
-    # The middle of equally good ones, where the histogram has a gap.
-    best = np.flatnonzero(between >= between.max() * (1 - 1e-9))
-    value = (edges[best[0] + 1] + edges[best[-1] + 1]) / 2
-    explained = float(between.max()) / values.size**2
-    return _Threshold(float(value), explained / total, total - explained)
-
-
-def _separate(values: Gray, threshold: _Threshold) -> _Drawing:
+def _separate(values: Gray, threshold: otsu.Threshold) -> _Drawing:
     above = values > threshold.value
     margin = np.concatenate([above[0], above[-1], above[:, 0], above[:, -1]])
     # A frame has all of the margin, and a digit that fills the picture half of that.

@@ -32,9 +32,8 @@ def to_input(
     """
     if framing == 'mnist':
         colours = pictures.read(source, name)
-        is_small = colours.shape[:2] == (28, 28)
-        pixels = resizing.to_bytes(colours) if is_small else None
-        if pixels is None or not _is_framed(pixels):
+        pixels = find_framed(colours)
+        if pixels is None:
             pixels = frame(ink.find_ink(colours, name), name)
     else:
         pixels = resizing.to_pixels(source, name)
@@ -54,6 +53,12 @@ def to_mnist_format(
       UserError: It cannot be read, or shows no digit or several.
     """
     return frame(ink.find_ink(pictures.read(source, name), name), name)
+
+
+def find_framed(colours: pictures.Colours) -> UInt8[np.ndarray, '28 28 1'] | None:
+    """Returns a picture that is in MNIST's format already, as bytes; None for others."""
+    pixels = resizing.to_bytes(colours) if colours.shape[:2] == (28, 28) else None
+    return pixels if pixels is not None and _is_framed(pixels) else None
 
 
 def _is_framed(pixels: resizing.Pixels) -> bool:

@@ -50,18 +50,24 @@ def remove_shadows(brightness: Gray) -> Gray:
     Returns:
       The picture as if its light was even, 1 where nothing is drawn.
     """
-    light = min(_close(brightness), -_close(-brightness), key=_measure_edges)
+    closed, opened = close(brightness, _WINDOW), -close(-brightness, _WINDOW)
+    light = min(closed, opened, key=_measure_edges)
     return brightness / np.maximum(light, _DARKEST)
 
 
-def _close(gray: Gray) -> Gray:
-    """Closes what is darker than its surroundings and narrower than the window."""
-    margin = round(_WINDOW * min(gray.shape) / 2)
-    window = 2 * margin + 1
+def close(gray: Gray, window: float) -> Gray:
+    """Closes what is darker than its surroundings and narrower than the window.
+
+    Args:
+      gray: Any values.
+      window: Its side, as a part of the picture's shorter side.
+    """
+    margin = max(1, round(window * min(gray.shape) / 2))
+    side = 2 * margin + 1
     padded = np.pad(gray, margin, constant_values=-np.inf)
     # The window is a square: rows and columns one after another, fast at any size.
-    padded = scipy.ndimage.maximum_filter(padded, window, mode='constant', cval=-np.inf)
-    padded = scipy.ndimage.minimum_filter(padded, window, mode='nearest')
+    padded = scipy.ndimage.maximum_filter(padded, side, mode='constant', cval=-np.inf)
+    padded = scipy.ndimage.minimum_filter(padded, side, mode='nearest')
     height, width = gray.shape
     return padded[margin : margin + height, margin : margin + width]
 

@@ -98,6 +98,13 @@ class Recognizer:
         pixels = inputs.to_input(source, name, self.framing, (height, width))
         return resizing.to_channels(pixels, channels)
 
+    def from_mnist_format(
+        self, image: UInt8[np.ndarray, '28 28 1']
+    ) -> UInt8[np.ndarray, 'height width channels']:
+        """Converts an image in MNIST's format to the input of the networks."""
+        height, width, channels = self.networks.image_shape
+        return resizing.to_channels(resizing.fit(image, (height, width), False), channels)
+
     def explain_doubt(self, image: UInt8[np.ndarray, 'height width channels']) -> str:
         """Says why the prediction of an input may be wrong; '' if nothing is known.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float, Int, UInt8
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from mnist_flax.data.shards import Examples
@@ -227,13 +228,16 @@ def confusion_matrix(
 
 @in_our_style()
 def network_inputs(
-    images: Sequence[UInt8[np.ndarray, 'height width channels']], titles: Sequence[str]
+    images: Sequence[UInt8[np.ndarray, '_ _ _']],
+    titles: Sequence[str],
+    boxes: Sequence[Sequence[tuple[float, float, float, float]]],
 ) -> Figure:
     """Shows what a network got, with a title for each.
 
     Args:
       images: One or more.
       titles: What to write above them.
+      boxes: Rectangles to draw in each: left, top, right, bottom, in parts of its sides.
     """
     num_columns = min(8, len(images))
     num_rows = math.ceil(len(images) / num_columns)
@@ -242,8 +246,14 @@ def network_inputs(
     grid = figure.subplots(num_rows, num_columns, squeeze=False).ravel()
     for axes in grid:
         axes.set_axis_off()
-    for image, title, axes in zip(images, titles, grid, strict=False):
+    for image, title, rectangles, axes in zip(images, titles, boxes, grid, strict=False):
         _show(axes, image)
+        height, width = image.shape[:2]
+        for left, top, right, bottom in rectangles:
+            corner, size = (left * width, top * height), (right - left, bottom - top)
+            rectangle = Rectangle(corner, size[0] * width, size[1] * height)
+            rectangle.set(fill=False, edgecolor=WRONG, linewidth=0.6)
+            axes.add_patch(rectangle)
         axes.set_title(title, fontsize='small', parse_math=False)
     return figure
 

@@ -8,6 +8,7 @@ from concurrent import futures
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from clothes import load_clothes
 from drawn_digits import draw
 from PIL import Image
 
@@ -15,17 +16,6 @@ from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets
 from mnist_flax.recognition import inputs, recognizer
 from mnist_flax.recognition.networks import PRETRAINED, Networks, load_networks
-
-CLOTHES = ('top', 'trouser', 'pullover', 'dress', 'coat', 'sandal', 'shirt', 'sneaker',
-           'bag', 'boot')  # fmt: skip
-
-
-def load_clothes():
-    """The default network, as if its classes were those of Fashion-MNIST."""
-    of = load_networks(PRETRAINED.parent / 'default')
-    about = {**of.about, 'class_names': CLOTHES, 'dataset': 'fashion_mnist/3.0.1'}
-    networks = Networks(of.workdir, of.model, of.variables, about, 'float32')
-    return recognizer.Recognizer(networks)
 
 
 def test_digits_are_predicted_without_the_training_data(monkeypatch):
@@ -127,7 +117,7 @@ def test_what_is_in_mnist_s_format_is_not_framed_again(mnist):
     ],
 )
 def test_a_picture_with_another_background_is_doubted(edges, background, doubt):
-    noted = {'dataset': 'kmnist/3.0.1'} | ({'edges': edges} if edges else {})
+    noted = {'dataset': 'kmnist/3.0.1', 'edges': edges}
     loaded = recognizer_of(noted)
     picture = np.full((60, 40), background, np.uint8)
     picture[20:40, 10:30] = 255 - background

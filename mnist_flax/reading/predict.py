@@ -7,31 +7,32 @@ import pathlib
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 from mnist_flax.common.errors import UserError, require, to_line
 from mnist_flax.common.files import write_atomically
+from mnist_flax.reading.reader import Digit, Reader, Reading
 from mnist_flax.recognition import pictures
-from mnist_flax.recognition.recognizer import Prediction, Recognizer
 
 # Pictures in a figure.
 _MOST_SHOWN = 100
 
 
 def predict_files(
-    sources: Sequence[str], recognizer: Recognizer, as_json: bool, figure_path: str
+    sources: Sequence[str], reader: Reader, as_json: bool, figure_path: str
 ) -> bool:
-    """Prints what pictures show, and may draw the inputs of the network.
+    """Prints what pictures show, and may draw what was seen in them.
 
     Args:
       sources: Files, folders, patterns such as ``'scans/*.png'``, or ``'-'`` for the
         standard input.
-      recognizer: Predicts.
+      reader: Reads them.
       as_json: Whether to print one JSON object a line.
-      figure_path: Where to write a PNG of the first hundred inputs, if any picture was
-        predicted; nowhere if empty.
+      figure_path: Where to write a PNG of what was seen in the first hundred, if any
+        picture was read; nowhere if empty.
 
     Returns:
-      Whether all pictures were predicted.
+      Whether all pictures were read.
 
     Raises:
       UserError: The figure cannot be written.
@@ -44,46 +45,48 @@ def predict_files(
         path is None or (bool(path.name) and path.parent.is_dir() and not path.is_dir()),
         not_a_file,
     )
-    names = recognizer.class_names
-    shown: list[tuple[str, Prediction]] = []
-    all_predicted = True
+    names = reader.recognizer.class_names
+    shown: list[tuple[str, Reading]] = []
+    all_read = True
     for source in list_pictures(sources):
         try:
-            content = _read_stdin() if source == '-' else source
-            image = recognizer.to_input(content, source)
+            content = _read_stdin() if source == '-' else pathlib.Path(source)
+            # One at a time, so that each is printed as soon as it is known.
+            reading = reader.read_one(content, source)
         except UserError as error:
-            all_predicted = False
+            all_read = False
             if as_json:
                 print(json.dumps({'file': source, 'error': str(error)}), flush=True)
             else:
                 print(f'error: {error}', file=sys.stderr, flush=True)
             continue
-        # One at a time, so that each is printed as soon as it is known: to convert a
-        # picture to MNIST's format takes ten times as long as to predict its class.
-        (prediction,) = recognizer.predict_inputs([image])
-        doubt = recognizer.explain_doubt(image)
-        print(_describe(source, prediction, names, as_json, doubt), flush=True)
-        if doubt and not as_json:
-            advice = 'try --framing=mnist if it shows a digit or letter, or invert it'
-            message = f'warning: {to_line(source)}: {doubt}; {advice}'
+        if as_json:
+            print(json.dumps({'file': source, **to_json(reading, names)}), flush=True)
+        else:
+            print(f'{to_line(source)}: {_describe(reading, names)}', flush=True)
+        if reading.doubt and not as_json:
+            advice = '; try --framing=mnist if it shows a digit or letter, or invert it'
+            of_edge = advice if reader.single else ''
+            message = f'warning: {to_line(source)}: {reading.doubt}{of_edge}'
             print(message, file=sys.stderr, flush=True)
         if len(shown) < _MOST_SHOWN:
-            shown.append((source, prediction))
+            shown.append((source, reading))
     if path and shown:
         from mnist_flax.reporting import figures
 
         figure = figures.network_inputs(
-            [prediction.image for _, prediction in shown],
+            [of.picture for _, of in shown],
             [
-                f'{_shorten(source)}\n{names[of.label]}  {of.confidence:.1%}'
+                f'{_shorten(source)}\n{_shorten(of.text)}  {of.confidence:.1%}'
                 for source, of in shown
             ],
+            [[digit.box for digit in of.digits if len(of.digits) > 1] for _, of in shown],
         )
         try:
             write_atomically({path: figures.to_png(figure)})
         except OSError as error:
             raise UserError(f'{not_a_file} ({error.strerror})') from error
-    return all_predicted
+    return all_read
 
 
 def _shorten(source: str) -> str:
@@ -139,22 +142,45 @@ def _kind(folder: str, name: str) -> str:
     return to_line(os.path.splitext(name)[1].lower()) or 'without a suffix'
 
 
-def _describe(
-    source: str, prediction: Prediction, names: Sequence[str], as_json: bool, doubt: str
-) -> str:
-    label, other = names[prediction.label], names[prediction.runner_up]
-    probabilities = prediction.probabilities.tolist()
-    if as_json:
-        values = {
-            'file': source,
-            'prediction': label,
-            'confidence': prediction.confidence,
-            'runner_up': other,
-            'probabilities': dict(zip(names, probabilities, strict=True)),
-            **({'doubt': doubt} if doubt else {}),
-        }
-        return json.dumps(values)
-    return (
-        f'{to_line(source)}: {label} ({prediction.confidence:.1%}), else {other} '
-        f'({probabilities[prediction.runner_up]:.1%})'
+def _describe(reading: Reading, names: Sequence[str]) -> str:
+    if len(reading.digits) > 1:
+        return f'{reading.text} (lowest {reading.confidence:.1%})'
+    ((of, *_),) = reading.digits
+    # That it is this one counts that it is a digit at all, and so does the second guess.
+    probability = (
+        of.confidence * of.probabilities[of.runner_up] / of.probabilities[of.label]
     )
+    other = names[of.runner_up]
+    return f'{reading.text} ({of.confidence:.1%}), else {other} ({probability:.1%})'
+
+
+def to_json(reading: Reading, names: Sequence[str]) -> dict[str, Any]:
+    """Returns a reading as JSON has it.
+
+    Args:
+      reading: The reading.
+      names: Of the classes.
+
+    Returns:
+      What it says, and of the digit that is the least sure the second guess and all
+      probabilities; then the same of each digit.
+    """
+
+    def describe(digit: Digit) -> dict[str, Any]:
+        of = digit.prediction
+        return {
+            'prediction': names[of.label],
+            'confidence': of.confidence,
+            'runner_up': names[of.runner_up],
+            'probabilities': dict(zip(names, of.probabilities.tolist(), strict=True)),
+        }
+
+    return {
+        **describe(reading.least_sure),
+        'prediction': reading.text,
+        'digits': [
+            {**describe(digit), 'box': digit.box, 'row': digit.row}
+            for digit in reading.digits
+        ],
+        **({'doubt': reading.doubt} if reading.doubt else {}),
+    }

@@ -9,13 +9,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from clothes import load_clothes
 from drawn_digits import STROKES, draw
 from PIL import Image
 from repository import ROOT
-from test_recognizer import load_clothes
 
-from mnist_flax.recognition import networks, recognizer
-from mnist_flax.recognition.predict import list_pictures, predict_files
+from mnist_flax.reading import reader
+from mnist_flax.reading.predict import list_pictures, predict_files
+from mnist_flax.reading.reader import Reader
+from mnist_flax.recognition import networks
 
 
 @pytest.fixture
@@ -55,15 +57,15 @@ def test_each_picture_is_a_line_and_each_bad_one_too(folder, tmp_path):
         folder / 'good', folder / 'bad', 'absent.png', f'--save_figure={figure}'
     )
     lines = process.stdout.decode().splitlines()
-    assert len(lines) == len(STROKES)
-    for digit, line in zip(STROKES, lines, strict=True):
+    for digit, line in zip(STROKES, lines, strict=False):
         assert line.startswith(f'{folder}/good/{digit}.png: {digit} (')
+    (several,) = lines[len(STROKES) :]
+    assert re.fullmatch(rf'{folder}/bad/two.png: 47 \(lowest [0-9.]+%\)', several)
     note, *errors = process.stderr.decode().splitlines()
     assert note == f'note: {folder}/good: of what is there, this was left out: 1 .txt'
     expected = [
         ('bad/cut.png', 'it is damaged or not a picture ('),
-        ('bad/empty.png', 'nothing is drawn in it; it should show one digit'),
-        ('bad/two.png', '2 things are drawn apart from each other'),
+        ('bad/empty.png', 'nothing is drawn in it; it should show digits'),
     ]
     assert len(errors) == len(expected) + 1
     for line, (name, reason) in zip(errors, expected, strict=False):
@@ -76,22 +78,37 @@ def test_each_picture_is_a_line_and_each_bad_one_too(folder, tmp_path):
 def test_json_of_the_standard_input_by_the_network_of_a_run_from_anywhere(folder):
     whole = (folder / 'good/5.png').read_bytes()
     workdir = networks.PRETRAINED.parent / 'default'
-    arguments = '--json', f'--workdir={workdir}', '-', 'bad/two.png'
+    arguments = '--json', f'--workdir={workdir}', '-', 'bad/two.png', 'bad/empty.png'
     process = predict(*arguments, stdin=whole, cwd=folder)
-    good, bad = map(json.loads, process.stdout.splitlines())
-    assert (good['file'], good['prediction']) == ('-', '5')
-    assert good['confidence'] == max(good['probabilities'].values())
-    assert good['runner_up'] != '5'
-    assert sum(good['probabilities'].values()) == pytest.approx(1)
-    assert bad['file'] == 'bad/two.png'
-    assert '2 things are drawn apart' in bad['error']
+    one, two, none = map(json.loads, process.stdout.splitlines())
+    assert (one['file'], one['prediction']) == ('-', '5')
+    assert 0.9 < one['confidence'] <= max(one['probabilities'].values())
+    assert one['runner_up'] != '5'
+    assert sum(one['probabilities'].values()) == pytest.approx(1)
+    assert (two['file'], two['prediction']) == ('bad/two.png', '47')
+    four, seven = two['digits']
+    assert [four['prediction'], seven['prediction']] == ['4', '7']
+    assert two['confidence'] == min(four['confidence'], seven['confidence'])
+    assert (four['row'], seven['row']) == (0, 0)
+    for digit, place in ((four, 0.0), (seven, 0.5)):
+        # As `STROKES` draws it, in the left or the right half of the picture.
+        expected = [place + 0.14, 0.14, place + 0.36, 0.88]
+        assert digit['box'] == pytest.approx(expected, abs=0.04)
+    assert 'nothing is drawn in it' in none['error']
     assert (process.returncode, process.stderr) == (1, b'')
+
+
+def test_a_picture_is_taken_for_one_digit_if_wanted(folder):
+    process = predict('--single', folder / 'bad/two.png', folder / 'good/3.png')
+    assert process.stdout.decode().startswith(f'{folder}/good/3.png: 3 (')
+    assert '2 things are drawn apart from each other' in process.stderr.decode()
+    assert process.returncode == 1
 
 
 def test_other_classes_are_answered_by_their_names(folder, tmp_path, capsys):
     path = tmp_path / 'seen.png'
     everything = [f'{folder}/bad/empty.png', f'{folder}/bad/two.png']
-    assert predict_files(everything, load_clothes(), False, str(path))
+    assert predict_files(everything, Reader(load_clothes()), False, str(path))
     for line, name in zip(capsys.readouterr().out.splitlines(), everything, strict=True):
         assert re.fullmatch(rf'{name}: [a-z]+ \(.*%\), else [a-z]+ \(.*%\)', line)
     assert path.exists()
@@ -104,7 +121,7 @@ def test_a_doubtful_prediction_has_a_warning(tmp_path, capsys):
         page = np.full((40, 40), background, np.uint8)
         page[10:30, 10:30] = 128
         Image.fromarray(page).save(tmp_path / f'{name}.png')
-    assert predict_files([str(tmp_path)], clothes, False, '')
+    assert predict_files([str(tmp_path)], Reader(clothes), False, '')
     printed = capsys.readouterr()
     assert len(printed.out.splitlines()) == 2
     doubt = 'its edge is light, and that of the training images was dark'
@@ -112,7 +129,7 @@ def test_a_doubtful_prediction_has_a_warning(tmp_path, capsys):
         f'warning: {tmp_path}/light.png: {doubt}; try --framing=mnist if it shows a digit '
         'or letter, or invert it\n'
     )
-    assert predict_files([str(tmp_path)], clothes, True, '')
+    assert predict_files([str(tmp_path)], Reader(clothes), True, '')
     printed = capsys.readouterr()
     assert [json.loads(line).get('doubt') for line in printed.out.splitlines()] == [
         None,
@@ -200,7 +217,7 @@ def test_a_phone_s_pictures_are_read_or_named(folder, tmp_path):
 def test_control_characters_in_names_are_escaped(tmp_path, capsys):
     path = tmp_path / 'a\n\x1b[2Jb.png'
     Image.fromarray(draw(4)).save(path)
-    assert predict_files([str(path)], recognizer.load(), as_json=False, figure_path='')
+    assert predict_files([str(path)], reader.load(), as_json=False, figure_path='')
     out = capsys.readouterr().out
     assert out.count('\n') == 1
     assert '\\n\\x1b[2Jb.png: 4 (' in out
@@ -219,8 +236,8 @@ def test_the_largest_picture_takes_less_than_a_gibibyte(tmp_path):
     Image.fromarray(pixels).save(path, compress_level=1)
     code = (
         'import re, sys\n'
-        'from mnist_flax.recognition import recognizer\n'
-        'print(recognizer.load().predict(sys.argv[1:])[0].label)\n'
+        'from mnist_flax.reading import reader\n'
+        'print(reader.load().read(sys.argv[1:])[0].text)\n'
         "print(re.search(r'VmHWM:\\s*(\\d+) kB', open('/proc/self/status').read())[1])\n"
     )
     label, kibibytes = subprocess.check_output(

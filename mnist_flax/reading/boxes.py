@@ -1,0 +1,42 @@
+"""Rectangles around what is drawn."""
+
+from typing import NamedTuple
+
+
+class Box(NamedTuple):
+    """A rectangle in a picture, in pixels; the last column and row are not in it."""
+
+    left: int
+    top: int
+    right: int
+    bottom: int
+
+    @property
+    def width(self) -> int:
+        """Number of columns."""
+        return self.right - self.left
+
+    @property
+    def height(self) -> int:
+        """Number of rows."""
+        return self.bottom - self.top
+
+    @property
+    def size(self) -> int:
+        """The longer side."""
+        return max(self.width, self.height)
+
+    def join(self, other: 'Box') -> 'Box':
+        """Returns the smallest rectangle around both."""
+        return Box(
+            min(self.left, other.left),
+            min(self.top, other.top),
+            max(self.right, other.right),
+            max(self.bottom, other.bottom),
+        )
+
+
+def to_box(sides: tuple[slice, slice]) -> Box:
+    """Makes one of the slices of rows and columns that SciPy finds."""
+    rows, columns = sides
+    return Box(columns.start, rows.start, columns.stop, rows.stop)

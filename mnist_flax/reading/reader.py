@@ -1,0 +1,276 @@
+"""Reads pictures: one digit, or all digits in them, row by row."""
+
+import contextlib
+import pathlib
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float, UInt8
+from PIL import Image
+
+from mnist_flax.common.errors import UserError, require
+from mnist_flax.common.framings import Framing
+from mnist_flax.reading import marks, page, parts, sheets
+from mnist_flax.reading.page import Found, Page
+from mnist_flax.recognition import ink, inputs, pictures
+from mnist_flax.recognition.framing import frame
+from mnist_flax.recognition.networks import Networks, load_networks
+from mnist_flax.recognition.pictures import Colours
+from mnist_flax.recognition.recognizer import Prediction, Recognizer
+
+# The networks of the package that tell digits from other things.
+_DETECTOR = pathlib.Path(__file__).parent / 'pretrained' / 'digit_or_not'
+
+_DIGITS = tuple('0123456789')
+
+# Pictures of fewer pixels, in their shorter side, are taken for one digit first: their
+# strokes are as wide as what light does.
+_SMALL = 48
+
+# What is written in a picture may be a digit that fills it if it takes this part of one of
+# its sides. It is seldom something else, and may be as unsure as this.
+_FILLED, _LEAST_SURE = 0.3, 0.15
+
+# So sure, no other way to read a picture is tried; and the less likely way must be so sure.
+_SURE = 0.9
+
+# Pixels of the longer side of the picture in a reading.
+_SHOWN_SIDE = 400
+
+# Numbers of images: others are padded to the next one.
+_COMPILED = (1, 2, 4, 8, 16, 32)
+
+_ALL = (0.0, 0.0, 1.0, 1.0)
+
+
+# Of signs and points among digits, which may belong to them.
+_LEFT_OUT = 'something small beside the digits was left out'
+
+
+class _SeveralError(UserError):
+    """A picture shows digits and something else."""
+
+
+class Digit(NamedTuple):
+    """A digit in a picture."""
+
+    prediction: Prediction  # its confidence counts that it is a digit at all
+    box: tuple[
+        float, float, float, float
+    ]  # left, top, right, bottom, in parts of the sides
+    row: int  # from the top, from 0 on
+
+
+class Reading(NamedTuple):
+    """What is written in a picture."""
+
+    text: str  # such as '176/289': the rows, from top to bottom
+    digits: tuple[Digit, ...]
+    picture: UInt8[np.ndarray, '_ _ _']  # made small; of one digit, the networks' input
+    doubt: str  # why it may be wrong; '' if nothing is known
+
+    @property
+    def least_sure(self) -> Digit:
+        """The digit that is the least sure."""
+        return min(self.digits, key=lambda digit: digit.prediction.confidence)
+
+    @property
+    def confidence(self) -> float:
+        """How sure that digit is."""
+        return self.least_sure.prediction.confidence
+
+
+class Reader:
+    """Reads digits in pictures.
+
+    Attributes:
+      recognizer: Its networks say which digits they are.
+      single: Whether each picture is taken for one thing.
+    """
+
+    def __init__(self, recognizer: Recognizer, single: bool = False):
+        """Makes a reader.
+
+        Args:
+          recognizer: Recognizes single digits. Of networks that know other things, or take
+            whole pictures, a reading is always of one thing.
+          single: Whether to take each picture for one digit.
+        """
+        self.recognizer = recognizer
+        knows_digits = recognizer.class_names == _DIGITS and recognizer.framing == 'mnist'
+        self.single = single or not knows_digits
+        self._detector: Networks | None = None
+
+    def read(self, sources: Any) -> list[Reading]:
+        """Reads pictures.
+
+        Args:
+          sources: One picture or several, as in `Recognizer.predict`.
+
+        Raises:
+          UserError: One cannot be read: it is no picture, shows no digit, or something else
+            among digits.
+        """
+        readings = []
+        for i, each in enumerate(pictures.list_sources(sources), 1):
+            source = pictures.to_source(each, str(i))
+            is_file = isinstance(source, pathlib.Path)
+            readings.append(self.read_one(source, str(source) if is_file else str(i)))
+        return readings
+
+    def read_one(self, source: pictures.Source, name: str) -> Reading:
+        """Reads a picture, as `read`.
+
+        Args:
+          source: As in `pictures.read`.
+          name: What to call it in messages.
+        """
+        if self.single:
+            return self._read_whole(self.recognizer.to_input(source, name))
+        colours = pictures.read(source, name)
+        framed = inputs.find_framed(colours)
+        if framed is not None:
+            return self._read_whole(self.recognizer.from_mnist_format(framed))
+        ways = [self._read_page, self._read_alone]
+        if min(colours.shape[:2]) < _SMALL:
+            ways.reverse()
+        readings, errors = [], []
+        for way in ways:
+            try:
+                readings.append(way(colours, name))
+            except _SeveralError:
+                raise
+            except UserError as error:
+                errors.append(error)
+            else:
+                reading = readings[-1]
+                if reading.confidence >= _SURE or len(reading.digits) > 1:
+                    return reading
+        if not readings:
+            raise errors[0]
+        return max(readings, key=lambda of: of.confidence)
+
+    def compile(self) -> None:
+        """Compiles what reads a few digits, so that the first picture does not wait."""
+        shape = self.recognizer.networks.image_shape
+        self.recognizer.predict_inputs([np.zeros(shape, np.uint8)])
+        for number in () if self.single else _COMPILED:
+            self.judge(number * [np.zeros((28, 28, 1), np.uint8)])
+
+    def judge(
+        self, images: Sequence[UInt8[np.ndarray, '28 28 1']]
+    ) -> tuple[Float[np.ndarray, 'images'], Float[np.ndarray, 'images classes']]:
+        """Says of images in MNIST's format how probably each is a digit, and which."""
+        if self._detector is None:
+            self._detector = load_networks(_DETECTOR)
+        is_digit = self._detector.probabilities(np.stack(images))[:, 1]
+        own = [self.recognizer.from_mnist_format(image) for image in images]
+        return is_digit, self.recognizer.networks.probabilities(np.stack(own))
+
+    def _read_whole(self, image: UInt8[np.ndarray, '_ _ _']) -> Reading:
+        """Reads a picture of one thing, which it is said to be."""
+        (prediction,) = self.recognizer.predict_inputs([image])
+        name = self.recognizer.class_names[prediction.label]
+        doubt = self.recognizer.explain_doubt(image)
+        digits = (Digit(prediction, _ALL, 0),)
+        return Reading(name, digits, image, doubt)
+
+    def _read_alone(self, colours: Colours, name: str) -> Reading:
+        """Reads a picture of one digit, which may fill it."""
+        drawn = ink.find_ink(colours, name)
+        small = min(drawn.shape) < _SMALL
+        require(
+            small or parts.fills(drawn > 0.5, _FILLED),
+            f'{name}: what is drawn in it does not look like digits',
+        )
+        image = frame(drawn, name)
+        (is_digit,), (probabilities,) = self.judge([image])
+        digit = Digit(_to_prediction(image, float(is_digit), probabilities), _ALL, 0)
+        confidence = digit.prediction.confidence
+        require(
+            confidence >= _LEAST_SURE,
+            f'{name}: what is drawn in it does not look like a digit',
+        )
+        return Reading(_DIGITS[digit.prediction.label], (digit,), image, '')
+
+    def _read_page(self, colours: Colours, name: str) -> Reading:
+        """Reads a picture of any number of digits."""
+        sheet = sheets.find(colours)
+        sides = sheet.colours if sheet else colours
+        found = self._read_in_ways(sides, name)
+        number = sum(map(len, found.rows))
+        others = found.num_others
+        require(number > 0, f'{name}: what is drawn in it does not look like digits')
+        if others:
+            # Of two, one may be a piece of a digit that fills the picture.
+            kind = _SeveralError if number + others > 2 else UserError
+            raise kind(
+                f'{name}: of {number + others} things in it {others} do not look like '
+                'digits; cut the digits out, or photograph them larger'
+            )
+        digits = tuple(
+            Digit(
+                _to_prediction(of.image, of.is_digit, of.probabilities),
+                _to_box(of, sheet, colours),
+                row,
+            )
+            for row, of_row in enumerate(found.rows)
+            for of in of_row
+        )
+        text = '/'.join(
+            ''.join(_DIGITS[int(of.probabilities.argmax())] for of in row)
+            for row in found.rows
+        )
+        picture = digits[0].prediction.image if number == 1 else _shrink(colours)
+        doubt = _LEFT_OUT if found.num_left_out else ''
+        return Reading(text, digits, picture, doubt)
+
+    def _read_in_ways(self, colours: Colours, name: str) -> Page:
+        """Reads dark digits on bright paper, or bright ones on dark, as it fits."""
+        first, *others = marks.find_ways(colours)
+        found = page.read(colours, first, name, self.judge)
+        for are_dark in others if not found.confidence else ():
+            with contextlib.suppress(UserError):
+                other = page.read(colours, are_dark, name, self.judge)
+                if other.confidence >= _SURE:
+                    return other
+        return found
+
+
+def _to_prediction(
+    image: UInt8[np.ndarray, '28 28 1'],
+    is_digit: float,
+    probabilities: Float[np.ndarray, 'classes'],
+) -> Prediction:
+    label, runner_up = np.argsort(-probabilities, kind='stable')[:2].tolist()
+    confidence = is_digit * float(probabilities[label])
+    return Prediction(label, confidence, runner_up, probabilities, image)
+
+
+def _to_box(
+    found: Found, sheet: sheets.Sheet | None, colours: Colours
+) -> tuple[float, float, float, float]:
+    """Converts a box on a page to parts of the picture's sides."""
+    left, top, right, bottom = found.box
+    corners = np.array([[x, y] for x in (left, right) for y in (top, bottom)], float)
+    if sheet:
+        corners = sheets.project(sheet.to_picture, corners)
+    places = np.clip(corners / colours.shape[1::-1], 0, 1)
+    return (*places.min(axis=0).tolist(), *places.max(axis=0).tolist())
+
+
+def _shrink(colours: Colours) -> UInt8[np.ndarray, '_ _ 3']:
+    image = Image.fromarray(np.round(255 * colours).astype(np.uint8))
+    image.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    return np.asarray(image)
+
+
+def load(
+    workdir: str | pathlib.Path = '',
+    constructor: str = '',
+    framing: Framing | None = None,
+    single: bool = False,
+) -> Reader:
+    """Loads the networks of a finished run, as `load_networks`, to read with."""
+    return Reader(Recognizer(load_networks(workdir, constructor), framing), single)

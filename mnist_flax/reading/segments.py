@@ -1,0 +1,182 @@
+"""From parts to digits: which parts belong together, and where digits touch."""
+
+import itertools
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import UInt8
+
+from mnist_flax.reading import parts as parts_of
+from mnist_flax.reading.boxes import Box
+from mnist_flax.reading.parts import Parts
+from mnist_flax.recognition.framing import frame_digit
+from mnist_flax.recognition.pictures import Gray
+
+# As parts of the usual height: a bar and what it is of, one above the other, are no farther
+# apart, nor are parts that may be of one digit, sideways; a bar is less high.
+_NEAR, _MAY_BE_NEAR, _BAR = 0.2, 0.22, 0.6
+
+# Pieces of one digit, at most, and its width and height, in usual heights.
+_MOST_PIECES, _WIDEST, _TALLEST = 4, 1.3, 1.5
+
+# What is wider than this part of its height may be several digits. It is cut where it has
+# ink in at most this part of its height, at most at so many places, and not nearer to each
+# other than this part of its height.
+_WIDE, _THIN, _MOST_CUTS, _NARROWEST = 0.75, 0.4, 5, 0.2
+
+# Of what has fewer pixels nothing can be said.
+_LEAST_AREA = 12
+
+# How certain it is that a digit that touches another is cut off at the right place.
+_CUT = 0.6
+
+# Probability of what networks take for impossible.
+_FLOOR = 1e-3
+
+
+class Piece(NamedTuple):
+    """Parts, or some columns of one part, that are of one digit in any case."""
+
+    labels: tuple[int, ...]
+    box: Box
+    area: int  # pixels with ink
+    is_cut: bool  # from a part that goes on beside it
+
+
+class Candidate(NamedTuple):
+    """Neighbouring pieces that may be one digit."""
+
+    first: int  # number of the first piece in its row
+    last: int  # likewise
+    image: UInt8[np.ndarray, '28 28 1']
+    box: Box
+    area: int  # pixels with ink
+    strength: float  # how much ink there is where it covers them
+    certainty: float  # that nothing else is cut through
+
+
+def join_bars(parts: Parts) -> list[Piece]:
+    """Joins parts one of which is above the other, such as a five and its bar."""
+    areas = np.bincount(parts.labels.ravel())
+    groups: list[Piece] = []
+    for label in sorted(parts.boxes, key=lambda of: parts.boxes[of].left):
+        piece = Piece((label,), parts.boxes[label], int(areas[label]), False)
+        while near := next(
+            (of for of in groups if _is_bar(of.box, piece.box, parts)), None
+        ):
+            groups.remove(near)
+            labels, box = near.labels + piece.labels, near.box.join(piece.box)
+            piece = Piece(labels, box, near.area + piece.area, False)
+        groups.append(piece)
+    return groups
+
+
+def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
+    joined = one.join(other)
+    if joined.height > _TALLEST * parts.height or joined.width > _WIDEST * parts.height:
+        return False
+    upper, lower = sorted((one, other), key=lambda of: of.top)
+    shared = min(one.right, other.right) - max(one.left, other.left)
+    # Below a digit it is a line under it.
+    is_low = upper.height < _BAR * parts.height
+    return (
+        shared >= 0.5 * min(one.width, other.width)
+        and lower.top - upper.bottom <= is_low * _NEAR * parts.height
+    )
+
+
+def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:
+    """Proposes what in a row may be a digit.
+
+    Args:
+      row: Its pieces, from left to right.
+      parts: Of the picture.
+      ink: How much ink there is.
+    """
+    pieces = [cut for piece in row for cut in _cut(piece, parts)]
+    candidates = []
+    for first in range(len(pieces)):
+        box = pieces[first].box
+        for last in range(first, min(len(pieces), first + _MOST_PIECES)):
+            following = pieces[last]
+            is_same = last > first and following.labels == pieces[last - 1].labels
+            if last > first and not is_same:
+                apart = following.box.left - box.right
+                wide = following.box.right - box.left
+                if apart > _MAY_BE_NEAR * parts.height or wide > _WIDEST * parts.height:
+                    break
+            box = box.join(following.box)
+            chosen = pieces[first : last + 1]
+            digit, strength = _cut_out(chosen, box, parts, ink)
+            if (digit > 0.5).sum() >= _LEAST_AREA:
+                whole = parts.boxes[chosen[0].labels[0]]
+                is_cut = any(of.is_cut for of in chosen) and box.width < whole.width
+                certainty = _CUT if is_cut else 1.0
+                area = sum(of.area for of in chosen)
+                image = frame_digit(digit)
+                candidates.append(
+                    Candidate(first, last, image, box, area, strength, certainty)
+                )
+    return candidates
+
+
+def _cut(piece: Piece, parts: Parts) -> list[Piece]:
+    """Cuts a part that is wide where it has little ink."""
+    box = piece.box
+    is_wide = box.width > _WIDE * max(box.height, 0.7 * parts.height)
+    if len(piece.labels) > 1 or not is_wide or box.height < 0.4 * parts.height:
+        return [piece]
+    window = parts.labels[box.top : box.bottom, box.left : box.right] == piece.labels[0]
+    amounts = window.sum(axis=0)
+    narrowest = max(3, round(_NARROWEST * box.height))
+    places = [0, box.width]
+    for place in np.argsort(amounts, kind='stable').tolist():
+        if len(places) == _MOST_CUTS + 2 or amounts[place] > _THIN * box.height:
+            break
+        if min(abs(place - of) for of in places) >= narrowest:
+            places.append(place)
+    pieces = []
+    places.sort()
+    for left, right in itertools.pairwise(places):
+        rows = np.flatnonzero(window[:, left:right].any(axis=1))
+        if rows.size:
+            top, bottom = box.top + int(rows[0]), box.top + int(rows[-1]) + 1
+            own = Box(box.left + left, top, box.left + right, bottom)
+            area = int(amounts[left:right].sum())
+            pieces.append(Piece(piece.labels, own, area, len(places) > 2))
+    return pieces
+
+
+def _cut_out(
+    pieces: Sequence[Piece], box: Box, parts: Parts, ink: Gray
+) -> tuple[Gray, float]:
+    labels = sorted({label for piece in pieces for label in piece.labels})
+    sides = (box.left, box.right) if any(piece.is_cut for piece in pieces) else None
+    return parts_of.cut_out(ink, parts, labels, sides)
+
+
+def choose(candidates: Sequence[Candidate], probabilities: Sequence[float]) -> list[int]:
+    """Chooses candidates that make up a row.
+
+    Args:
+      candidates: Of the row.
+      probabilities: Of each, that it is a digit, and the one that it looks like most.
+
+    Returns:
+      The numbers of those, from left to right, that are all digits with the highest
+      probability. What no candidate has is left out.
+    """
+    number = 1 + max((of.last for of in candidates), default=-1)
+    best: list[tuple[float, list[int]]] = [(0.0, [])]
+    for end in range(number):
+        choices = [
+            (
+                best[of.first][0] + float(np.log(max(probabilities[i], _FLOOR))),
+                [*best[of.first][1], i],
+            )
+            for i, of in enumerate(candidates)
+            if of.last == end
+        ]
+        best.append(max(choices, key=lambda of: of[0]) if choices else best[end])
+    return best[-1][1]
