@@ -1,4 +1,4 @@
-"""Serves a page to draw on, or show pictures to; it shows what the network sees in them.
+"""Serves a page to draw digits on, or show pictures to; it shows what the networks read.
 
   python scripts/demo.py
   python scripts/demo.py --workdir=outputs --port=8080
@@ -41,7 +41,8 @@ def main() -> None:
     """Runs `serve` with the flags."""
     # Imported here so that --help and a mistyped flag are answered without JAX's start-up.
     from mnist_flax.common.errors import UserError
-    from mnist_flax.recognition import networks, recognizer
+    from mnist_flax.reading import reader
+    from mnist_flax.recognition import networks
 
     try:
         from mnist_flax.demo import app, origins, server
@@ -51,7 +52,7 @@ def main() -> None:
         ) from error
     allowed = origins.read_names(_ALLOW_HOST.value)
     listening = server.listen(_HOST.value, _PORT.value)
-    loaded = recognizer.load(
+    loaded = reader.load(
         flags.FLAGS.workdir or networks.PRETRAINED,
         flags.FLAGS.constructor or networks.DEFAULT_CONSTRUCTOR,
         flags.FLAGS.framing,

@@ -12,7 +12,6 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from email.message import Message
 from typing import Any
 
-import numpy as np
 import python_multipart  # noqa: F401  Starlette misses it only when a form comes
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, UploadFile
@@ -27,8 +26,9 @@ from mnist_flax import __version__
 from mnist_flax.common.errors import UserError
 from mnist_flax.demo import origins, words
 from mnist_flax.demo.turns import TooManyError, Turns
+from mnist_flax.reading.predict import to_json
+from mnist_flax.reading.reader import Reader
 from mnist_flax.recognition import decoding, workers
-from mnist_flax.recognition.recognizer import Recognizer
 from mnist_flax.recognition.resizing import to_image
 
 MOST_BYTES = 16 * 2**20  # of one upload
@@ -60,21 +60,20 @@ _NAME = 'picture'  # of what is uploaded, in messages
 _FOLDER = pathlib.Path(__file__).parent
 
 
-def create_app(recognizer: Recognizer, allowed_hosts: Sequence[str] = ()) -> Starlette:
+def create_app(reader: Reader, allowed_hosts: Sequence[str] = ()) -> Starlette:
     """Makes the app, with the networks compiled.
 
     Args:
-      recognizer: Predicts.
+      reader: Reads pictures.
       allowed_hosts: Names that the server answers to, as in `origins.explain_refusal`.
 
     Returns:
       An ASGI app: ``/`` is the page, ``POST /predict`` takes a picture as a form's file or
       as the whole body, ``/docs`` and ``/openapi.json`` describe it. All errors are JSON.
     """
-    recognizer.predict_inputs(
-        [np.zeros(recognizer.networks.image_shape, np.uint8)]
-    )  # compiles
-    texts = words.choose(recognizer)
+    reader.compile()
+    recognizer = reader.recognizer
+    texts = words.choose(reader)
     description = json.loads((_FOLDER / 'openapi.json').read_text())
     description['info'] |= {
         'version': __version__,
@@ -87,7 +86,7 @@ def create_app(recognizer: Recognizer, allowed_hosts: Sequence[str] = ()) -> Sta
         'classes': json.dumps(recognizer.class_names),
         'size': f'{height} × {width}',
     }
-    queue = _RequestQueue(recognizer)
+    queue = _RequestQueue(reader)
     app = Starlette(
         routes=[
             Route('/', _load_page('page.html', of_page), methods=['GET']),
@@ -186,8 +185,9 @@ class _Upload(Request):
 class _RequestQueue:
     """Takes uploads, and works on a few at a time in threads beside the event loop."""
 
-    def __init__(self, recognizer: Recognizer):
-        self._recognizer = recognizer
+    def __init__(self, reader: Reader):
+        self._reader = reader
+        self._single = Reader(reader.recognizer, single=True)
         self._uploads: set[_Upload] = set()
         self._turns = Turns(_AT_ONCE, _AT_ONCE_EACH, _MOST_WAITING, _WAITING_SECONDS)
         self._large_turns = Turns(
@@ -216,11 +216,14 @@ class _RequestQueue:
                     'the bytes of the file, as a form or as the whole body'
                 )
                 raise HTTPException(415, message)
-            return _to_json(await self._recognize_in_turn(content, upload))
+            reader = self._single if 'single' in request.query_params else self._reader
+            return _to_json(await self._recognize_in_turn(content, upload, reader))
         finally:
             self._uploads.remove(upload)
 
-    async def _recognize_in_turn(self, content: bytes, upload: _Upload) -> dict[str, Any]:
+    async def _recognize_in_turn(
+        self, content: bytes, upload: _Upload, reader: Reader
+    ) -> dict[str, Any]:
         client = upload.client.host if upload.client else ''
         try:
             async with self._turns.take(client):
@@ -234,37 +237,34 @@ class _RequestQueue:
                         415, f'{_NAME}: {found} cannot be read; send one of {allowed}'
                     )
                 if num_pixels <= _LARGE:
-                    return await self._recognize(content, _LIMITS)
+                    return await self._recognize(content, _LIMITS, reader)
             async with self._large_turns.take(client):
                 await _check_connected(upload)
-                return await self._recognize(content, workers.LIMITS)
+                return await self._recognize(content, workers.LIMITS, reader)
         except UserError as error:
             raise HTTPException(422, str(error)) from error
         except TooManyError as error:
             raise _busy() from error
 
-    async def _recognize(self, content: bytes, limits: workers.Limits) -> dict[str, Any]:
-        pixels = await asyncio.to_thread(self._recognizer.decode, content, _NAME, limits)
+    async def _recognize(
+        self, content: bytes, limits: workers.Limits, reader: Reader
+    ) -> dict[str, Any]:
+        decode = reader.recognizer.decode
+        pixels = await asyncio.to_thread(decode, content, _NAME, limits)
         # Pictures that are decoded may be many; what follows is at work on the same cores.
         async with self._semaphore:
-            return await asyncio.to_thread(self._answer, pixels)
+            return await asyncio.to_thread(_answer, pixels, reader)
 
-    def _answer(self, pixels: decoding.Pixels) -> dict[str, Any]:
-        image = self._recognizer.to_input(pixels, _NAME)
-        (prediction,) = self._recognizer.predict_inputs([image])
-        names = self._recognizer.class_names
-        seen = io.BytesIO()
-        to_image(prediction.image).save(seen, 'PNG')
-        return {
-            'prediction': names[prediction.label],
-            'confidence': prediction.confidence,
-            'runner_up': names[prediction.runner_up],
-            'probabilities': dict(
-                zip(names, prediction.probabilities.tolist(), strict=True)
-            ),
-            'image': 'data:image/png;base64,' + base64.b64encode(seen.getvalue()).decode(),
-            'doubt': self._recognizer.explain_doubt(image),
-        }
+
+def _answer(pixels: decoding.Pixels, reader: Reader) -> dict[str, Any]:
+    reading = reader.read_one(pixels, _NAME)
+    seen = io.BytesIO()
+    to_image(reading.least_sure.prediction.image).save(seen, 'PNG')
+    return {
+        'doubt': '',
+        **to_json(reading, reader.recognizer.class_names),
+        'image': 'data:image/png;base64,' + base64.b64encode(seen.getvalue()).decode(),
+    }
 
 
 async def _check_connected(upload: _Upload) -> None:

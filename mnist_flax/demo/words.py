@@ -2,9 +2,7 @@
 
 from typing import NamedTuple
 
-from mnist_flax.recognition.recognizer import Recognizer
-
-_DIGITS = tuple('0123456789')
+from mnist_flax.reading.reader import Reader
 
 
 class Words(NamedTuple):
@@ -19,8 +17,9 @@ class Words(NamedTuple):
     description: str
 
 
-def choose(recognizer: Recognizer) -> Words:
+def choose(reader: Reader) -> Words:
     """Chooses the words for digits, for other characters, or for whole pictures."""
+    recognizer = reader.recognizer
     names = recognizer.class_names
     height, width, _ = recognizer.networks.image_shape
     classes = f'The classes are: {", ".join(names)}.'
@@ -36,14 +35,24 @@ def choose(recognizer: Recognizer) -> Words:
             f'The whole picture is taken, {how} and resized to {height}x{width} pixels. '
             f'{classes}',
         )
-    thing = 'digit' if names == _DIGITS else 'character'
+    if reader.single:
+        return Words(
+            'Draw a character',
+            'While you draw, a small neural network guesses which character it is.',
+            'Draw here',
+            'or drop a picture of a character',
+            'Photograph a character',
+            'Recognizes the character in a picture.',
+            'One character in each picture, on paper or a screen, in any colour and light. '
+            f"It is first brought into MNIST's format. {classes}",
+        )
     return Words(
-        f'Draw a {thing}',
-        f'While you draw, a small neural network guesses which {thing} it is.',
+        'Draw digits',
+        'While you draw, small neural networks read them, one or several.',
         'Draw here',
-        f'or drop a picture of a {thing}',
-        f'Photograph a {thing}',
-        f'Recognizes the {thing} in a picture.',
-        f'One {thing} in each picture, on paper or a screen, in any colour and light. It '
-        f"is first brought into MNIST's format. {classes}",
+        'or drop a picture of digits',
+        'Photograph digits',
+        'Reads the digits in a picture.',
+        'One digit or several, in rows, on paper or a screen, in any colour and light. '
+        "Each is first brought into MNIST's format.",
     )

@@ -9,7 +9,7 @@ from PIL import Image
 
 from mnist_flax.common import intervals, tables
 from mnist_flax.common.errors import UserError
-from mnist_flax.recognition.recognizer import Recognizer
+from mnist_flax.reading.reader import Reader
 
 SIDES = (8, 16, 32, 100, 300, 900)  # pixels of a digit
 
@@ -45,14 +45,14 @@ def draw(pixels: Float[np.ndarray, '8 8'], number: int) -> bytes:
 
 
 def measure(
-    recognizer: Recognizer,
+    reader: Reader,
     images: Float[np.ndarray, 'digits 8 8'],
     labels: Int[np.ndarray, 'digits'],
 ) -> str:
     """Tabulates how many of the digits are recognised, as Markdown.
 
     Args:
-      recognizer: Recognises them.
+      reader: Reads them.
       images: The digits, in the order of scikit-learn's ``load_digits``.
       labels: Their classes.
 
@@ -61,15 +61,18 @@ def measure(
       size; of several networks also how many each of them recognises by itself. A picture
       that is refused counts as a mistake.
     """
-    networks = recognizer.networks
+    networks = reader.recognizer.networks
+    correct = np.full(len(labels), False)
     found, inputs = [], []
-    for number, image in enumerate(images):
+    for number, (image, label) in enumerate(zip(images, labels.tolist(), strict=True)):
         with contextlib.suppress(UserError):
-            inputs.append(recognizer.to_input(draw(image, number)))
+            reading = reader.read_one(draw(image, number), 'picture')
+            correct[number] = reading.text == reader.recognizer.class_names[label]
+            inputs.append(
+                reader.recognizer.from_mnist_format(reading.digits[0].prediction.image)
+            )
             found.append(number)
     framed = np.array(inputs, np.uint8).reshape(-1, *networks.image_shape)
-    correct = np.full(len(labels), False)
-    correct[found] = networks.probabilities(framed).argmax(axis=-1) == labels[found]
     numbers = np.arange(len(labels))
     groups = {
         'all': numbers >= 0,

@@ -18,7 +18,8 @@ from PIL import Image
 from starlette.testclient import TestClient
 
 from mnist_flax.demo import app
-from mnist_flax.recognition import recognizer
+from mnist_flax.reading import reader
+from mnist_flax.reading.reader import Reader
 from mnist_flax.recognition.recognizer import Recognizer
 
 KINDS = ('PNG', 'JPEG', 'WEBP', 'GIF', 'BMP', 'TIFF', 'PPM')
@@ -28,9 +29,16 @@ FORM = {'Content-Type': KIND}
 FILE = b'--x\r\nContent-Disposition: form-data; name="a"; filename="a"\r\n\r\na\r\n--x--'
 
 
+def draw_ring():
+    """A ring with a cross in it."""
+    y, x = np.mgrid[-100:100, -100:100]
+    ring = (abs(np.hypot(x, y) - 80) < 5) | ((abs(x * y) < 300) & (np.hypot(x, y) < 80))
+    return np.where(ring, 0, 255).astype(np.uint8)
+
+
 @pytest.fixture(scope='module')
 def loaded():
-    return recognizer.load()
+    return reader.load()
 
 
 @pytest.fixture(scope='module')
@@ -44,12 +52,15 @@ def check(client):
     """Compares answers with what openapi.json promises."""
     description = client.get('/openapi.json').json()
     promised = description['paths']['/predict']['post']['responses']
-    schemas = description['components']['schemas']
 
     def compare(response):
         assert str(response.status_code) in promised
         name = 'Prediction' if response.status_code == 200 else 'Error'
-        jsonschema.validate(response.json(), schemas[name])
+        reference = {
+            '$ref': f'#/components/schemas/{name}',
+            'components': description['components'],
+        }
+        jsonschema.validate(response.json(), reference)
         assert response.headers['x-content-type-options'] == 'nosniff'
         if response.status_code != 200:
             assert '\n' not in response.json()['error']
@@ -80,8 +91,10 @@ def test_a_picture_is_the_body_or_a_form_s_file(client, check, loaded, kind):
         check(answer)
         assert answer.json() == answers[0].json()
     shown = answers[0].json()
-    (expected,) = loaded.predict([content])
+    (reading,) = loaded.read([content])
+    ((expected, box, _),) = reading.digits
     assert shown['prediction'] == str(expected.label) == '7'
+    assert shown['digits'][0]['box'] == pytest.approx(box)
     assert shown['runner_up'] == str(expected.runner_up)
     assert shown['confidence'] == pytest.approx(expected.confidence)
     assert [*shown['probabilities']] == [str(digit) for digit in range(10)]
@@ -90,6 +103,22 @@ def test_a_picture_is_the_body_or_a_form_s_file(client, check, loaded, kind):
     )
     image = Image.open(io.BytesIO(base64.b64decode(shown['image'].partition(',')[2])))
     np.testing.assert_array_equal(np.asarray(image), expected.image[..., 0])
+
+
+def test_several_digits_are_read_unless_one_is_asked_for(client, check):
+    content = to_file(np.concatenate([draw(3), draw(8)], axis=1))
+    answer = client.post('/predict', content=content)
+    check(answer)
+    assert answer.json()['prediction'] == '38'
+    three, eight = answer.json()['digits']
+    assert three['box'][2] < 0.5 < eight['box'][0]
+    least = min((three, eight), key=lambda digit: digit['confidence'])
+    for name in ('confidence', 'runner_up', 'probabilities'):
+        assert answer.json()[name] == least[name]
+    answer = client.post('/predict?single', content=content)
+    check(answer)
+    assert answer.status_code == 422
+    assert '2 things are drawn apart from each other' in answer.json()['error']
 
 
 def test_networks_of_other_classes_get_the_whole_picture(check):
@@ -101,7 +130,7 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
         image_shape=(28, 20, 3),
         probabilities=lambda images: np.array([[0.25, 0.75]]),
     )
-    client = TestClient(app.create_app(clothes), 'http://localhost')
+    client = TestClient(app.create_app(Reader(clothes)), 'http://localhost')
     answer = client.post('/predict', content=to_file(np.full((50, 50), 255, np.uint8)))
     check(answer)
     assert answer.json()['prediction'] == 'Boot'
@@ -120,7 +149,7 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
 @pytest.mark.parametrize(
     ('names', 'title', 'alternative'),
     [
-        ('0123456789', 'Draw a digit', 'or drop a picture of a digit'),
+        ('0123456789', 'Draw digits', 'or drop a picture of digits'),
         ('ABC<', 'Draw a character', 'or drop a picture of a character'),
         (
             ['%%size%%', '</script>', '"'],
@@ -130,9 +159,9 @@ def test_networks_of_other_classes_get_the_whole_picture(check):
     ],
 )
 def test_the_page_says_what_the_networks_know(loaded, names, title, alternative):
-    other = Recognizer(loaded.networks)
+    other = Recognizer(loaded.recognizer.networks)
     other.class_names = tuple(names)
-    page = TestClient(app.create_app(other), 'http://localhost').get('/').text
+    page = TestClient(app.create_app(Reader(other)), 'http://localhost').get('/').text
     assert f'<title>{title}</title>' in page
     assert f'</b> {alternative}</p>' in page
     assert 'Input, 28 × 28<' in page
@@ -166,7 +195,7 @@ def test_the_page_says_what_the_networks_know(loaded, names, title, alternative)
         ({'content': b'%PDF-1.4'}, 415, 'picture: PDF cannot be read; send one of'),
         ({'content': DRAWING[:300]}, 422, 'picture: '),
         ({'content': to_file(np.full((50, 50), 255, np.uint8))}, 422, 'picture: '),
-        ({'content': to_file(np.hstack([draw(4), draw(7)]))}, 422, 'picture: '),
+        ({'content': to_file(draw_ring())}, 422, 'does not look like digits'),
         ({'content': to_file(np.zeros((9000, 9000), bool))}, 422, '9000 x 9000'),
         ({'content': bytes(app.MOST_BYTES + 1)}, 413, 'upload: larger than 16 MiB'),
         ({'files': {'file': bytes(app.MOST_BYTES)}}, 413, 'upload: larger than 16 MiB'),

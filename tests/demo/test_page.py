@@ -1,9 +1,11 @@
 """The demo's page in a real browser, drawn on with a mouse and with a finger."""
 
 import html
+import io
 import json
 import re
 
+import numpy as np
 import pytest
 from demo_page import (
     DARK,
@@ -17,6 +19,7 @@ from demo_page import (
     to_window,
 )
 from handwriting_of_digits import write
+from PIL import Image
 
 BY_MOUSE = (DESKTOP, draw_by_mouse)
 BY_FINGER = ({**PHONE, **DARK}, draw_by_finger)
@@ -98,7 +101,8 @@ def test_a_stroke_is_recognized_before_its_end_but_a_dot_is_not_sent(open_page):
     assert answer(page) == '0'
     page.mouse.up()
     assert answer(page) == '0'
-    assert {*statuses} == {200}
+    assert statuses[-1] == 200
+    assert {*statuses} <= {200, 422}  # a part of a digit may be none
 
 
 @pytest.mark.slow
@@ -165,11 +169,38 @@ def test_an_answer_that_comes_after_clear_is_not_shown(open_page):
     assert page.evaluate('[...window.shown].sort()') == ['0', '?']
 
 
+def test_several_digits_are_shown_with_a_box_around_each(open_page):
+    page = open_page(**DESKTOP)
+    draw_by_mouse(page, write(2, (0.05, 0.02, 0.4)) + write(7, (0.5, 0.02, 0.4)))
+    assert answer(page) == '27'
+    assert re.fullmatch(
+        r'2 digits\. Least sure: [27] in place [12], [\d.]+%; next: \d', message(page)
+    )
+
+    def count_blue():
+        """Pixels of the boxes, which have another colour than the strokes."""
+        image = Image.open(io.BytesIO(page.locator('canvas').screenshot())).convert('RGB')
+        red, _, blue = np.asarray(image, int).transpose(2, 0, 1)
+        return (blue > red + 60).sum()
+
+    number = count_blue()
+    assert number > 1000
+    draw_by_mouse(page, write(5, (0.1, 0.5, 0.45)))
+    assert answer(page) == '27 5'
+    assert count_blue() > number
+    page.keyboard.press('Control+z')
+    page.keyboard.press('Control+z')  # both strokes of the five
+    assert answer(page) == '27'
+    page.keyboard.press('Escape')
+    assert answer(page) == '?'
+    assert count_blue() == 0
+
+
 def test_an_error_is_shown_as_a_sentence(open_page):
     page = open_page(**DESKTOP)
     responses = []
     page.on('response', lambda response: responses.append(response))
-    draw_by_mouse(page, write(2, (0.02, 0.2, 0.4)) + write(7, (0.55, 0.2, 0.4)))
+    draw_by_mouse(page, [[(0.2, 0.2), (0.8, 0.8)], [(0.2, 0.8), (0.8, 0.2)], *write(8)])
     assert answer(page) == '?'
     error = responses[-1].json()['error'].removeprefix('picture: ')
     assert message(page) == f'{error[0].upper()}{error[1:]}.'

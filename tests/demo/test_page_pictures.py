@@ -109,7 +109,7 @@ def test_a_file_that_cannot_be_read_is_explained(open_page):
 def test_the_page_for_programs_describes_and_tries(open_page, photograph):
     page = open_page('/docs', **PHONE)
     page.get_by_text('POST /predict').wait_for()
-    for word in ('runner_up', '413', '503', 'curl -F'):
+    for word in ('runner_up', 'box', '?single', '413', '503', 'curl -F'):
         assert word in page.locator('#operations').inner_text()
     page.get_by_label('A picture').set_input_files(photograph)
     page.get_by_role('button', name='Send').click()

@@ -39,7 +39,7 @@ def is_served(server):
 
 
 def is_served_in_the_end(server):
-    """As clients that come again, as Retry-After says: a busy machine may refuse at first."""
+    """To a client that comes again, as Retry-After says: a busy machine may refuse."""
     for _ in range(20):
         status, answer = post(server, DRAWING)
         if status != 503:

@@ -1,6 +1,5 @@
 """Other people's digits, as pictures."""
 
-import functools
 import re
 
 import numpy as np
@@ -9,8 +8,11 @@ from repository import ROOT
 from sklearn import datasets
 
 from mnist_flax.evaluation import strangers
-from mnist_flax.recognition import inputs, pictures, recognizer
-from mnist_flax.recognition.networks import PRETRAINED, Networks
+from mnist_flax.reading import reader
+from mnist_flax.reading.reader import Reader
+from mnist_flax.recognition import pictures
+from mnist_flax.recognition.networks import Networks
+from mnist_flax.recognition.recognizer import Recognizer
 
 
 @pytest.fixture(scope='module')
@@ -34,7 +36,7 @@ def test_pictures_vary_and_are_the_same_again(digits):
 def test_the_networks_of_the_package_recognise_most(digits):
     """As docs/handwriting.md says, of some of them; the slow test takes all."""
     images, labels = digits.images[::36], digits.target[::36]
-    table = strangers.measure(recognizer.load(), images, labels)
+    table = strangers.measure(reader.load(), images, labels)
     assert float(table.splitlines()[2].split('|')[2]) >= 95
     alone = re.search(r'^Each of the 4 networks by itself recognises (\S+) ± ', table, re.M)
     assert float(alone[1]) >= 94
@@ -52,19 +54,15 @@ def test_a_network_that_knows_nothing_is_measured_so(digits):
             return np.eye(10)[np.zeros(len(images), int)]
 
     labels = digits.target[:20]
-    table = strangers.measure(recognizer.Recognizer(Guess()), digits.images[:20], labels)
+    guessing = Reader(Recognizer(Guess()), single=True)
+    table = strangers.measure(guessing, digits.images[:20], labels)
     assert f'| all | {(labels == 0).mean():.1%}'.rstrip('%') in table
     assert '| 20 |' in table.splitlines()[2]
     assert 'by itself' not in table
 
 
 @pytest.mark.slow
-def test_the_docs_say_what_it_prints(digits, monkeypatch):
-    # For both the pictures are the same, and to read them takes most of the time.
-    monkeypatch.setattr(inputs, 'to_input', functools.cache(inputs.to_input))
+def test_the_docs_say_what_it_prints(digits):
     docs = ' '.join((ROOT / 'docs/handwriting.md').read_text().split())
-    for workdir, num_lines in ((PRETRAINED, None), (PRETRAINED.parent / 'default', 3)):
-        loaded = recognizer.load(workdir)
-        table = strangers.measure(loaded, digits.images, digits.target)
-        for line in table.splitlines()[:num_lines]:
-            assert line in docs
+    for line in strangers.measure(reader.load(), digits.images, digits.target).splitlines():
+        assert line in docs
