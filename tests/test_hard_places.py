@@ -7,6 +7,8 @@ import subprocess
 import sys
 
 import pytest
+from drawn_digits import draw
+from PIL import Image
 from repository import ROOT
 
 from mnist_flax.checkpointing import checkpoints
@@ -45,7 +47,7 @@ def test_a_folder_with_spaces_and_umlauts(command, tmp_path, history):
     assert f'written to {workdir}: ' in process.stdout
     assert (workdir / 'history.csv').read_text() == history
     picture = tmp_path / 'fünf – 5.png'
-    shutil.copy(ROOT / 'docs/demo.png', picture)
+    Image.fromarray(draw(5)).save(picture)
     for arguments in (
         ('scripts/predict.py', f'--workdir={workdir}', picture),
         ('scripts/evaluate.py', f'--workdir={workdir}', '--corruptions=false'),
@@ -170,10 +172,10 @@ def test_a_package_that_nobody_can_write_to(tmp_path, history):
     process = subprocess.run([*command, *SHORT], **options)
     assert (process.returncode, process.stderr) == (0, '')
     assert (tmp_path / 'elsewhere/outputs/history.csv').read_text() == history
-    process = subprocess.run(
-        [*command, package / 'scripts/predict.py', ROOT / 'docs/demo.png'], **options
-    )
-    assert process.stdout.startswith(f'{ROOT}/docs/demo.png: 3 ')
+    picture = tmp_path / '3.png'
+    Image.fromarray(draw(3)).save(picture)
+    process = subprocess.run([*command, package / 'scripts/predict.py', picture], **options)
+    assert process.stdout.startswith(f'{picture}: 3 ')
     assert sorted(package.rglob('*')) == before
     for path in (package, *before):
         path.chmod(path.stat().st_mode | 0o200)
@@ -183,9 +185,9 @@ def test_warnings_that_are_errors(command, tmp_path, history):
     process = command('-W', 'error', *SHORT, f'--workdir={tmp_path}')
     assert (process.returncode, process.stderr) == (0, '')
     assert (tmp_path / 'history.csv').read_text() == history
-    process = command(
-        '-W', 'error', 'scripts/predict.py', f'--workdir={tmp_path}', 'docs/demo.png'
-    )
+    picture = tmp_path / '7.png'
+    Image.fromarray(draw(7)).save(picture)
+    process = command('-W', 'error', 'scripts/predict.py', f'--workdir={tmp_path}', picture)
     assert (process.returncode, process.stderr) == (0, '')
 
 

