@@ -187,7 +187,7 @@ class Reader:
         image = frame(drawn, name)
         (is_digit,), (probabilities,) = self.judge([image])
         require(
-            is_digit >= _LEAST_SURE,
+            bool(is_digit >= _LEAST_SURE),
             f'{name}: what is drawn in it does not look like a digit',
         )
         digit = Digit(_to_prediction(image, float(is_digit), probabilities), _ALL, 0)
