@@ -1,6 +1,5 @@
 """A data set that tells digits from other things: MNIST's, drawn ones, and what is none."""
 
-import functools
 import multiprocessing
 from collections.abc import Callable
 from typing import NamedTuple
@@ -52,12 +51,11 @@ def draw(processes: int) -> tuple[Part, Part]:
         for first, fraction in ((0, 1), (_FIRST_TESTED, _TESTED)):
             own = mnist[:_FIRST_IMAGE_TESTED] if not first else mnist[_FIRST_IMAGE_TESTED:]
             number = _NUM_COARSE // fraction
-            coarsened = functools.partial(_coarsen, own[:number])
             parts.append(
                 _join(
                     draw_all(_draw_other, first, _NUM_OTHERS // fraction),
                     draw_all(_draw_digit, first, _NUM_DRAWN // fraction),
-                    np.stack([coarsened(i) for i in range(number)]),
+                    np.stack([_coarsen(own[i], i) for i in range(number)]),
                     own[number:],
                 )
             )
@@ -83,9 +81,9 @@ def _draw_digit(number: int) -> UInt8[np.ndarray, '28 28 1']:
 
 
 def _coarsen(
-    images: UInt8[np.ndarray, '_ 28 28 1'], number: int
+    image: UInt8[np.ndarray, '28 28 1'], number: int
 ) -> UInt8[np.ndarray, '28 28 1']:
-    image = images[number, ..., 0]
-    rows, columns = (np.flatnonzero(image.any(axis=axis)) for axis in (1, 0))
-    digit = image[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / np.float32(255)
+    pixels = image[..., 0]
+    rows, columns = (np.flatnonzero(pixels.any(axis=axis)) for axis in (1, 0))
+    digit = pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1] / np.float32(255)
     return examples.coarsen(digit, np.random.default_rng([number, 4]))

@@ -25,7 +25,6 @@ def remove(marks: Mask) -> Mask:
     """
     labels, _ = scipy.ndimage.label(marks, np.ones((3, 3)))
     boxes = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
-    # A page has at most some hundred frames, and grain has thousands of parts.
     sizes = np.array([box.size for box in boxes])
     largest = np.argsort(-sizes, kind='stable')[:_MOST_PARTS].tolist()
     frames = []

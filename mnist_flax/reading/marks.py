@@ -69,9 +69,7 @@ def find_ways(colours: Colours) -> list[bool]:
       colours: The picture, from 0 to 1.
     """
     factor = max(1, max(colours.shape[:2]) // _REDUCED_SIDE)
-    height, width = (size // factor * factor for size in colours.shape[:2])
-    gray = colours[:height, :width].mean(axis=-1)
-    gray = gray.reshape(height // factor, factor, width // factor, factor).mean(axis=(1, 3))
+    gray = light.average(colours.mean(axis=-1), factor)
     # Of paper without its marks few edges are left.
     dark = _measure_edges(light.close(gray, _WINDOW))
     bright = _measure_edges(light.close(-gray, _WINDOW))

@@ -77,7 +77,7 @@ def predict_files(
         figure = figures.network_inputs(
             [of.picture for _, of in shown],
             [
-                f'{_shorten(source)}\n{_shorten(of.text)}  {of.confidence:.1%}'
+                f'{_shorten(source)}\n{_cut(of.text)}  {of.confidence:.1%}'
                 for source, of in shown
             ],
             [[digit.box for digit in of.digits if len(of.digits) > 1] for _, of in shown],
@@ -87,6 +87,10 @@ def predict_files(
         except OSError as error:
             raise UserError(f'{not_a_file} ({error.strerror})') from error
     return all_read
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= 12 else f'{text[:11]}…'
 
 
 def _shorten(source: str) -> str:

@@ -17,7 +17,7 @@ from mnist_flax.recognition import ink, inputs, pictures
 from mnist_flax.recognition.framing import frame
 from mnist_flax.recognition.networks import Networks, load_networks
 from mnist_flax.recognition.pictures import Colours
-from mnist_flax.recognition.recognizer import Prediction, Recognizer
+from mnist_flax.recognition.recognizer import Prediction, Recognizer, to_prediction
 
 # The networks of the package that tell digits from other things.
 _DETECTOR = pathlib.Path(__file__).parent / 'pretrained' / 'digit_or_not'
@@ -112,12 +112,7 @@ class Reader:
           UserError: One cannot be read: it is no picture, shows no digit, or something else
             among digits.
         """
-        readings = []
-        for i, each in enumerate(pictures.list_sources(sources), 1):
-            source = pictures.to_source(each, str(i))
-            is_file = isinstance(source, pathlib.Path)
-            readings.append(self.read_one(source, str(source) if is_file else str(i)))
-        return readings
+        return [self.read_one(*each) for each in pictures.name_sources(sources)]
 
     def read_one(self, source: pictures.Source, name: str) -> Reading:
         """Reads a picture, as `read`.
@@ -190,7 +185,7 @@ class Reader:
             bool(is_digit >= _LEAST_SURE),
             f'{name}: what is drawn in it does not look like a digit',
         )
-        digit = Digit(_to_prediction(image, float(is_digit), probabilities), _ALL, 0)
+        digit = Digit(to_prediction(image, probabilities, float(is_digit)), _ALL, 0)
         return Reading(_DIGITS[digit.prediction.label], (digit,), image, '')
 
     def _read_page(self, colours: Colours, name: str) -> Reading:
@@ -210,7 +205,7 @@ class Reader:
             )
         digits = tuple(
             Digit(
-                _to_prediction(of.image, of.is_digit, of.probabilities),
+                to_prediction(of.image, of.probabilities, of.is_digit),
                 _to_box(of, sheet, colours),
                 row,
             )
@@ -235,16 +230,6 @@ class Reader:
                 if other.confidence >= _SURE:
                     return other
         return found
-
-
-def _to_prediction(
-    image: UInt8[np.ndarray, '28 28 1'],
-    is_digit: float,
-    probabilities: Float[np.ndarray, 'classes'],
-) -> Prediction:
-    label, runner_up = np.argsort(-probabilities, kind='stable')[:2].tolist()
-    confidence = is_digit * float(probabilities[label])
-    return Prediction(label, confidence, runner_up, probabilities, image)
 
 
 def _to_box(

@@ -50,11 +50,7 @@ def find(colours: Colours) -> Sheet | None:
       colours: The picture, from 0 to 1.
     """
     factor = max(1, max(colours.shape) // _REDUCED_SIDE)
-    height, width = (size // factor * factor for size in colours.shape[:2])
-    small = colours[:height, :width].mean(axis=-1)
-    small = small.reshape(height // factor, factor, width // factor, factor).mean(
-        axis=(1, 3)
-    )
+    small = light.average(colours.mean(axis=-1), factor)
     if min(small.shape) < 32:
         return None
     mask = _find_bright(light.close(small, _WINDOW))

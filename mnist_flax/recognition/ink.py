@@ -103,7 +103,9 @@ def find_ink(colours: Colours, name: str) -> Gray:
         colours, gray = cut, _project(cut)
         drawing = _find_in_smooth_light(gray)
     if min(gray.shape) >= _LEAST_SIDE_FOR_SHADOWS and _may_be_shadow(drawing):
-        reduced = _reduce(colours)
+        # Windows as wide as those for shadows take time.
+        factor = max(1, max(colours.shape) // _REDUCED_SIDE)
+        reduced = light.average(colours, factor)
         without_shadows = _find_in_shadows(reduced)
         if _is_shadow(_find_in_smooth_light(_project(reduced)), without_shadows):
             drawing = without_shadows
@@ -131,16 +133,6 @@ def _correlate(gray: Gray) -> float:
     down = (centred[1:] * centred[:-1]).mean()
     right = (centred[:, 1:] * centred[:, :-1]).mean()
     return float(min(down, right) / centred.var())
-
-
-def _reduce(colours: Colours) -> Colours:
-    """Averages over blocks of pixels: windows as wide as those for shadows take time."""
-    factor = max(1, max(colours.shape) // _REDUCED_SIDE)
-    height, width = (size // factor for size in colours.shape[:2])
-    blocks = colours[: height * factor, : width * factor].reshape(
-        height, factor, width, factor, 3
-    )
-    return blocks.mean(axis=(1, 3))
 
 
 def _find_in_smooth_light(gray: Gray) -> _Drawing:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import scipy.ndimage
+from jaxtyping import Float
 
 from mnist_flax.recognition.pictures import Gray
 
@@ -53,6 +54,21 @@ def remove_shadows(brightness: Gray) -> Gray:
     closed, opened = close(brightness, _WINDOW), -close(-brightness, _WINDOW)
     light = min(closed, opened, key=_measure_edges)
     return brightness / np.maximum(light, _DARKEST)
+
+
+def average(
+    values: Float[np.ndarray, 'height width *channels'], factor: int
+) -> Float[np.ndarray, '_ _ *channels']:
+    """Averages over blocks of pixels; what is left at the end is cut off.
+
+    Args:
+      values: The picture.
+      factor: Rows and columns of a block.
+    """
+    height, width = (size // factor for size in values.shape[:2])
+    blocks = values[: height * factor, : width * factor]
+    blocks = blocks.reshape(height, factor, width, factor, *values.shape[2:])
+    return blocks.mean(axis=(1, 3))
 
 
 def close(gray: Gray, window: float) -> Gray:

@@ -3,6 +3,7 @@
 import os
 import pathlib
 import stat
+from collections.abc import Iterator
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -41,6 +42,13 @@ def list_sources(sources: Any) -> list[Any]:
         is_one = pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[2] in _CHANNELS)
         return [pixels] if is_one else [*pixels]
     return [*sources]
+
+
+def name_sources(sources: Any) -> Iterator[tuple[Source, str]]:
+    """Lists pictures with what to call them: the file's name, or a number from 1 on."""
+    for number, each in enumerate(list_sources(sources), 1):
+        source = to_source(each, str(number))
+        yield source, str(source if isinstance(source, pathlib.Path) else number)
 
 
 def to_source(source: Any, name: str) -> Source:

@@ -60,12 +60,8 @@ class Recognizer:
         Raises:
           UserError: As in `inputs.to_input`.
         """
-        images = []
-        for i, each in enumerate(pictures.list_sources(sources), 1):
-            source = pictures.to_source(each, str(i))
-            is_file = isinstance(source, pathlib.Path)
-            images.append(self.to_input(source, str(source) if is_file else str(i)))
-        return self.predict_inputs(images)
+        named = pictures.name_sources(sources)
+        return self.predict_inputs([self.to_input(*each) for each in named])
 
     def decode(
         self, content: bytes, name: str, limits: workers.Limits = workers.LIMITS
@@ -122,11 +118,25 @@ class Recognizer:
         """Predicts from inputs of the networks, as `to_input` returns them."""
         none = np.zeros((0, *self.networks.image_shape), np.uint8)
         batch = np.stack([*images]) if len(images) else none
-        predictions = []
-        for image, row in zip(batch, self.networks.probabilities(batch), strict=True):
-            label, runner_up = np.argsort(-row, kind='stable')[:2].tolist()
-            predictions.append(Prediction(label, float(row[label]), runner_up, row, image))
-        return predictions
+        rows = self.networks.probabilities(batch)
+        return [to_prediction(*each) for each in zip(batch, rows, strict=True)]
+
+
+def to_prediction(
+    image: UInt8[np.ndarray, 'height width channels'],
+    probabilities: Float[np.ndarray, 'classes'],
+    certainty: float = 1.0,
+) -> Prediction:
+    """Makes a prediction.
+
+    Args:
+      image: The input of the networks.
+      probabilities: What they say.
+      certainty: The probability that the picture shows one of the classes at all.
+    """
+    label, runner_up = np.argsort(-probabilities, kind='stable')[:2].tolist()
+    confidence = certainty * float(probabilities[label])
+    return Prediction(label, confidence, runner_up, probabilities, image)
 
 
 def framing_of(about: Mapping[str, Any]) -> Framing:
