@@ -69,7 +69,10 @@ def find(marks: Mask, bands: Mask) -> Parts:
     largest = np.argsort(-areas, kind='stable')[: min(_MOST_PARTS, int((areas > 0).sum()))]
     slices = scipy.ndimage.find_objects(labels)
     boxes = {label: to_box(slices[label - 1]) for label in largest.tolist()}
-    usual = _usual([of.size for label, of in boxes.items() if not is_on_lines[label]])
+    reaching = [label for label, of in boxes.items() if _count_sides(of, marks.shape)]
+    usual = _usual(
+        [of.size for label, of in boxes.items() if not is_on_lines[label] and label not in reaching]
+    )
     boxes = {
         label: of
         for label, of in boxes.items()

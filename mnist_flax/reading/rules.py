@@ -1,5 +1,6 @@
 """Printed lines: of ruled and squared paper, and of tables."""
 
+import itertools
 from typing import NamedTuple
 
 import numpy as np
@@ -23,6 +24,16 @@ _FAINT, _MORE = 0.6, 1.35
 # Marks are so many times as dense on a line as beside it.
 _CLEARER = 3.0
 
+# If so many lines, and half of those that belong to them, are at equal distances, but for
+# this part of one, the others are taken too, with marks in this part of the length.
+_REGULAR, _IRREGULAR, _LEAST_PREDICTED = 4, 0.12, 0.2
+
+# Of those, at most so many are missed between two, and so many are on a page.
+_MOST_MISSED, _MOST_LINES = 3, 60
+
+# Instead of the thickness of what is not there.
+_NONE = 10**6
+
 # In smaller pictures no line is thin enough.
 _LEAST_SIDE = 100
 
@@ -44,82 +55,157 @@ def find(ink: Gray, threshold: float) -> Rules:
     marks = ink > _FAINT * threshold
     if min(marks.shape) < _LEAST_SIDE:
         return Rules(np.zeros_like(marks), np.zeros_like(marks))
-    level = _find_level(marks, ink)
-    upright = _find_level((marks & ~level.marks).T, ink.T)
+    level, step = _find_level(marks, ink)
+    upright, other_step = _find_level((marks & ~level.marks).T, ink.T, step)
+    if other_step and not step:  # squared paper
+        level, _ = _find_level(marks, ink, other_step)
     return Rules(level.marks | upright.marks.T, level.bands | upright.bands.T)
 
 
-def _find_level(marks: Mask, ink: Gray) -> Rules:
-    """Finds lines that run from the left to the right."""
+def _find_level(marks: Mask, ink: Gray, step: float = 0.0) -> tuple[Rules, float]:
+    """Finds lines that run from the left to the right.
+
+    Args:
+      marks: Where lines may be.
+      ink: How much ink there is.
+      step: Distance of lines that are at right angles to these; 0 if not known.
+
+    Returns:
+      The lines, and their distance; 0 if that is not known.
+    """
     height, width = marks.shape
     found = Rules(np.zeros_like(marks), np.zeros_like(marks))
     thickness, tops = _measure_runs(marks)
-    thin = marks & (thickness <= max(2.0, _THICKEST * max(height, width)))
+    thickness[thickness > max(2.0, _THICKEST * max(height, width))] = 0
     off = max(1, round(_OFF * width))
     # A column counts once, though a line is some pixels thick.
-    rows, columns = np.nonzero(thin & (tops == np.arange(height)[:, None]))
+    rows, columns = np.nonzero((thickness > 0) & (tops == np.arange(height)[:, None]))
     lines = []
     for slope in _SLOPES.tolist():
         # How many columns each straight line has a mark in: a Hough transform.
         levels = np.round(rows - slope * (columns - width / 2)).astype(int)
         counts = np.bincount(levels[(levels >= 0) & (levels < height)], minlength=height)
+        # Its slope is the one with which it is the straightest.
+        straight = np.convolve(counts, np.ones(2 * (off // 4) + 1), 'same')
         counts = np.convolve(counts, np.ones(2 * off + 1), 'same')
         levels = np.flatnonzero(counts >= _LEAST_LENGTH * width)
         lines += [
-            (float(counts[level]), -abs(slope), slope, level) for level in levels.tolist()
+            (float(straight[level]), -abs(slope), slope, level) for level in levels.tolist()
         ]
     taken = np.zeros(height, bool)
+    places: list[tuple[int, float]] = []
     for *_, slope, level in sorted(
         lines, reverse=True
     ):  # the clearest and most level first
         if taken[level]:
             continue
-        line = _follow(thin, ink, slope, level, off)
+        line = _follow(thickness, ink, slope, level, off)
         if line is not None:
             found = Rules(found.marks | line.marks, found.bands | line.bands)
+            places.append((level, slope))
         taken[max(0, level - 2 * off) : level + 2 * off + 1] = True
-    return found
+    expected, step = _expect([level for level, _ in places], height, step)
+    slope = float(np.median([slope for _, slope in places])) if places else 0.0
+    for level in expected:
+        line = _follow(thickness, ink, slope, level, off, is_predicted=True)
+        if line is not None:
+            found = Rules(found.marks | line.marks, found.bands | line.bands)
+    return found, step
 
 
-def _follow(thin: Mask, ink: Gray, slope: float, level: int, off: int) -> Rules | None:
+def _expect(levels: list[int], height: int, step: float) -> tuple[list[int], float]:
+    """Says where lines at equal distances should be, by those that were found.
+
+    Args:
+      levels: The rows in the middle of these.
+      height: Of the picture.
+      step: The distance, if it is known; else 0.
+
+    Returns:
+      Rows in the middle of all of them, and the distance; none and 0 if they are irregular.
+    """
+    choices = [(level, step) for level in levels if step]
+    if not step:
+        choices = [
+            (one, abs(other - one) / number)
+            for one, other in itertools.combinations(levels, 2)
+            for number in range(1, _MOST_MISSED + 2)
+        ]
+    best: tuple[list[int], float] = [], 0.0
+    most = 0.0
+    for start, distance in choices:
+        if distance * _MOST_LINES < height:
+            continue
+        expected = np.arange(start % distance, height, distance)
+        off = np.abs(np.subtract.outer(levels, expected)).min(axis=1)
+        number = int((off <= _IRREGULAR * distance).sum())
+        least = 2 if step else _REGULAR
+        # With half the distance the same lines are found, and more are missed.
+        score = number - 0.1 * len(expected)
+        if number >= max(least, 0.5 * len(expected)) and score > most:
+            best, most = ([round(level) for level in expected.tolist()], distance), score
+    return best
+
+
+def _follow(
+    thickness: Int[np.ndarray, 'height width'],
+    ink: Gray,
+    slope: float,
+    level: int,
+    off: int,
+    is_predicted: bool = False,
+) -> Rules | None:
     """Takes the thin marks close to a straight line, if they are one that bends little.
 
     Args:
-      thin: What may be of lines.
+      thickness: Of what may be of lines; elsewhere 0.
       ink: How much ink there is.
       slope: How steep it is.
       level: Its row in the middle.
       off: How far its marks are from it, in pixels.
+      is_predicted: Whether other lines say that there is one.
     """
-    height, width = thin.shape
+    height, width = thickness.shape
     reach = 2 * off
     offsets = np.arange(-reach, reach + 1)[:, None]
     rows = np.round(level + slope * (np.arange(width) - width / 2)).astype(int) + offsets
     columns = np.broadcast_to(np.arange(width), rows.shape)
     inside = (rows >= 0) & (rows < height)
     rows = rows.clip(0, height - 1)
-    band = thin[rows, columns] & inside
+    runs = np.where(inside & (thickness[rows, columns] > 0), thickness[rows, columns], _NONE)
+    thinnest = runs.min(axis=0)
+    covered = thinnest < _NONE
+    # It may leave the picture at the top or bottom.
+    within = covered[inside[reach]]
+    end = max(3, width // 25)
+    has_ends = within[:end].any() and within[-end:].any()
+    if covered.mean() < (_LEAST_PREDICTED if is_predicted else _LEAST_LENGTH):
+        return None
+    if not (is_predicted or has_ends):
+        return None
+    thick = float(np.median(thinnest[covered]))
+    # Without strokes that cross it.
+    band = runs <= 2 * thick + 1
     numbers = band.sum(axis=0)
     covered = numbers > 0
-    end = max(3, width // 25)
-    has_ends = covered[:end].any() and covered[-end:].any()
-    if covered.mean() < _LEAST_LENGTH or not has_ends:
-        return None
     # It is where most of the columns around say.
     middles = (band * offsets).sum(axis=0)[covered] / numbers[covered]
     middles = np.interp(np.arange(width), np.flatnonzero(covered), middles)
     middles = scipy.ndimage.median_filter(middles, 2 * (width // 12) + 1, mode='nearest')
-    thick = float(np.median(numbers[covered]))
     close = (np.abs(offsets - middles) <= thick / 2 + 0.35 * off + 1) & inside
     beside = band[~close]
-    if beside.size and band[close].mean() < _CLEARER * beside.mean():
+    is_clear = not beside.size or band[close].mean() >= _CLEARER * beside.mean()
+    if not (is_predicted or is_clear):
         return None
     taken = band & close & (numbers <= 2 * thick + 1)
-    line = Rules(np.zeros_like(thin), np.zeros_like(thin))
-    places = rows[taken], columns[taken]
-    # Where a stroke runs along it, there is more ink.
-    line.marks[places] = ink[places] <= _MORE * np.percentile(ink[places], 80)
-    line.bands[rows[close], columns[close]] = True
+    line = Rules(np.zeros(thickness.shape, bool), np.zeros(thickness.shape, bool))
+    # Where a stroke runs along it, there is more ink; in one pixel there may be more because
+    # its neighbour has less.
+    amounts = np.where(taken, ink[rows, columns], 0).sum(axis=0)
+    taken &= amounts <= _MORE * np.median(amounts[taken.any(axis=0)])
+    line.marks[rows[taken], columns[taken]] = True
+    around = (np.abs(offsets - middles) <= thick / 2 + 1) & inside
+    line.bands[rows[around], columns[around]] = True
     return line
 
 
