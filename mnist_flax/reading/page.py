@@ -1,5 +1,6 @@
 """What is on a page: digits in rows, and how many other things among them."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -16,6 +17,12 @@ from mnist_flax.recognition.pictures import Colours
 # taken for; of a single one only the former counts. In docs/handwriting.md is how these
 # were chosen.
 _LEAST_SURE, _LEAST_SURE_ALONE = 0.5, 0.35
+
+# Of a digit's ink: what has less was not drawn with its pen.
+_AS_STRONG = 0.6
+
+# A part that would be more digits, side by side, is a wave or a word.
+_MOST_TOUCHING = 3
 
 # Of the usual height: what is shorter, and no digit, is a comma, a dot or a dash; and what
 # is shorter, and a digit, is no part of the row.
@@ -85,7 +92,8 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
     """
     ink, threshold = marks.find(colours, are_dark)
     lines = rules.find(ink, threshold)
-    of_page = parts.find((ink > threshold) & ~lines.marks, lines.bands)
+    written = (ink > threshold) & ~lines.marks
+    of_page = parts.find(written, lines.bands)
     require(
         len(of_page.boxes) <= _MOST_THINGS,
         f'{name}: more than {_MOST_THINGS} things are drawn in it; it should show digits',
@@ -108,13 +116,14 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
             for of, (digit, which) in zip(row, judged, strict=False)
         ]
         chosen = segments.choose(row, [of.confidence for of in likely])
+        touching = Counter(row[i].cut_from for i in chosen if row[i].cut_from)
         taken = [likely[i] for i in chosen]
         # A single digit is answered even if it is not sure which one it is.
         sure = [
             of.is_digit >= _LEAST_SURE_ALONE
             if len(candidates) == 1
-            else of.confidence >= _LEAST_SURE
-            for of in taken
+            else of.confidence >= _LEAST_SURE and touching[row[i].cut_from] <= _MOST_TOUCHING
+            for i, of in zip(chosen, taken, strict=True)
         ]
         found += [of for of, is_sure in zip(taken, sure, strict=True) if is_sure]
         unsure += [of for of, is_sure in zip(taken, sure, strict=True) if not is_sure]
@@ -123,6 +132,9 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
     order = rows.arrange([of.box for of in found])
     in_rows = [[found[i] for i in row] for row in order]
     others += others_beside + _are_specks(found, min(colours.shape[:2]))
+    if len(found) == 1:
+        strong = written & (ink > _AS_STRONG * found[0].strength)
+        others += parts.has_dot(strong, found[0].box)
     return Page(in_rows, others, specks + short)
 
 
@@ -157,14 +169,18 @@ def _count_others(
       How many commas, dots, dashes and specks there are, which are left out; and how many
       things that may be digits.
     """
-    tall = [of for of in unsure if of.box.height >= _SHORT * of_page.height]
+    # What is much larger than a digit makes the usual height of parts too large.
+    usual = of_page.height
+    if found:
+        usual = min(usual, float(np.median([of.box.height for of in found])))
+    tall = [of for of in unsure if of.box.height >= _SHORT * usual]
 
     def is_beside(box: Box) -> bool:
         middle = (box.top + box.bottom) / 2
         return any(of.box.top < middle < of.box.bottom for of in found)
 
     short = [
-        of for of in unsure if of.box.height < _SHORT * of_page.height and is_beside(of.box)
+        of for of in unsure if of.box.height < _SHORT * usual and is_beside(of.box)
     ]
     # Of a digit in pieces, each is short.
     in_pieces = sum(of.area for of in short) > _DROPPED * sum(of.area for of in found)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 
 from mnist_flax.reading import frames
 from mnist_flax.reading.boxes import Box, to_box
@@ -29,6 +29,18 @@ _ALONG, _AT_MARGIN, _MOST_CONTACT, _LEAST_INSIDE = 0.6, (0.6, 1.6), 0.15, 0.25
 
 # In usual heights: heights and the least width of what is left of a digit that is cut off.
 _CUT_OFF, _LEAST_CUT_OFF = (0.4, 1.6), 0.1
+
+# Of the height of something: a dot that belongs to it has these sizes, and is no farther
+# above or below it, or beside that.
+_DOTS, _DOT_NEAR, _DOT_BESIDE = (0.07, 0.3), 0.5, 0.25
+
+# A level line is so many times as wide as high; below something that has this part of the
+# usual height, and no farther away than this, it may be a line under it.
+_DASH, _ABOVE, _BELOW = 4.0, 0.5, 0.15
+
+# What is larger, and has half a digit's height, is drawn if it fills so much of its
+# rectangle.
+_LEAST_CUT_OFF_LARGE, _STROKES = 0.5, 0.35
 
 # Usual heights of two digits, one above the other, that touch.
 _TALL = (1.7, 2.6)
@@ -80,12 +92,12 @@ def find(marks: Mask, bands: Mask) -> Parts:
     }
     inside = _drop_at_margin(labels, boxes)
     height = _usual([_to_height(of) for of in inside.values()])
-    dropped = [box for label, box in boxes.items() if label not in inside]
+    dropped = {label: box for label, box in boxes.items() if label not in inside}
     least, most = (height * of for of in _CUT_OFF)
     cut_off = [
         box
-        for box in dropped
-        if least <= box.height <= most
+        for label, box in dropped.items()
+        if _is_drawing(box, int(areas[label]), height) or least <= box.height <= most
         and box.width >= _LEAST_CUT_OFF * height
         and _count_sides(box, marks.shape) == 1  # in a corner it is seldom a digit
     ]
@@ -105,6 +117,29 @@ def fills(marks: Mask, part: float) -> bool:
         return False
     box = functools.reduce(Box.join, boxes)
     return box.height >= part * marks.shape[0] or box.width >= part * marks.shape[1]
+
+
+def has_dot(marks: Mask, box: Box) -> bool:
+    """Tells whether a dot is right above or below something, as in i, ! and ?."""
+    near, (least, most) = round(_DOT_NEAR * box.height), (box.height * of for of in _DOTS)
+    beside = round(_DOT_BESIDE * box.height)
+    left, top = max(0, box.left - beside), max(0, box.top - near)
+    labels, _ = scipy.ndimage.label(
+        marks[top : box.bottom + near, left : box.right + beside], np.ones((3, 3))
+    )
+    dots = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
+    return any(
+        least <= dot.size <= most
+        and dot.top > 0  # all of it is near
+        and dot.bottom < len(labels)
+        and (dot.bottom <= box.top - top or dot.top >= box.bottom - top)
+        for dot in dots
+    )
+
+
+def is_dash(box: Box) -> bool:
+    """Tells whether a part is a level line."""
+    return box.width >= _DASH * box.height
 
 
 def cut_out(
@@ -151,6 +186,15 @@ def _count_sides(box: Box, shape: tuple[int, ...]) -> int:
     return sum(reached)
 
 
+def _is_drawing(box: Box, area: int, height: float) -> bool:
+    """Tells whether a part is of strokes, and larger than a digit, as lines with digits are."""
+    return (
+        box.size > _CUT_OFF[1] * height
+        and min(box.width, box.height) > _LEAST_CUT_OFF_LARGE * height
+        and area <= _STROKES * box.width * box.height
+    )
+
+
 def _to_height(box: Box) -> float:
     """Estimates the height of the digit that a part may be of."""
     return max(float(box.height), 0.6 * box.width)
@@ -166,11 +210,15 @@ def _usual(sizes: Sequence[float | int]) -> float:
 
 
 def _label(marks: Mask) -> tuple[Labels, int]:
-    """Labels connected marks; gaps as narrow as a thin stroke connect, too."""
+    """Labels connected marks; gaps as narrow as a thin stroke connect, too.
+
+    A line under something stays by itself.
+    """
     labels, number = scipy.ndimage.label(marks, np.ones((3, 3)))
     if not number:
         return labels, number
-    sizes = np.array([to_box(sides).size for sides in scipy.ndimage.find_objects(labels)])
+    boxes = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
+    sizes = np.array([box.size for box in boxes])
     usual = _usual(sizes.tolist())
     large = np.append(False, sizes >= _DOT * usual)[labels]
     inside = scipy.ndimage.distance_transform_cdt(np.pad(large, 1))[1:-1, 1:-1]
@@ -178,9 +226,29 @@ def _label(marks: Mask) -> tuple[Labels, int]:
     stroke = 4 * (float(inside[large].mean()) - 0.5)
     reach = round(min(0.75 * stroke, _GAP * usual / 2))
     if reach >= 1:
-        wide = scipy.ndimage.binary_dilation(large, np.ones((3, 3)), iterations=reach)
-        labels, number = scipy.ndimage.label(wide, np.ones((3, 3)))
+        under = np.append(False, _find_lines_under(boxes, usual))
+        joined = large & ~under[labels]
+        wide = scipy.ndimage.binary_dilation(joined, np.ones((3, 3)), iterations=reach)
+        in_joined, number = scipy.ndimage.label(wide, np.ones((3, 3)))
+        numbers = np.cumsum(under) * under
+        labels = np.where(joined, in_joined, numbers[labels] + number * under[labels])
+        number += int(under.sum())
     return np.where(large, labels, 0), number
+
+
+def _find_lines_under(boxes: Sequence[Box], usual: float) -> Bool[np.ndarray, 'boxes']:
+    """Tells which parts may be lines under other ones."""
+    is_under = np.zeros(len(boxes), bool)
+    tall = np.array([box for box in boxes if box.height >= _ABOVE * usual]).reshape(-1, 4)
+    for i, box in enumerate(boxes):
+        if is_dash(box) and box.width >= _DOT * usual:
+            left, _, right, bottom = tall.T
+            gaps = box.top - bottom
+            shared = np.minimum(box.right, right) - np.maximum(box.left, left)
+            narrower = np.minimum(box.width, right - left)
+            is_near = (gaps >= 0) & (gaps <= _BELOW * usual) & (shared >= narrower / 2)
+            is_under[i] = bool(is_near.any())
+    return is_under
 
 
 def _drop_at_margin(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:

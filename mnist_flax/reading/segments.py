@@ -1,5 +1,6 @@
 """From parts to digits: which parts belong together, and where digits touch."""
 
+import functools
 import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -16,6 +17,9 @@ from mnist_flax.recognition.pictures import Gray
 # As parts of the usual height: a bar and what it is of, one above the other, are no farther
 # apart, nor are parts that may be of one digit, sideways; a bar is less high.
 _NEAR, _MAY_BE_NEAR, _BAR = 0.2, 0.22, 0.6
+
+# A line so close below a digit, in usual heights, may be a part of it, as in a two.
+_TOUCHING = 0.08
 
 # Pieces of one digit, at most, and its width and height, in usual heights.
 _MOST_PIECES, _WIDEST, _TALLEST = 4, 1.3, 1.5
@@ -42,6 +46,15 @@ class Piece(NamedTuple):
     box: Box
     area: int  # pixels with ink
     is_cut: bool  # from a part that goes on beside it
+    lines: tuple[int, ...] = ()  # those of the parts that may be a line under it
+
+    def leave_out(self, labels: set[int], parts: Parts) -> 'Piece':
+        """Returns the piece without some of its parts."""
+        kept = tuple(label for label in self.labels if label not in labels)
+        if not kept or kept == self.labels:
+            return self
+        box = functools.reduce(Box.join, [parts.boxes[label] for label in kept])
+        return Piece(kept, box, self.area, False)
 
 
 class Candidate(NamedTuple):
@@ -53,7 +66,12 @@ class Candidate(NamedTuple):
     box: Box
     area: int  # pixels with ink
     strength: float  # how much ink there is where it covers them
-    certainty: float  # that nothing else is cut through
+    cut_from: int  # label of a part that goes on beside it; 0 if there is none
+
+    @property
+    def certainty(self) -> float:
+        """How certain it is that no digit was cut through."""
+        return _CUT if self.cut_from else 1.0
 
 
 def join_bars(parts: Parts) -> list[Piece]:
@@ -66,8 +84,12 @@ def join_bars(parts: Parts) -> list[Piece]:
             (of for of in groups if _is_bar(of.box, piece.box, parts)), None
         ):
             groups.remove(near)
+            lower = max((near, piece), key=lambda of: of.box.top)
+            lines = near.lines + piece.lines
+            if _is_line_below(near.box, piece.box, parts):
+                lines += lower.labels
             labels, box = near.labels + piece.labels, near.box.join(piece.box)
-            piece = Piece(labels, box, near.area + piece.area, False)
+            piece = Piece(labels, box, near.area + piece.area, False, lines)
         groups.append(piece)
     return groups
 
@@ -80,10 +102,17 @@ def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
     shared = min(one.right, other.right) - max(one.left, other.left)
     # Below a digit it is a line under it.
     is_low = upper.height < _BAR * parts.height
+    near = _NEAR if is_low else _TOUCHING if parts_of.is_dash(lower) else 0
     return (
         shared >= 0.5 * min(one.width, other.width)
-        and lower.top - upper.bottom <= is_low * _NEAR * parts.height
+        and lower.top - upper.bottom <= near * parts.height
     )
+
+
+def _is_line_below(one: Box, other: Box, parts: Parts) -> bool:
+    upper, lower = sorted((one, other), key=lambda of: of.top)
+    is_tall = upper.height >= _BAR * parts.height
+    return is_tall and lower.top >= upper.bottom and parts_of.is_dash(lower)
 
 
 def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:
@@ -98,8 +127,12 @@ def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:
     candidates = []
     for first in range(len(pieces)):
         box = pieces[first].box
-        for last in range(first, min(len(pieces), first + _MOST_PIECES)):
+        for last in range(first, len(pieces)):
             following = pieces[last]
+            # A part that is cut is also proposed as a whole.
+            is_one = following.labels == pieces[first].labels
+            if last - first >= _MOST_PIECES and not is_one:
+                break
             is_same = last > first and following.labels == pieces[last - 1].labels
             if last > first and not is_same:
                 apart = following.box.left - box.right
@@ -108,16 +141,11 @@ def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:
                     break
             box = box.join(following.box)
             chosen = pieces[first : last + 1]
-            digit, strength = _cut_out(chosen, box, parts, ink)
-            if (digit > 0.5).sum() >= _LEAST_AREA:
-                whole = parts.boxes[chosen[0].labels[0]]
-                is_cut = any(of.is_cut for of in chosen) and box.width < whole.width
-                certainty = _CUT if is_cut else 1.0
-                area = sum(of.area for of in chosen)
-                image = frame_digit(digit)
-                candidates.append(
-                    Candidate(first, last, image, box, area, strength, certainty)
-                )
+            candidates += _cut_out(chosen, first, box, parts, ink)
+            if lines := {label for of in chosen for label in of.lines}:
+                without = [of.leave_out(lines, parts) for of in chosen]
+                box_without = functools.reduce(Box.join, [of.box for of in without])
+                candidates += _cut_out(without, first, box_without, parts, ink)
     return candidates
 
 
@@ -149,11 +177,20 @@ def _cut(piece: Piece, parts: Parts) -> list[Piece]:
 
 
 def _cut_out(
-    pieces: Sequence[Piece], box: Box, parts: Parts, ink: Gray
-) -> tuple[Gray, float]:
+    pieces: Sequence[Piece], first: int, box: Box, parts: Parts, ink: Gray
+) -> list[Candidate]:
+    """Makes a candidate of pieces, if they are more than a speck."""
     labels = sorted({label for piece in pieces for label in piece.labels})
-    sides = (box.left, box.right) if any(piece.is_cut for piece in pieces) else None
-    return parts_of.cut_out(ink, parts, labels, sides)
+    is_cut = any(piece.is_cut for piece in pieces)
+    sides = (box.left, box.right) if is_cut else None
+    digit, strength = parts_of.cut_out(ink, parts, labels, sides)
+    if (digit > 0.5).sum() < _LEAST_AREA:
+        return []
+    label = pieces[0].labels[0]
+    cut_from = label if is_cut and box.width < parts.boxes[label].width else 0
+    area = sum(piece.area for piece in pieces)
+    last = first + len(pieces) - 1
+    return [Candidate(first, last, frame_digit(digit), box, area, strength, cut_from)]
 
 
 def choose(candidates: Sequence[Candidate], probabilities: Sequence[float]) -> list[int]:
