@@ -18,6 +18,9 @@ from mnist_flax.recognition.pictures import Colours
 # were chosen.
 _LEAST_SURE, _LEAST_SURE_ALONE = 0.5, 0.35
 
+# Digits that look like i, ! and ? without their dots.
+_WITH_DOT = (1, 2, 7)
+
 # Of a digit's ink: what has less was not drawn with its pen.
 _AS_STRONG = 0.6
 
@@ -63,6 +66,7 @@ class Page(NamedTuple):
     rows: list[list[Found]]
     num_others: int  # things that may be digits and cannot be read, or specks alone
     num_left_out: int  # commas, dots, dashes and specks among the digits
+    is_sign: bool = False  # whether a dot makes the only digit another sign, such as !
 
     @property
     def confidence(self) -> float:
@@ -132,10 +136,11 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
     order = rows.arrange([of.box for of in found])
     in_rows = [[found[i] for i in row] for row in order]
     others += others_beside + _are_specks(found, min(colours.shape[:2]))
-    if len(found) == 1:
+    has_dot = False
+    if len(found) == 1 and int(found[0].probabilities.argmax()) in _WITH_DOT:
         strong = written & (ink > _AS_STRONG * found[0].strength)
-        others += parts.has_dot(strong, found[0].box)
-    return Page(in_rows, others, specks + short)
+        has_dot = parts.has_dot(strong, found[0].box)
+    return Page(in_rows, others + has_dot, specks + short, has_dot)
 
 
 def _sort(found: list[Found]) -> tuple[list[Found], int, int]:

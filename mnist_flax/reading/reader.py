@@ -198,7 +198,8 @@ class Reader:
         require(number > 0, f'{name}: what is drawn in it does not look like digits')
         if others:
             # Of two, one may be a piece of a digit that fills the picture.
-            kind = _SeveralError if number + others > 2 else UserError
+            is_several = number + others > 2 or found.is_sign
+            kind = _SeveralError if is_several else UserError
             raise kind(
                 f'{name}: of {number + others} things in it {others} do not look like '
                 'digits; cut the digits out, or photograph them larger'

@@ -9,8 +9,10 @@ import scipy.spatial
 from jaxtyping import Float, UInt8
 from PIL import Image
 
+from mnist_flax.reading import marks
+from mnist_flax.reading.boxes import to_box
 from mnist_flax.recognition import light, otsu
-from mnist_flax.recognition.pictures import Colours, Mask
+from mnist_flax.recognition.pictures import Colours, Gray, Mask
 
 # The sheet is looked for in a smaller picture, of this longer side or up to twice.
 _REDUCED_SIDE = 160
@@ -30,6 +32,10 @@ _LEAST_FILLED, _LEAST_ANGULAR = 0.93, 0.93
 # Points of the hull that may be corners.
 _MOST_POINTS = 16
 
+# Pixels of the smaller picture along the edge of a sheet, and a part of the shorter side
+# that has only grain.
+_RIM, _MARK = 2, 0.015
+
 # Cut off along the edges, as a part of the shorter side: the sheet throws a shadow.
 _MARGIN = 0.012
 
@@ -44,7 +50,9 @@ class Sheet(NamedTuple):
 
 
 def find(colours: Colours) -> Sheet | None:
-    """Finds a bright sheet on a darker table, with all of its corners in the picture.
+    """Finds a bright sheet on a darker table.
+
+    If the picture cuts it off, it is left as it is, and the table becomes paper.
 
     Args:
       colours: The picture, from 0 to 1.
@@ -58,7 +66,7 @@ def find(colours: Colours) -> Sheet | None:
         return None
     corners = _find_corners(mask)
     if corners is None:
-        return None
+        return _paint_table(colours, small, mask)
     return _rectify(colours, (corners + 0.5) * factor)
 
 
@@ -108,6 +116,51 @@ def _find_corners(mask: Mask) -> Float[np.ndarray, '4 2'] | None:
     # Of the four ways to lay it upright the one that turns it least.
     angles = [abs(np.arctan2(*(corners[(i + 1) % 4] - corners[i])[::-1])) for i in range(4)]
     return np.roll(corners, -int(np.argmin(angles)), axis=0)
+
+
+def _paint_table(colours: Colours, brightness: Gray, mask: Mask) -> Sheet | None:
+    """Paints the table around a sheet that is cut off like the paper next to it.
+
+    Args:
+      colours: The picture.
+      brightness: Of the smaller picture, whose blocks have 1 or more pixels each way.
+      mask: Where the sheet is in it.
+
+    Returns:
+      None if the sheet is not cut off, or there are marks beside it: then it may be the
+      lit part of a larger one.
+    """
+    is_cut_off = mask[[0, -1]].any() or mask[:, [0, -1]].any()
+    rim = np.argwhere(mask)[:, ::-1]
+    if not is_cut_off or np.ptp(rim, axis=0).min() < 8:
+        return None
+    if mask.sum() < _LEAST_FILLED * scipy.spatial.ConvexHull(rim).volume:
+        return None
+    outer = scipy.ndimage.binary_dilation(mask, iterations=_RIM) & ~mask
+    inner = mask & ~scipy.ndimage.binary_erosion(mask, iterations=_RIM, border_value=1)
+    if np.median(brightness[outer]) > _DARKER * np.median(brightness[inner]):
+        return None  # it becomes dark by and by
+    factor = len(colours) // len(brightness)
+    size = colours.shape[1::-1]
+    around = scipy.ndimage.binary_dilation(mask, iterations=_RIM)
+    beside = ~np.asarray(Image.fromarray(around).resize(size, Image.Resampling.NEAREST))
+    ink, threshold = marks.find(colours, are_dark=True)
+    labels, _ = scipy.ndimage.label((ink > threshold) & beside, np.ones((3, 3)))
+    largest = max((to_box(of).size for of in scipy.ndimage.find_objects(labels)), default=0)
+    if largest >= _MARK * min(size):
+        return None
+    within = scipy.ndimage.binary_erosion(mask, iterations=_RIM, border_value=1)
+    nearest = scipy.ndimage.distance_transform_edt(
+        ~within, return_distances=False, return_indices=True
+    )
+    painted = colours.copy()
+    inside = np.asarray(Image.fromarray(within).resize(size, Image.Resampling.NEAREST))
+    for channel in range(3):
+        paper = light.close(light.average(colours[..., channel], factor), _WINDOW)
+        paper = Image.fromarray(paper[tuple(nearest)].astype(np.float32))
+        paper = np.asarray(paper.resize(size, Image.Resampling.BILINEAR))
+        painted[..., channel] = np.where(inside, colours[..., channel], paper)
+    return Sheet(painted, np.eye(3))
 
 
 def _area(

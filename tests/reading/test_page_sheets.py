@@ -48,11 +48,29 @@ def test_it_is_seen_from_above_afterwards(corners):
 def test_there_is_none_in_other_pictures():
     noise = np.random.default_rng(0).random((300, 300, 3)).astype(np.float32)
     light = np.tile(np.linspace(0.3, 1, 400)[None, :, None], (300, 1, 3))
-    beyond = lay([(-50, 100), (400, 100), (400, 300), (-50, 300)])
     on_white = lay(SEEN[0], table=225)
     small = lay(SEEN[0])[:20, :20]
-    for picture in (noise, light, beyond, on_white, small, np.zeros((200, 300, 3))):
+    for picture in (noise, light, on_white, small, np.zeros((200, 300, 3))):
         assert sheets.find(picture.astype(np.float32)) is None
+
+
+CUT_OFF = [(-50, 100), (400, 140), (380, 320), (-50, 300)]
+
+
+def test_the_table_around_a_sheet_that_is_cut_off_becomes_paper():
+    picture = lay(CUT_OFF)
+    sheet = sheets.find(picture)
+    assert sheet.colours.shape == picture.shape
+    np.testing.assert_array_equal(sheet.to_picture, np.eye(3))
+    assert sheet.colours[[5, 200, 380], [450, 480, 20]].min() > 0.85
+    # Where the sheet is, nothing changes.
+    np.testing.assert_array_equal(sheet.colours[160:280, 10:350], picture[160:280, 10:350])
+
+
+def test_the_lit_part_of_a_page_is_no_sheet_if_something_is_written_beside_it():
+    picture = lay(CUT_OFF)
+    picture[40:44, 100:200] = 0.1
+    assert sheets.find(picture) is None
 
 
 @pytest.mark.parametrize('corners', SEEN)

@@ -154,6 +154,53 @@ def test_a_point_or_a_dash_is_left_out_with_a_doubt():
     assert read(write(['34'])).doubt == ''
 
 
+def test_a_line_under_a_digit_is_left_out_and_the_bar_of_a_two_is_not():
+    page = write(['32', '75'])
+    for top in (147, 287):  # a few pixels below the digits
+        for left in (50, 190):
+            page[top : top + 5, left : left + 80] = 30
+    assert read(page).text == '32/75'
+
+
+def test_a_digit_as_wide_as_two_is_one():
+    page = write(['505'])
+    page[:, 180:280] = 230
+    ring = Image.fromarray(page)
+    ImageDraw.Draw(ring).ellipse((170, 50, 275, 130), outline=30, width=7)
+    assert read(np.asarray(ring)).text == '505'
+
+
+@pytest.mark.parametrize('digit', ['1', '7'])
+def test_a_dot_makes_it_another_sign(digit):
+    page = write([digit])
+    assert read(page).text == digit
+    page[148:162, 84:96] = 30
+    with pytest.raises(UserError, match='of 2 things in it 1 do not look like digits'):
+        read(page)
+
+
+def test_a_wave_is_no_row_of_digits():
+    page = np.full((200, 500), 230, np.uint8)
+    x = np.arange(60, 440)
+    y = (100 + 25 * np.sin((x - 60) / 25)).round().astype(int)
+    for off in range(-5, 6):
+        page[y + off, x] = 30
+    with pytest.raises(UserError, match='look like'):
+        read(page)
+
+
+@pytest.mark.parametrize('place', [np.s_[:, 300:304], np.s_[100:104], np.s_[230:234]])
+def test_a_row_is_not_lost_because_a_line_goes_through_it(place):
+    page = np.pad(write(['2176', '0452']), ((0, 0), (0, 60)), constant_values=230)
+    page[place] = 30
+    try:
+        reading = read(page)
+    except UserError as error:
+        assert 'look like digits' in str(error)
+    else:
+        assert reading.text == '2176/0452'
+
+
 def fade(page):
     """Draws the digit in the middle in pencil: a one."""
     page[:, 180:320] = 230 - (230 - page[:, 180:320].astype(int)) // 4

@@ -50,3 +50,21 @@ def test_a_stroke_that_goes_across_is_no_line():
 def test_noise_is_no_line():
     noise = np.random.default_rng(0).random(SIZE)
     assert not rules.find(noise, 1.6).marks.any()  # 4 % of it are marks
+
+
+@pytest.mark.parametrize('is_squared', [False, True])
+def test_lines_among_others_at_equal_distances_are_found_where_much_is_written(is_squared):
+    lines = rule(upright=is_squared)
+    row = [arc(x, 145, 16, 20, 0, 360) for x in range(40, 480, 44)]
+    written = pens.draw(row, 5.0, SIZE)
+    found = rules.find(np.maximum(lines, written), 0.1)
+    near = pens.draw(row, 16.0, SIZE) > 0
+    assert found.marks[(lines > 0.5) & ~near].mean() > 0.95
+    assert found.marks[written > 0.5].mean() < 0.25
+
+
+def test_lines_whose_pixels_differ_leave_nothing():
+    # Between two rows of pixels a thin line is half as dark as on one.
+    lines = pens.draw([line((-5, y), (505, y + 6)) for y in range(30, 300, 50)], 1.2, SIZE)
+    found = rules.find(lines, 0.1)
+    assert not ((lines > 0.1) & ~found.marks).any()
