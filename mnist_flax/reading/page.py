@@ -97,7 +97,7 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
     ink, threshold = marks.find(colours, are_dark)
     lines = rules.find(ink, threshold)
     written = (ink > threshold) & ~lines.marks
-    of_page = parts.find(written, lines.bands)
+    of_page = parts.find(written, lines)
     require(
         len(of_page.boxes) <= _MOST_THINGS,
         f'{name}: more than {_MOST_THINGS} things are drawn in it; it should show digits',

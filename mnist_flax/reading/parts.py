@@ -8,8 +8,9 @@ import numpy as np
 import scipy.ndimage
 from jaxtyping import Bool, Int
 
-from mnist_flax.reading import frames
+from mnist_flax.reading import frames, rules
 from mnist_flax.reading.boxes import Box, to_box
+from mnist_flax.reading.rules import Rules
 from mnist_flax.recognition.pictures import Gray, Mask
 
 # Parts of fewer pixels are grain.
@@ -45,9 +46,9 @@ _LEAST_CUT_OFF_LARGE, _STROKES = 0.5, 0.35
 # Usual heights of two digits, one above the other, that touch.
 _TALL = (1.7, 2.6)
 
-# A part is left of a printed line if as much of it lies on lines, and its shorter side is
-# at most this part of the usual size.
-_ON_LINES, _SLENDER = 0.6, 0.25
+# A part is left of a printed line if as much of it lies on lines, and it is at most so many
+# times as thick.
+_ON_LINES, _AS_THICK = 0.6, 1.3
 
 # Full ink is a percentile of those pixels of a part that have half of the most ink, which
 # is a percentile too: those at the edges of strokes are not quite covered.
@@ -65,31 +66,20 @@ class Parts(NamedTuple):
     cut_off: list[Box]  # what may be of a digit that goes on beyond the picture
 
 
-def find(marks: Mask, bands: Mask) -> Parts:
+def find(marks: Mask, lines: Rules) -> Parts:
     """Finds the parts, without grain, specks, frames, and what lies along the margin.
 
     Args:
       marks: Where there are marks, printed lines left out.
-      bands: Where printed lines run.
+      lines: The printed lines.
     """
-    labels, number = _label(frames.remove(marks))
+    labels, number = _label(frames.remove(_drop_remains(marks, lines)))
     areas = np.bincount(labels.ravel(), minlength=number + 1)
-    on_lines = np.bincount(labels[bands], minlength=number + 1)
-    is_on_lines = on_lines > _ON_LINES * areas
     areas[areas < _LEAST_AREA] = 0
     areas[0] = 0
     largest = np.argsort(-areas, kind='stable')[: min(_MOST_PARTS, int((areas > 0).sum()))]
     slices = scipy.ndimage.find_objects(labels)
     boxes = {label: to_box(slices[label - 1]) for label in largest.tolist()}
-    reaching = [label for label, of in boxes.items() if _count_sides(of, marks.shape)]
-    usual = _usual(
-        [of.size for label, of in boxes.items() if not is_on_lines[label] and label not in reaching]
-    )
-    boxes = {
-        label: of
-        for label, of in boxes.items()
-        if not is_on_lines[label] or min(of.width, of.height) > _SLENDER * usual
-    }
     inside = _drop_at_margin(labels, boxes)
     height = _usual([_to_height(of) for of in inside.values()])
     dropped = {label: box for label, box in boxes.items() if label not in inside}
@@ -112,7 +102,7 @@ def find(marks: Mask, bands: Mask) -> Parts:
 
 def fills(marks: Mask, part: float) -> bool:
     """Tells whether what is drawn takes a part of a picture's height or width."""
-    boxes = list(find(marks, np.zeros_like(marks)).boxes.values())
+    boxes = list(find(marks, rules.find_none(marks)).boxes.values())
     if not boxes:
         return False
     box = functools.reduce(Box.join, boxes)
@@ -207,6 +197,17 @@ def _usual(sizes: Sequence[float | int]) -> float:
     ordered = np.sort(np.asarray(sizes, float))
     weights = np.cumsum(ordered**2)
     return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
+
+
+def _drop_remains(marks: Mask, lines: Rules) -> Mask:
+    """Drops what is left of printed lines: it is on one, and as thin."""
+    labels, number = scipy.ndimage.label(marks, np.ones((3, 3)))
+    areas = np.bincount(labels.ravel(), minlength=number + 1)
+    on_lines = np.bincount(labels[lines.bands], minlength=number + 1)
+    boxes = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
+    sizes = np.array([0, *(box.size for box in boxes)])
+    is_thin = areas <= _AS_THICK * (lines.thick + 1) * sizes
+    return marks & ~((on_lines > _ON_LINES * areas) & is_thin)[labels]
 
 
 def _label(marks: Mask) -> tuple[Labels, int]:

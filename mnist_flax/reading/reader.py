@@ -1,6 +1,5 @@
 """Reads pictures: one digit, or all digits in them, row by row."""
 
-import contextlib
 import pathlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -223,14 +222,20 @@ class Reader:
 
     def _read_in_ways(self, colours: Colours, name: str) -> Page:
         """Reads dark digits on bright paper, or bright ones on dark, as it fits."""
-        first, *others = marks.find_ways(colours)
-        found = page.read(colours, first, name, self.judge)
-        for are_dark in others if not found.confidence else ():
-            with contextlib.suppress(UserError):
-                other = page.read(colours, are_dark, name, self.judge)
-                if other.confidence >= _SURE:
-                    return other
-        return found
+        found: list[Page | UserError] = []
+        for are_dark in marks.find_ways(colours):
+            try:
+                of_way = page.read(colours, are_dark, name, self.judge)
+            except UserError as error:
+                found.append(error)
+            else:
+                least = _SURE if found else 0.0
+                if of_way.confidence > least:
+                    return of_way
+                found.append(of_way)
+        if isinstance(found[0], UserError):
+            raise found[0]
+        return found[0]
 
 
 def _to_box(

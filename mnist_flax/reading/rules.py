@@ -1,6 +1,7 @@
 """Printed lines: of ruled and squared paper, and of tables."""
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,8 @@ from mnist_flax.recognition.pictures import Gray, Mask
 # A line has marks in this part of the picture's width, or height if it is upright. It is at
 # most so thick, as a part of the longer side: a one that fills its picture is thicker.
 _LEAST_LENGTH, _THICKEST = 0.45, 0.022
+
+Places = Int[np.ndarray, 'pixels']
 
 # How steep lines may be, and how far from straight, as a part of their length.
 _SLOPES = np.linspace(-0.14, 0.14, 57)
@@ -38,11 +41,23 @@ _NONE = 10**6
 _LEAST_SIDE = 100
 
 
+class _Line(NamedTuple):
+    """A line that runs from the left to the right."""
+
+    level: int  # its row in the middle
+    slope: float
+    thick: float  # in pixels
+    amount: float  # of ink in a column
+    marks: tuple[Places, Places]  # rows and columns of what is drawn
+    band: tuple[Places, Places]  # of where it runs
+
+
 class Rules(NamedTuple):
     """Lines from margin to margin."""
 
     marks: Mask  # their marks, without what crosses them
     bands: Mask  # where they run, also where nothing of them is seen
+    thick: float  # in pixels
 
 
 def find(ink: Gray, threshold: float) -> Rules:
@@ -54,12 +69,21 @@ def find(ink: Gray, threshold: float) -> Rules:
     """
     marks = ink > _FAINT * threshold
     if min(marks.shape) < _LEAST_SIDE:
-        return Rules(np.zeros_like(marks), np.zeros_like(marks))
+        return find_none(marks)
     level, step = _find_level(marks, ink)
     upright, other_step = _find_level((marks & ~level.marks).T, ink.T, step)
     if other_step and not step:  # squared paper
         level, _ = _find_level(marks, ink, other_step)
-    return Rules(level.marks | upright.marks.T, level.bands | upright.bands.T)
+    return Rules(
+        level.marks | upright.marks.T,
+        level.bands | upright.bands.T,
+        max(level.thick, upright.thick),
+    )
+
+
+def find_none(marks: Mask) -> Rules:
+    """Returns no lines, of a picture with these marks."""
+    return Rules(np.zeros_like(marks), np.zeros_like(marks), 0.0)
 
 
 def _find_level(marks: Mask, ink: Gray, step: float = 0.0) -> tuple[Rules, float]:
@@ -74,13 +98,12 @@ def _find_level(marks: Mask, ink: Gray, step: float = 0.0) -> tuple[Rules, float
       The lines, and their distance; 0 if that is not known.
     """
     height, width = marks.shape
-    found = Rules(np.zeros_like(marks), np.zeros_like(marks))
     thickness, tops = _measure_runs(marks)
     thickness[thickness > max(2.0, _THICKEST * max(height, width))] = 0
     off = max(1, round(_OFF * width))
     # A column counts once, though a line is some pixels thick.
     rows, columns = np.nonzero((thickness > 0) & (tops == np.arange(height)[:, None]))
-    lines = []
+    choices = []
     for slope in _SLOPES.tolist():
         # How many columns each straight line has a mark in: a Hough transform.
         levels = np.round(rows - slope * (columns - width / 2)).astype(int)
@@ -89,28 +112,27 @@ def _find_level(marks: Mask, ink: Gray, step: float = 0.0) -> tuple[Rules, float
         straight = np.convolve(counts, np.ones(2 * (off // 4) + 1), 'same')
         counts = np.convolve(counts, np.ones(2 * off + 1), 'same')
         levels = np.flatnonzero(counts >= _LEAST_LENGTH * width)
-        lines += [
+        choices += [
             (float(straight[level]), -abs(slope), slope, level) for level in levels.tolist()
         ]
     taken = np.zeros(height, bool)
-    places: list[tuple[int, float]] = []
-    for *_, slope, level in sorted(
-        lines, reverse=True
-    ):  # the clearest and most level first
-        if taken[level]:
-            continue
-        line = _follow(thickness, ink, slope, level, off)
-        if line is not None:
-            found = Rules(found.marks | line.marks, found.bands | line.bands)
-            places.append((level, slope))
-        taken[max(0, level - 2 * off) : level + 2 * off + 1] = True
-    expected, step = _expect([level for level, _ in places], height, step)
-    slope = float(np.median([slope for _, slope in places])) if places else 0.0
-    for level in expected:
-        line = _follow(thickness, ink, slope, level, off, is_predicted=True)
-        if line is not None:
-            found = Rules(found.marks | line.marks, found.bands | line.bands)
-    return found, step
+    found: list[_Line] = []
+    # The clearest and most level first.
+    for *_, slope, level in sorted(choices, reverse=True):
+        if not taken[level]:
+            line = _follow(thickness, ink, slope, level, off)
+            found += [line] if line else []
+            taken[max(0, level - 2 * off) : level + 2 * off + 1] = True
+    expected, step = _expect([line.level for line in found], height, step)
+    slope = float(np.median([line.slope for line in found])) if found else 0.0
+    missed = [_follow(thickness, ink, slope, level, off, found) for level in expected]
+    lines = find_none(marks)
+    if found:
+        lines = lines._replace(thick=float(np.median([line.thick for line in found])))
+    for line in found + [line for line in missed if line]:
+        lines.marks[line.marks] = True
+        lines.bands[line.band] = True
+    return lines, step
 
 
 def _expect(levels: list[int], height: int, step: float) -> tuple[list[int], float]:
@@ -153,8 +175,8 @@ def _follow(
     slope: float,
     level: int,
     off: int,
-    is_predicted: bool = False,
-) -> Rules | None:
+    like: Sequence[_Line] = (),
+) -> _Line | None:
     """Takes the thin marks close to a straight line, if they are one that bends little.
 
     Args:
@@ -163,7 +185,8 @@ def _follow(
       slope: How steep it is.
       level: Its row in the middle.
       off: How far its marks are from it, in pixels.
-      is_predicted: Whether other lines say that there is one.
+      like: Lines that say that there is one, and what it looks like; none if it is
+        to be found by itself.
     """
     height, width = thickness.shape
     reach = 2 * off
@@ -179,15 +202,17 @@ def _follow(
     within = covered[inside[reach]]
     end = max(3, width // 25)
     has_ends = within[:end].any() and within[-end:].any()
-    if covered.mean() < (_LEAST_PREDICTED if is_predicted else _LEAST_LENGTH):
+    if covered.mean() < (_LEAST_PREDICTED if like else _LEAST_LENGTH):
         return None
-    if not (is_predicted or has_ends):
+    if not (like or has_ends):
         return None
-    thick = float(np.median(thinnest[covered]))
+    thick = float(np.median([of.thick for of in like] if like else thinnest[covered]))
     # Without strokes that cross it.
     band = runs <= 2 * thick + 1
     numbers = band.sum(axis=0)
     covered = numbers > 0
+    if not covered.any():
+        return None
     # It is where most of the columns around say.
     middles = (band * offsets).sum(axis=0)[covered] / numbers[covered]
     middles = np.interp(np.arange(width), np.flatnonzero(covered), middles)
@@ -195,18 +220,18 @@ def _follow(
     close = (np.abs(offsets - middles) <= thick / 2 + 0.35 * off + 1) & inside
     beside = band[~close]
     is_clear = not beside.size or band[close].mean() >= _CLEARER * beside.mean()
-    if not (is_predicted or is_clear):
+    if not (like or is_clear):
         return None
     taken = band & close & (numbers <= 2 * thick + 1)
-    line = Rules(np.zeros(thickness.shape, bool), np.zeros(thickness.shape, bool))
     # Where a stroke runs along it, there is more ink; in one pixel there may be more because
     # its neighbour has less.
     amounts = np.where(taken, ink[rows, columns], 0).sum(axis=0)
-    taken &= amounts <= _MORE * np.median(amounts[taken.any(axis=0)])
-    line.marks[rows[taken], columns[taken]] = True
+    usual = [of.amount for of in like] if like else amounts[taken.any(axis=0)]
+    amount = float(np.median(usual))
+    taken &= amounts <= _MORE * amount
     around = (np.abs(offsets - middles) <= thick / 2 + 1) & inside
-    line.bands[rows[around], columns[around]] = True
-    return line
+    marks = rows[taken], columns[taken]
+    return _Line(level, slope, thick, amount, marks, (rows[around], columns[around]))
 
 
 def _measure_runs(
