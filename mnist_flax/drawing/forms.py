@@ -39,7 +39,8 @@ def _plain_one(rng):
 
 def _flagged_one(rng):
     top = np.array([rng.uniform(-0.1, 0.35), 0])
-    angle, length = np.radians(rng.uniform(22, 62)), rng.uniform(0.15, 0.65)
+    # With a longer and flatter flag it would be a seven.
+    angle, length = np.radians(rng.uniform(22, 50)), rng.uniform(0.15, 0.6)
     flag = top + length * np.array([-np.sin(angle), np.cos(angle)])
     return [bend(flag, top, rng.normal(0.03, 0.06)), bend(top, (0, 1), rng.normal(0, 0.02))]
 
@@ -327,7 +328,7 @@ def _curved_nine(rng):
 
 def _square_nine(rng):
     # Its leg ends in a line to the left.
-    width, height = rng.uniform(0.15, 0.3), rng.uniform(0.13, 0.26)
+    width, height = rng.uniform(0.12, 0.3), rng.uniform(0.1, 0.26)
     loop = arc(0, height, width, height, rng.uniform(-60, 0), rng.uniform(-420, -340))
     start, end = (width, height * rng.uniform(0.3, 1)), (width + rng.normal(0.02, 0.05), 1)
     foot = (rng.uniform(-0.35, 0.0), 1 + rng.normal(0, 0.04))
@@ -369,7 +370,7 @@ FORMS: dict[int, tuple[Form, ...]] = {
     9: (
         Form(_nine, 3),
         Form(_curved_nine, 4),
-        Form(_square_nine, 1),
+        Form(_square_nine, 3),
         Form(_one_stroke_nine, 1),
     ),
 }

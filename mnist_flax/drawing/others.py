@@ -64,6 +64,7 @@ def draw_other(hand: Hand, rng: np.random.Generator) -> list[Stroke]:
         (2, _struck),
         (1, _corner),
         (2, _dots),
+        (1, _patch),
     )
     weights = np.array([weight for weight, _ in kinds])
     _, draw = kinds[rng.choice(len(kinds), p=weights / weights.sum())]
@@ -214,6 +215,18 @@ def _corner(hand, rng):
     return [  # hatching
         line((-0.4, y), (0.4, y - 0.15)) for y in np.linspace(0, 1, rng.integers(4, 9))
     ]
+
+
+def _patch(hand, rng):
+    """Something without strokes, such as a sheet that lies askew."""
+    across, down = rng.uniform(0.6, 1.2, 2)
+    y = np.arange(0, down, 0.5 * hand.pen)
+    ends = across / 2 * (-1.0) ** np.arange(len(y))
+    angle = np.radians(rng.uniform(0, 90))
+    turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+    there_and_back = np.stack([ends, y], axis=1).repeat(2, axis=0)[:-1]
+    there_and_back[1::2, 0] *= -1
+    return wobble([there_and_back @ turn], 0.02, rng)
 
 
 def _dots(hand, rng):
