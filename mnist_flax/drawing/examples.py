@@ -15,7 +15,7 @@ from mnist_flax.recognition.pictures import Gray
 # Pixels of a digit's height while it is drawn.
 _HEIGHT = 60
 
-# This part of the pictures has only so many pixels in a digit's height, and so many times as
+# This part of the pictures has few pixels in a digit's height, and so many times as
 # many in its width: where pictures are made so small, they often get the same size.
 _COARSE, _COARSE_SIDES, _STRETCHED = 0.5, (6, 15), (0.8, 1.8)
 

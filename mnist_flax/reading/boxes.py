@@ -1,6 +1,12 @@
 """Rectangles around what is drawn."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
+
+import numpy as np
+
+# A level line is so many times as wide as high.
+_DASH = 4.0
 
 
 class Box(NamedTuple):
@@ -26,6 +32,11 @@ class Box(NamedTuple):
         """The longer side."""
         return max(self.width, self.height)
 
+    @property
+    def is_dash(self) -> bool:
+        """Whether it is as slender as a level line."""
+        return self.width >= _DASH * self.height
+
     def join(self, other: 'Box') -> 'Box':
         """Returns the smallest rectangle around both."""
         return Box(
@@ -40,3 +51,12 @@ def to_box(sides: tuple[slice, slice]) -> Box:
     """Makes one of the slices of rows and columns that SciPy finds."""
     rows, columns = sides
     return Box(columns.start, rows.start, columns.stop, rows.stop)
+
+
+def usual_size(sizes: Sequence[float | int]) -> float:
+    """Takes the median, each counted by its square: specks count little; 0 of none."""
+    if not sizes:
+        return 0.0
+    ordered = np.sort(np.asarray(sizes, float))
+    weights = np.cumsum(ordered**2)
+    return float(ordered[np.searchsorted(weights, weights[-1] / 2)])

@@ -126,7 +126,8 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
         sure = [
             of.is_digit >= _LEAST_SURE_ALONE
             if len(candidates) == 1
-            else of.confidence >= _LEAST_SURE and touching[row[i].cut_from] <= _MOST_TOUCHING
+            else of.confidence >= _LEAST_SURE
+            and touching[row[i].cut_from] <= _MOST_TOUCHING
             for i, of in zip(chosen, taken, strict=True)
         ]
         found += [of for of, is_sure in zip(taken, sure, strict=True) if is_sure]
@@ -184,9 +185,7 @@ def _count_others(
         middle = (box.top + box.bottom) / 2
         return any(of.box.top < middle < of.box.bottom for of in found)
 
-    short = [
-        of for of in unsure if of.box.height < _SHORT * usual and is_beside(of.box)
-    ]
+    short = [of for of in unsure if of.box.height < _SHORT * usual and is_beside(of.box)]
     # Of a digit in pieces, each is short.
     in_pieces = sum(of.area for of in short) > _DROPPED * sum(of.area for of in found)
     # Beside a single digit it is its neighbour, which was meant to be cut off.

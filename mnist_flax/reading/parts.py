@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import numpy as np
 import scipy.ndimage
-from jaxtyping import Bool, Int
 
-from mnist_flax.reading import frames, rules
+from mnist_flax.reading import connected, frames, margins, rules
 from mnist_flax.reading.boxes import Box, to_box
+from mnist_flax.reading.connected import Labels
 from mnist_flax.reading.rules import Rules
 from mnist_flax.recognition.pictures import Gray, Mask
 
@@ -19,42 +19,19 @@ _LEAST_AREA = 6
 # A page has some hundred parts, and a fabric has thousands; the largest are taken.
 _MOST_PARTS = 1000
 
-# As parts of the usual size: the size of dots and grain, and of specks and commas; and the
-# gaps of a stroke that is broken.
-_DOT, _SPECK, _GAP = 0.12, 0.22, 0.06
-
-# Of what touches the picture's margin: the edge of something else lies along it for this
-# part of its length; a digit has these heights, in usual ones, and touches it with a
-# smaller part of its height. What is inside is not that much smaller.
-_ALONG, _AT_MARGIN, _MOST_CONTACT, _LEAST_INSIDE = 0.6, (0.6, 1.6), 0.15, 0.25
-
-# In usual heights: heights and the least width of what is left of a digit that is cut off.
-_CUT_OFF, _LEAST_CUT_OFF = (0.4, 1.6), 0.1
+# Of the usual size: specks and commas.
+_SPECK = 0.22
 
 # Of the height of something: a dot that belongs to it has these sizes, and is no farther
 # above or below it, or beside that.
 _DOTS, _DOT_NEAR, _DOT_BESIDE = (0.07, 0.3), 0.5, 0.25
 
-# A level line is so many times as wide as high; below something that has this part of the
-# usual height, and no farther away than this, it may be a line under it.
-_DASH, _ABOVE, _BELOW = 4.0, 0.5, 0.15
-
-# What is larger, and has half a digit's height, is drawn if it fills so much of its
-# rectangle.
-_LEAST_CUT_OFF_LARGE, _STROKES = 0.5, 0.35
-
 # Usual heights of two digits, one above the other, that touch.
 _TALL = (1.7, 2.6)
-
-# A part is left of a printed line if as much of it lies on lines, and it is at most so many
-# times as thick.
-_ON_LINES, _AS_THICK = 0.6, 1.3
 
 # Full ink is a percentile of those pixels of a part that have half of the most ink, which
 # is a percentile too: those at the edges of strokes are not quite covered.
 _FULL_INK, _MOST_INK = 75, 95
-
-Labels = Int[np.ndarray, 'height width']
 
 
 class Parts(NamedTuple):
@@ -73,25 +50,14 @@ def find(marks: Mask, lines: Rules) -> Parts:
       marks: Where there are marks, printed lines left out.
       lines: The printed lines.
     """
-    labels, number = _label(frames.remove(_drop_remains(marks, lines)))
+    labels, number = connected.label(frames.remove(connected.drop_remains(marks, lines)))
     areas = np.bincount(labels.ravel(), minlength=number + 1)
     areas[areas < _LEAST_AREA] = 0
     areas[0] = 0
     largest = np.argsort(-areas, kind='stable')[: min(_MOST_PARTS, int((areas > 0).sum()))]
     slices = scipy.ndimage.find_objects(labels)
     boxes = {label: to_box(slices[label - 1]) for label in largest.tolist()}
-    inside = _drop_at_margin(labels, boxes)
-    height = _usual([_to_height(of) for of in inside.values()])
-    dropped = {label: box for label, box in boxes.items() if label not in inside}
-    least, most = (height * of for of in _CUT_OFF)
-    cut_off = [
-        box
-        for label, box in dropped.items()
-        if _is_drawing(box, int(areas[label]), height) or least <= box.height <= most
-        and box.width >= _LEAST_CUT_OFF * height
-        and _count_sides(box, marks.shape) == 1  # in a corner it is seldom a digit
-    ]
-    boxes = inside
+    boxes, height, cut_off = margins.drop(labels, boxes)
     boxes = {label: of for label, of in boxes.items() if of.size >= _SPECK * height}
     boxes = _cut_tall(labels, boxes, height)
     kept = np.zeros(labels.max() + 1, bool)
@@ -125,11 +91,6 @@ def has_dot(marks: Mask, box: Box) -> bool:
         and (dot.bottom <= box.top - top or dot.top >= box.bottom - top)
         for dot in dots
     )
-
-
-def is_dash(box: Box) -> bool:
-    """Tells whether a part is a level line."""
-    return box.width >= _DASH * box.height
 
 
 def cut_out(
@@ -167,125 +128,6 @@ def cut_out(
     )
     covered = np.where(near, np.clip(values / full, 0, 1), 0).astype(np.float32)
     return covered, float(full)
-
-
-def _count_sides(box: Box, shape: tuple[int, ...]) -> int:
-    """Counts the sides of the picture that a part reaches."""
-    height, width = shape
-    reached = (box.left == 0, box.top == 0, box.right == width, box.bottom == height)
-    return sum(reached)
-
-
-def _is_drawing(box: Box, area: int, height: float) -> bool:
-    """Tells whether a part is of strokes, and larger than a digit, as lines with digits are."""
-    return (
-        box.size > _CUT_OFF[1] * height
-        and min(box.width, box.height) > _LEAST_CUT_OFF_LARGE * height
-        and area <= _STROKES * box.width * box.height
-    )
-
-
-def _to_height(box: Box) -> float:
-    """Estimates the height of the digit that a part may be of."""
-    return max(float(box.height), 0.6 * box.width)
-
-
-def _usual(sizes: Sequence[float | int]) -> float:
-    """Takes the median, each counted by its square: specks count little."""
-    if not sizes:
-        return 0.0
-    ordered = np.sort(np.asarray(sizes, float))
-    weights = np.cumsum(ordered**2)
-    return float(ordered[np.searchsorted(weights, weights[-1] / 2)])
-
-
-def _drop_remains(marks: Mask, lines: Rules) -> Mask:
-    """Drops what is left of printed lines: it is on one, and as thin."""
-    labels, number = scipy.ndimage.label(marks, np.ones((3, 3)))
-    areas = np.bincount(labels.ravel(), minlength=number + 1)
-    on_lines = np.bincount(labels[lines.bands], minlength=number + 1)
-    boxes = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
-    sizes = np.array([0, *(box.size for box in boxes)])
-    is_thin = areas <= _AS_THICK * (lines.thick + 1) * sizes
-    return marks & ~((on_lines > _ON_LINES * areas) & is_thin)[labels]
-
-
-def _label(marks: Mask) -> tuple[Labels, int]:
-    """Labels connected marks; gaps as narrow as a thin stroke connect, too.
-
-    A line under something stays by itself.
-    """
-    labels, number = scipy.ndimage.label(marks, np.ones((3, 3)))
-    if not number:
-        return labels, number
-    boxes = [to_box(sides) for sides in scipy.ndimage.find_objects(labels)]
-    sizes = np.array([box.size for box in boxes])
-    usual = _usual(sizes.tolist())
-    large = np.append(False, sizes >= _DOT * usual)[labels]
-    inside = scipy.ndimage.distance_transform_cdt(np.pad(large, 1))[1:-1, 1:-1]
-    # In a straight stroke the mean distance to the edge is a quarter of the width.
-    stroke = 4 * (float(inside[large].mean()) - 0.5)
-    reach = round(min(0.75 * stroke, _GAP * usual / 2))
-    if reach >= 1:
-        under = np.append(False, _find_lines_under(boxes, usual))
-        joined = large & ~under[labels]
-        wide = scipy.ndimage.binary_dilation(joined, np.ones((3, 3)), iterations=reach)
-        in_joined, number = scipy.ndimage.label(wide, np.ones((3, 3)))
-        numbers = np.cumsum(under) * under
-        labels = np.where(joined, in_joined, numbers[labels] + number * under[labels])
-        number += int(under.sum())
-    return np.where(large, labels, 0), number
-
-
-def _find_lines_under(boxes: Sequence[Box], usual: float) -> Bool[np.ndarray, 'boxes']:
-    """Tells which parts may be lines under other ones."""
-    is_under = np.zeros(len(boxes), bool)
-    tall = np.array([box for box in boxes if box.height >= _ABOVE * usual]).reshape(-1, 4)
-    for i, box in enumerate(boxes):
-        if is_dash(box) and box.width >= _DOT * usual:
-            left, _, right, bottom = tall.T
-            gaps = box.top - bottom
-            shared = np.minimum(box.right, right) - np.maximum(box.left, left)
-            narrower = np.minimum(box.width, right - left)
-            is_near = (gaps >= 0) & (gaps <= _BELOW * usual) & (shared >= narrower / 2)
-            is_under[i] = bool(is_near.any())
-    return is_under
-
-
-def _drop_at_margin(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:
-    """Leaves out the edges of other things, and what is cut off if something is inside."""
-    sides = np.array(
-        [
-            np.bincount(side, minlength=labels.max() + 1)
-            for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-        ]
-    )
-    # An edge lies along one side; a digit that fills the picture reaches opposite ones.
-    opposite = sides[[1, 0, 3, 2]]
-    boxes = {
-        label: box
-        for label, box in boxes.items()
-        if not ((sides[:, label] >= _ALONG * box.size) & (opposite[:, label] == 0)).any()
-    }
-    contacts = sides.sum(axis=0)
-    height = _usual(
-        [_to_height(box) for label, box in boxes.items() if not contacts[label]]
-    )
-    if height < _LEAST_INSIDE * _usual([_to_height(box) for box in boxes.values()]):
-        return boxes
-    least, most = (height * of for of in _AT_MARGIN)
-
-    def may_be_digit(label: int, box: Box) -> bool:
-        # What is slender, and lies at the left or right, is more likely an edge than a one.
-        is_slender = box.width < box.height / 2 and sides[2:, label].any()
-        is_short = contacts[label] < _MOST_CONTACT * box.height
-        return bool(is_short and least <= box.height <= most and not is_slender)
-
-    return {
-        label: box
-        for label, box in boxes.items()
-        if not contacts[label] or may_be_digit(label, box)
-    }
 
 
 def _cut_tall(labels: Labels, boxes: dict[int, Box], height: float) -> dict[int, Box]:

@@ -195,7 +195,9 @@ def _follow(
     columns = np.broadcast_to(np.arange(width), rows.shape)
     inside = (rows >= 0) & (rows < height)
     rows = rows.clip(0, height - 1)
-    runs = np.where(inside & (thickness[rows, columns] > 0), thickness[rows, columns], _NONE)
+    runs = np.where(
+        inside & (thickness[rows, columns] > 0), thickness[rows, columns], _NONE
+    )
     thinnest = runs.min(axis=0)
     covered = thinnest < _NONE
     # It may leave the picture at the top or bottom.
@@ -223,8 +225,8 @@ def _follow(
     if not (like or is_clear):
         return None
     taken = band & close & (numbers <= 2 * thick + 1)
-    # Where a stroke runs along it, there is more ink; in one pixel there may be more because
-    # its neighbour has less.
+    # Where a stroke runs along it, there is more ink in a column; in a pixel there may be
+    # more because its neighbour has less.
     amounts = np.where(taken, ink[rows, columns], 0).sum(axis=0)
     usual = [of.amount for of in like] if like else amounts[taken.any(axis=0)]
     amount = float(np.median(usual))

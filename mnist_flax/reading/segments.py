@@ -102,7 +102,7 @@ def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
     shared = min(one.right, other.right) - max(one.left, other.left)
     # Below a digit it is a line under it.
     is_low = upper.height < _BAR * parts.height
-    near = _NEAR if is_low else _TOUCHING if parts_of.is_dash(lower) else 0
+    near = _NEAR if is_low else _TOUCHING if lower.is_dash else 0
     return (
         shared >= 0.5 * min(one.width, other.width)
         and lower.top - upper.bottom <= near * parts.height
@@ -112,7 +112,7 @@ def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
 def _is_line_below(one: Box, other: Box, parts: Parts) -> bool:
     upper, lower = sorted((one, other), key=lambda of: of.top)
     is_tall = upper.height >= _BAR * parts.height
-    return is_tall and lower.top >= upper.bottom and parts_of.is_dash(lower)
+    return is_tall and lower.top >= upper.bottom and lower.is_dash
 
 
 def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:

@@ -142,8 +142,8 @@ def _paint_table(colours: Colours, brightness: Gray, mask: Mask) -> Sheet | None
         return None  # it becomes dark by and by
     factor = len(colours) // len(brightness)
     size = colours.shape[1::-1]
-    around = scipy.ndimage.binary_dilation(mask, iterations=_RIM)
-    beside = ~np.asarray(Image.fromarray(around).resize(size, Image.Resampling.NEAREST))
+    wider = scipy.ndimage.binary_dilation(mask, iterations=_RIM)
+    beside = ~np.asarray(Image.fromarray(wider).resize(size, Image.Resampling.NEAREST))
     ink, threshold = marks.find(colours, are_dark=True)
     labels, _ = scipy.ndimage.label((ink > threshold) & beside, np.ones((3, 3)))
     largest = max((to_box(of).size for of in scipy.ndimage.find_objects(labels)), default=0)
@@ -157,9 +157,9 @@ def _paint_table(colours: Colours, brightness: Gray, mask: Mask) -> Sheet | None
     inside = np.asarray(Image.fromarray(within).resize(size, Image.Resampling.NEAREST))
     for channel in range(3):
         paper = light.close(light.average(colours[..., channel], factor), _WINDOW)
-        paper = Image.fromarray(paper[tuple(nearest)].astype(np.float32))
-        paper = np.asarray(paper.resize(size, Image.Resampling.BILINEAR))
-        painted[..., channel] = np.where(inside, colours[..., channel], paper)
+        few = Image.fromarray(paper[tuple(nearest)].astype(np.float32))
+        around = np.asarray(few.resize(size, Image.Resampling.BILINEAR))
+        painted[..., channel] = np.where(inside, colours[..., channel], around)
     return Sheet(painted, np.eye(3))
 
 

@@ -1,0 +1,108 @@
+"""What reaches the margin of a picture: the edges of other things, and digits cut off."""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from mnist_flax.reading.boxes import Box, usual_size
+from mnist_flax.reading.connected import Labels
+
+# The edge of something else lies along the margin for this part of its length; a digit has
+# these heights, in usual ones, and touches it with a smaller part of its height. What is
+# inside is not that much smaller.
+_ALONG, _AT_MARGIN, _MOST_CONTACT, _LEAST_INSIDE = 0.6, (0.6, 1.6), 0.15, 0.25
+
+# In usual heights: heights and the least width of what is left of a digit that is cut off.
+_CUT_OFF, _LEAST_CUT_OFF = (0.4, 1.6), 0.1
+
+# What is larger, at least so many usual heights each way, is of strokes if it fills less of
+# its rectangle.
+_LEAST_DRAWING, _STROKES = 0.5, 0.35
+
+
+class Kept(NamedTuple):
+    """What is left."""
+
+    boxes: dict[int, Box]  # by label
+    height: float  # the usual height of a digit
+    cut_off: list[Box]  # what may be of a digit that goes on beyond the picture
+
+
+def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
+    """Leaves out the edges of other things, and what is cut off if something is inside.
+
+    Args:
+      labels: Of the parts.
+      boxes: Of the parts.
+    """
+    inside = _drop(labels, boxes)
+    height = usual_size([_to_height(of) for of in inside.values()])
+    least, most = (height * of for of in _CUT_OFF)
+
+    def may_be_cut_off(label: int, box: Box) -> bool:
+        if box.size > most:
+            return _is_drawing(labels, label, box, height)
+        # In a corner it is seldom a digit.
+        is_large = least <= box.height and box.width >= _LEAST_CUT_OFF * height
+        return is_large and _count_sides(box, labels.shape) == 1
+
+    cut_off = [
+        box
+        for label, box in boxes.items()
+        if label not in inside and may_be_cut_off(label, box)
+    ]
+    return Kept(inside, height, cut_off)
+
+
+def _drop(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:
+    sides = np.array(
+        [
+            np.bincount(side, minlength=labels.max() + 1)
+            for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])
+        ]
+    )
+    # An edge lies along one side; a digit that fills the picture reaches opposite ones.
+    opposite = sides[[1, 0, 3, 2]]
+    boxes = {
+        label: box
+        for label, box in boxes.items()
+        if not ((sides[:, label] >= _ALONG * box.size) & (opposite[:, label] == 0)).any()
+    }
+    contacts = sides.sum(axis=0)
+    height = usual_size(
+        [_to_height(box) for label, box in boxes.items() if not contacts[label]]
+    )
+    if height < _LEAST_INSIDE * usual_size([_to_height(box) for box in boxes.values()]):
+        return boxes
+    least, most = (height * of for of in _AT_MARGIN)
+
+    def may_be_digit(label: int, box: Box) -> bool:
+        # What is slender, and lies at the left or right, is more likely an edge than a one.
+        is_slender = box.width < box.height / 2 and sides[2:, label].any()
+        is_short = contacts[label] < _MOST_CONTACT * box.height
+        return bool(is_short and least <= box.height <= most and not is_slender)
+
+    return {
+        label: box
+        for label, box in boxes.items()
+        if not contacts[label] or may_be_digit(label, box)
+    }
+
+
+def _count_sides(box: Box, shape: tuple[int, ...]) -> int:
+    """Counts the sides of the picture that a part reaches."""
+    height, width = shape
+    reached = (box.left == 0, box.top == 0, box.right == width, box.bottom == height)
+    return sum(reached)
+
+
+def _is_drawing(labels: Labels, label: int, box: Box, height: float) -> bool:
+    """Tells whether a part is of strokes, such as digits with a line through them."""
+    window = labels[box.top : box.bottom, box.left : box.right] == label
+    is_large = min(box.width, box.height) > _LEAST_DRAWING * height
+    return is_large and bool(window.mean() <= _STROKES)
+
+
+def _to_height(box: Box) -> float:
+    """Estimates the height of the digit that a part may be of."""
+    return max(float(box.height), 0.6 * box.width)
