@@ -15,9 +15,9 @@ from mnist_flax.recognition.pictures import Gray
 # Pixels of a digit's height while it is drawn.
 _HEIGHT = 60
 
-# This part of the pictures has few pixels in a digit's height, and so many times as
-# many in its width: where pictures are made so small, they often get the same size.
-_COARSE, _COARSE_SIDES, _STRETCHED = 0.5, (6, 15), (0.8, 1.8)
+# This part of the pictures has only so many pixels in a digit's height. Its width changes
+# by a factor with these logarithms: pictures that are made so small often get one size.
+_COARSE, _COARSE_SIDES, _STRETCHED = 0.5, (6, 15), (-0.2, 0.6)
 
 # Of the pens that are thinner than this part of the height, this part leaves gaps.
 _THIN, _BROKEN = 0.09, 0.4
@@ -87,7 +87,7 @@ def coarsen(ink: Gray, rng: np.random.Generator) -> UInt8[np.ndarray, '28 28 1']
     """
     scale = rng.uniform(*_COARSE_SIDES) / max(ink.shape)
     height, width = (max(1, round(scale * side)) for side in ink.shape)
-    width = max(1, round(width * rng.uniform(*_STRETCHED)))
+    width = max(1, round(width * np.exp(rng.uniform(*_STRETCHED))))
     few = Image.fromarray(ink).resize((width, height), Image.Resampling.BOX)
     coarse = np.asarray(few)
     return framing.frame_digit(coarse / coarse.max())

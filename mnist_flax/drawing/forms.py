@@ -39,8 +39,7 @@ def _plain_one(rng):
 
 def _flagged_one(rng):
     top = np.array([rng.uniform(-0.1, 0.35), 0])
-    # With a longer and flatter flag it would be a seven.
-    angle, length = np.radians(rng.uniform(22, 50)), rng.uniform(0.15, 0.6)
+    angle, length = np.radians(rng.uniform(22, 62)), rng.uniform(0.15, 0.65)
     flag = top + length * np.array([-np.sin(angle), np.cos(angle)])
     return [bend(flag, top, rng.normal(0.03, 0.06)), bend(top, (0, 1), rng.normal(0, 0.02))]
 
