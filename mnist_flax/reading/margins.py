@@ -3,9 +3,13 @@
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Int
 
 from mnist_flax.reading.boxes import Box, usual_size
 from mnist_flax.reading.connected import Labels
+
+# So near to the margin, as a part of the shorter side, something reaches it.
+_NEAR = 0.005
 
 # The edge of something else lies along the margin for this part of its length; a digit has
 # these heights, in usual ones, and touches it with a smaller part of its height. What is
@@ -55,12 +59,7 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
 
 
 def _drop(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:
-    sides = np.array(
-        [
-            np.bincount(side, minlength=labels.max() + 1)
-            for side in (labels[0], labels[-1], labels[:, 0], labels[:, -1])
-        ]
-    )
+    sides = _count_contacts(labels)
     # An edge lies along one side; a digit that fills the picture reaches opposite ones.
     opposite = sides[[1, 0, 3, 2]]
     boxes = {
@@ -87,6 +86,17 @@ def _drop(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:
         for label, box in boxes.items()
         if not contacts[label] or may_be_digit(label, box)
     }
+
+
+def _count_contacts(labels: Labels) -> Int[np.ndarray, '4 labels']:
+    """Counts the pixels of each part along the top, bottom, left and right margins."""
+    near = max(1, round(_NEAR * min(labels.shape)))
+    return np.array(
+        [
+            np.max([np.bincount(of, minlength=labels.max() + 1) for of in strip], axis=0)
+            for strip in (labels[:near], labels[-near:], labels.T[:near], labels.T[-near:])
+        ]
+    )
 
 
 def _count_sides(box: Box, shape: tuple[int, ...]) -> int:

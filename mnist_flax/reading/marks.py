@@ -11,6 +11,9 @@ from mnist_flax.recognition.pictures import Colours, Gray
 # What is wider than this part of the picture's shorter side is no stroke.
 _WINDOW = 0.25
 
+# Bright specks have this part of the picture's shorter side, and at most so many pixels.
+_SPECK = 0.01, 9
+
 # Whether marks are dark or bright is decided on a smaller picture, of this longer side or
 # up to twice.
 _REDUCED_SIDE = 250
@@ -23,7 +26,7 @@ _UNSURE = 0.6
 
 # Standard deviation of the noise of a mark that may be seen, and the least difference from
 # the paper.
-_NOISE, _LEAST = 4.5, 0.055
+NOISE, _LEAST = 4.5, 0.055
 
 
 class Marks(NamedTuple):
@@ -52,14 +55,17 @@ def find(colours: Colours, are_dark: bool) -> Marks:
         mean = colours.mean(axis=-1)
         gray = mean if are_dark else 1 - mean
     gray = scipy.ndimage.gaussian_filter(gray, max(0.5, max(gray.shape) / 1500))
-    paper = np.maximum(light.close(gray, _WINDOW), 0.03)
+    # Bright specks, such as JPEG leaves beside strokes, would count as paper.
+    speck = min(_SPECK[1], round(_SPECK[0] * min(gray.shape)))
+    even = scipy.ndimage.grey_opening(gray, (speck, speck)) if speck > 1 else gray
+    paper = np.maximum(light.close(even, _WINDOW), 0.03)
     ink = 1 - gray / paper
     # The closing is as bright as the brightest grain of the paper.
     usual = float(np.median(ink))
     ink = (ink - usual) / max(1 - usual, 0.01)
-    below = ink[ink < 0]
+    below = ink[ink <= 0]
     noise = 1.4826 * float(np.median(-below)) if below.size else 0.0
-    return Marks(np.clip(ink, 0, 1), max(_NOISE * noise, _LEAST))
+    return Marks(np.clip(ink, 0, 1), max(NOISE * noise, _LEAST))
 
 
 def find_ways(colours: Colours) -> list[bool]:
