@@ -1,7 +1,7 @@
 """Reads pictures: one digit, or all digits in them, row by row."""
 
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -29,7 +29,10 @@ _SMALL = 48
 
 # What is written in a picture may be a digit that fills it if it takes this part of one of
 # its sides. It is seldom something else, and may be as unsure as this.
-_FILLED, _LEAST_SURE = 0.3, 0.15
+_FILLED, _LEAST_SURE = 0.3, 0.1
+
+# A digit that takes this part of one of the sides is also read by itself.
+_FULL = 0.7
 
 # So sure, no other way to read a picture is tried; and the less likely way must be so sure.
 _SURE = 0.9
@@ -73,6 +76,12 @@ class Reading(NamedTuple):
     def least_sure(self) -> Digit:
         """The digit that is the least sure."""
         return min(self.digits, key=lambda digit: digit.prediction.confidence)
+
+    @property
+    def fills_picture(self) -> bool:
+        """Whether there is one digit, as high or wide as most of the picture."""
+        left, top, right, bottom = self.digits[0].box
+        return len(self.digits) == 1 and max(right - left, bottom - top) >= _FULL
 
     @property
     def confidence(self) -> float:
@@ -126,24 +135,7 @@ class Reader:
         framed = inputs.find_framed(colours)
         if framed is not None:
             return self._read_whole(self.recognizer.from_mnist_format(framed))
-        ways = [self._read_page, self._read_alone]
-        if min(colours.shape[:2]) < _SMALL:
-            ways.reverse()
-        readings, errors = [], []
-        for way in ways:
-            try:
-                readings.append(way(colours, name))
-            except _SeveralError:
-                raise
-            except UserError as error:
-                errors.append(error)
-            else:
-                reading = readings[-1]
-                if reading.confidence >= _SURE or len(reading.digits) > 1:
-                    return reading
-        if not readings:
-            raise errors[0]
-        return max(readings, key=lambda of: of.confidence)
+        return self._read_digits(colours, name)
 
     def compile(self) -> None:
         """Compiles what reads a few digits, so that the first picture does not wait."""
@@ -161,6 +153,36 @@ class Reader:
         is_digit = self._detector.probabilities(np.stack(images))[:, 1]
         own = [self.recognizer.from_mnist_format(image) for image in images]
         return is_digit, self.recognizer.networks.probabilities(np.stack(own))
+
+    def _read_digits(self, colours: Colours, name: str) -> Reading:
+        """Reads a picture as a page, or as one digit, or as both."""
+        errors: list[UserError] = []
+
+        def attempt(way: Callable[[Colours, str], Reading]) -> Reading | None:
+            try:
+                return way(colours, name)
+            except _SeveralError:
+                raise
+            except UserError as error:
+                errors.append(error)
+                return None
+
+        is_small = min(colours.shape[:2]) < _SMALL
+        alone = attempt(self._read_alone) if is_small else None
+        if alone and alone.confidence >= _SURE:
+            return alone
+        on_page = attempt(self._read_page)
+        if on_page and len(on_page.digits) > 1:
+            return max((on_page, alone or on_page), key=lambda of: of.confidence)
+        if on_page and on_page.confidence >= _SURE and not on_page.fills_picture:
+            return on_page
+        if not is_small:
+            alone = attempt(self._read_alone)
+        # Strokes of a digit that fills its picture may be too wide for those of a page.
+        best = alone or on_page
+        if not best:
+            raise errors[0]
+        return best
 
     def _read_whole(self, image: UInt8[np.ndarray, '_ _ _']) -> Reading:
         """Reads a picture of one thing, which it is said to be."""
