@@ -16,7 +16,7 @@ from mnist_flax.recognition.pictures import Colours
 # Of several things in a picture each must be so surely a digit, and the one that it is
 # taken for; of a single one only the former counts. In docs/handwriting.md is how these
 # were chosen.
-_LEAST_SURE, _LEAST_SURE_ALONE = 0.5, 0.35
+_LEAST_SURE, LEAST_SURE_ALONE = 0.5, 0.35
 
 # Digits that look like i, ! and ? without their dots.
 _WITH_DOT = (1, 2, 7)
@@ -124,7 +124,7 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
         taken = [likely[i] for i in chosen]
         # A single digit is answered even if it is not sure which one it is.
         sure = [
-            of.is_digit >= _LEAST_SURE_ALONE
+            of.is_digit >= LEAST_SURE_ALONE
             if len(candidates) == 1
             else of.confidence >= _LEAST_SURE
             and touching[row[i].cut_from] <= _MOST_TOUCHING
@@ -132,6 +132,9 @@ def read(colours: Colours, are_dark: bool, name: str, judge: Judge) -> Page:
         ]
         found += [of for of, is_sure in zip(taken, sure, strict=True) if is_sure]
         unsure += [of for of, is_sure in zip(taken, sure, strict=True) if not is_sure]
+    # If all is of one part, it is more likely a letter than digits that touch.
+    if len(pieces) == 1 and len(found) > 1:
+        found, unsure = [], found + unsure
     found, specks, others = _sort(found)
     short, others_beside = _count_others(found, unsure, of_page)
     order = rows.arrange([of.box for of in found])

@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+import scipy.ndimage
 from jaxtyping import Float, UInt8
 from PIL import Image
 
@@ -28,8 +29,8 @@ _DIGITS = tuple('0123456789')
 _SMALL = 48
 
 # What is written in a picture may be a digit that fills it if it takes this part of one of
-# its sides. It is seldom something else, and may be as unsure as this.
-_FILLED, _LEAST_SURE = 0.3, 0.1
+# its sides. With strokes of such a half width, in the networks' pixels, it may be as unsure.
+_FILLED, _THICK, _LEAST_SURE = 0.3, 2.7, 0.1
 
 # A digit that takes this part of one of the sides is also read by itself.
 _FULL = 0.7
@@ -202,8 +203,11 @@ class Reader:
         )
         image = frame(drawn, name)
         (is_digit,), (probabilities,) = self.judge([image])
+        # The networks have seen few digits whose strokes are as wide as their gaps.
+        inside = scipy.ndimage.distance_transform_edt(np.pad(image[..., 0] > 100, 1))
+        is_thick = inside.max() >= _THICK
         require(
-            bool(is_digit >= _LEAST_SURE),
+            bool(is_digit >= (_LEAST_SURE if is_thick else page.LEAST_SURE_ALONE)),
             f'{name}: what is drawn in it does not look like a digit',
         )
         digit = Digit(to_prediction(image, probabilities, float(is_digit)), _ALL, 0)
