@@ -17,6 +17,9 @@ _DOT, _GAP = 0.12, 0.06
 # sizes, may be a line under it.
 _ABOVE, _BELOW = 0.5, 0.15
 
+# With more tall things it is no page.
+_MOST_TALL = 1000
+
 # Something is left of a printed line if as much of it lies on lines, and it is at most so
 # many times as thick.
 _ON_LINES, _AS_THICK = 0.6, 1.3
@@ -78,6 +81,8 @@ def _find_lines_under(boxes: Sequence[Box], usual: float) -> Bool[np.ndarray, 'b
     """Tells which parts may be lines under other ones."""
     is_under = np.zeros(len(boxes), bool)
     tall = np.array([box for box in boxes if box.height >= _ABOVE * usual]).reshape(-1, 4)
+    if len(tall) > _MOST_TALL:
+        return is_under
     for i, box in enumerate(boxes):
         if box.is_dash and box.width >= _DOT * usual:
             left, _, right, bottom = tall.T

@@ -46,9 +46,7 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
     def may_be_cut_off(label: int, box: Box) -> bool:
         if box.size > most:
             return _is_drawing(labels, label, box, height)
-        # In a corner it is seldom a digit.
-        is_large = least <= box.height and box.width >= _LEAST_CUT_OFF * height
-        return is_large and _count_sides(box, labels.shape) == 1
+        return least <= box.height and box.width >= _LEAST_CUT_OFF * height
 
     cut_off = [
         box
@@ -97,13 +95,6 @@ def _count_contacts(labels: Labels) -> Int[np.ndarray, '4 labels']:
             for strip in (labels[:near], labels[-near:], labels.T[:near], labels.T[-near:])
         ]
     )
-
-
-def _count_sides(box: Box, shape: tuple[int, ...]) -> int:
-    """Counts the sides of the picture that a part reaches."""
-    height, width = shape
-    reached = (box.left == 0, box.top == 0, box.right == width, box.bottom == height)
-    return sum(reached)
 
 
 def _is_drawing(labels: Labels, label: int, box: Box, height: float) -> bool:

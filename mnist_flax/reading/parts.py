@@ -19,8 +19,9 @@ _LEAST_AREA = 6
 # A page has some hundred parts, and a fabric has thousands; the largest are taken.
 _MOST_PARTS = 1000
 
-# Of the usual size: specks and commas.
-_SPECK = 0.22
+# Of the usual size: specks and commas. So many of them, with so many pixels in a side, may
+# be digits beside something large.
+_SPECK, _MOST_SMALL, _LEAST_SIZE = 0.22, 16, 10
 
 # Of the height of something: a dot that belongs to it has these sizes, and is no farther
 # above or below it, or beside that.
@@ -41,6 +42,7 @@ class Parts(NamedTuple):
     boxes: dict[int, Box]  # by label, of those that may be of digits
     height: float  # the usual height of a digit, in pixels
     cut_off: list[Box]  # what may be of a digit that goes on beyond the picture
+    small: dict[int, Box]  # by label, of the largest specks
 
 
 def find(marks: Mask, lines: Rules) -> Parts:
@@ -58,12 +60,15 @@ def find(marks: Mask, lines: Rules) -> Parts:
     slices = scipy.ndimage.find_objects(labels)
     boxes = {label: to_box(slices[label - 1]) for label in largest.tolist()}
     boxes, height, cut_off = margins.drop(labels, boxes)
-    boxes = {label: of for label, of in boxes.items() if of.size >= _SPECK * height}
+    small = {label: of for label, of in boxes.items() if of.size < _SPECK * height}
+    boxes = {label: of for label, of in boxes.items() if label not in small}
+    small = {label: of for label, of in small.items() if of.size >= _LEAST_SIZE}
+    small = dict([*small.items()][:_MOST_SMALL])
     boxes = _cut_tall(labels, boxes, height)
     kept = np.zeros(labels.max() + 1, bool)
-    kept[[*boxes]] = True
+    kept[[*boxes, *small]] = True
     labels = np.where(kept[labels], labels, 0)
-    return Parts(labels, boxes, height, cut_off)
+    return Parts(labels, boxes, height, cut_off, small)
 
 
 def fills(marks: Mask, part: float) -> bool:

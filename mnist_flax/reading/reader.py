@@ -12,7 +12,8 @@ from PIL import Image
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import Framing
 from mnist_flax.reading import marks, page, parts, sheets
-from mnist_flax.reading.page import Found, Page
+from mnist_flax.reading.found import Found
+from mnist_flax.reading.page import Page
 from mnist_flax.recognition import ink, inputs, pictures
 from mnist_flax.recognition.framing import frame
 from mnist_flax.recognition.networks import Networks, load_networks
@@ -29,7 +30,8 @@ _DIGITS = tuple('0123456789')
 _SMALL = 48
 
 # What is written in a picture may be a digit that fills it if it takes this part of one of
-# its sides. With strokes of such a half width, in the networks' pixels, it may be as unsure.
+# its sides. With thick strokes, of such a half width in the networks' pixels, so little
+# sureness is enough.
 _FILLED, _THICK, _LEAST_SURE = 0.3, 2.7, 0.1
 
 # A digit that takes this part of one of the sides is also read by itself.
@@ -45,10 +47,6 @@ _SHOWN_SIDE = 400
 _COMPILED = (1, 2, 4, 8, 16, 32)
 
 _ALL = (0.0, 0.0, 1.0, 1.0)
-
-
-# Of signs and points among digits, which may belong to them.
-_LEFT_OUT = 'something small beside the digits was left out'
 
 
 class _SeveralError(UserError):
@@ -179,10 +177,14 @@ class Reader:
             return on_page
         if not is_small:
             alone = attempt(self._read_alone)
-        # Strokes of a digit that fills its picture may be too wide for those of a page.
+        if alone and on_page:
+            # Strokes of a digit that fills its picture may be too wide for a page's.
+            (digit,) = alone.digits
+            digit = digit._replace(box=on_page.digits[0].box)
+            return alone._replace(digits=(digit,), doubt=on_page.doubt)
         best = alone or on_page
         if not best:
-            raise errors[0]
+            raise errors[-1] if is_small else errors[0]
         return best
 
     def _read_whole(self, image: UInt8[np.ndarray, '_ _ _']) -> Reading:
@@ -238,13 +240,9 @@ class Reader:
             for row, of_row in enumerate(found.rows)
             for of in of_row
         )
-        text = '/'.join(
-            ''.join(_DIGITS[int(of.probabilities.argmax())] for of in row)
-            for row in found.rows
-        )
+        text = '/'.join(''.join(_DIGITS[of.digit] for of in row) for row in found.rows)
         picture = digits[0].prediction.image if number == 1 else _shrink(colours)
-        doubt = _LEFT_OUT if found.num_left_out else ''
-        return Reading(text, digits, picture, doubt)
+        return Reading(text, digits, picture, found.doubt)
 
     def _read_in_ways(self, colours: Colours, name: str) -> Page:
         """Reads dark digits on bright paper, or bright ones on dark, as it fits."""

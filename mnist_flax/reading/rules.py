@@ -146,6 +146,8 @@ def _expect(levels: list[int], height: int, step: float) -> tuple[list[int], flo
     Returns:
       Rows in the middle of all of them, and the distance; none and 0 if they are irregular.
     """
+    if len(levels) > _MOST_LINES:
+        return [], 0.0
     choices = [(level, step) for level in levels if step]
     if not step:
         choices = [

@@ -21,6 +21,9 @@ _NEAR, _MAY_BE_NEAR, _BAR = 0.2, 0.22, 0.6
 # A line so close below a digit, in usual heights, may be a part of it, as in a two.
 _TOUCHING = 0.08
 
+# In usual heights: the bar of a fraction is no farther from what is above and below it.
+_FRACTION = 0.35
+
 # Pieces of one digit, at most, and its width and height, in usual heights.
 _MOST_PIECES, _WIDEST, _TALLEST = 4, 1.3, 1.5
 
@@ -54,7 +57,8 @@ class Piece(NamedTuple):
         if not kept or kept == self.labels:
             return self
         box = functools.reduce(Box.join, [parts.boxes[label] for label in kept])
-        return Piece(kept, box, self.area, False)
+        area = sum(int((parts.labels == label).sum()) for label in kept)
+        return Piece(kept, box, area, False)
 
 
 class Candidate(NamedTuple):
@@ -77,21 +81,27 @@ class Candidate(NamedTuple):
 def join_bars(parts: Parts) -> list[Piece]:
     """Joins parts one of which is above the other, such as a five and its bar."""
     areas = np.bincount(parts.labels.ravel())
+    tall = [of for of in parts.boxes.values() if of.height >= _BAR * parts.height]
     groups: list[Piece] = []
+    alone: list[Piece] = []
     for label in sorted(parts.boxes, key=lambda of: parts.boxes[of].left):
         piece = Piece((label,), parts.boxes[label], int(areas[label]), False)
+        if _is_fraction_bar(piece.box, tall, parts.height):
+            alone.append(piece)
+            continue
         while near := next(
             (of for of in groups if _is_bar(of.box, piece.box, parts)), None
         ):
             groups.remove(near)
             lower = max((near, piece), key=lambda of: of.box.top)
             lines = near.lines + piece.lines
-            if _is_line_below(near.box, piece.box, parts):
+            is_one = len(lower.labels) == 1
+            if is_one and _is_line_below(near.box, piece.box, parts):
                 lines += lower.labels
             labels, box = near.labels + piece.labels, near.box.join(piece.box)
             piece = Piece(labels, box, near.area + piece.area, False, lines)
         groups.append(piece)
-    return groups
+    return groups + alone
 
 
 def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
@@ -107,6 +117,21 @@ def _is_bar(one: Box, other: Box, parts: Parts) -> bool:
         shared >= 0.5 * min(one.width, other.width)
         and lower.top - upper.bottom <= near * parts.height
     )
+
+
+def _is_fraction_bar(box: Box, tall: Sequence[Box], height: float) -> bool:
+    """Tells whether a level line is about as near to what is above it as to what is below.
+
+    The bar of a five is nearer to what is below.
+    """
+    if not box.is_dash:
+        return False
+    over = [of for of in tall if of.left < box.right and box.left < of.right]
+    above = [box.top - of.bottom for of in over if of.bottom <= box.top]
+    below = [of.top - box.bottom for of in over if of.top >= box.bottom]
+    if not above or not below or max(min(above), min(below)) > _FRACTION * height:
+        return False
+    return min(above) <= 2 * min(below) + 0.05 * height
 
 
 def _is_line_below(one: Box, other: Box, parts: Parts) -> bool:
@@ -147,6 +172,16 @@ def propose(row: Sequence[Piece], parts: Parts, ink: Gray) -> list[Candidate]:
                 box_without = functools.reduce(Box.join, [of.box for of in without])
                 candidates += _cut_out(without, first, box_without, parts, ink)
     return candidates
+
+
+def propose_small(parts: Parts, ink: Gray) -> list[Candidate]:
+    """Proposes what is too small for the usual height, each by itself."""
+    small = parts._replace(boxes=parts.small)
+    areas = np.bincount(parts.labels.ravel(), minlength=1 + max(small.boxes, default=0))
+    pieces = [
+        Piece((label,), box, int(areas[label]), False) for label, box in small.boxes.items()
+    ]
+    return [of for piece in pieces for of in _cut_out([piece], 0, piece.box, small, ink)]
 
 
 def _cut(piece: Piece, parts: Parts) -> list[Piece]:

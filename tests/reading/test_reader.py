@@ -150,7 +150,7 @@ def test_a_point_or_a_dash_is_left_out_with_a_doubt():
     page[88:94, 20:46] = 30
     reading = read(page)
     assert reading.text == '34'
-    assert reading.doubt == 'something small beside the digits was left out'
+    assert reading.doubt == 'something beside the digits was left out'
     assert read(write(['34'])).doubt == ''
 
 
