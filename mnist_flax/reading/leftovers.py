@@ -32,7 +32,8 @@ _WITH_DOT = (1, 2, 7)
 # So surely something small is a digit.
 _SURE = 0.9
 
-# In heights of the digit beside it: a point, how far away it may be, and how far below.
+# In heights of the digit left of it: a point, how far away it may be if no other digit
+# follows, and how far below.
 _POINT, _FAR, _BELOW = (0.06, 0.3), 0.6, 0.15
 
 # In usual heights: how far a fraction's bar is from what is above and below it.
@@ -92,7 +93,8 @@ def find(
     if digits:
         strength = float(np.median([of.strength for of in digits]))
         strong = written & (ink > _AS_STRONG * strength)
-        num_left_out += _count_points(digits, strong & (of_page.labels == 0))
+        others = ~np.isin(of_page.labels, [*of_page.boxes])
+        num_left_out += _count_points(digits, strong & others)
         if len(digits) == 1 and digits[0].digit in _WITH_DOT:
             is_sign = parts.has_dot(strong, digits[0].box)
     doubts = [_LEFT_OUT] * (num_left_out > 0)
@@ -168,7 +170,7 @@ def _count_points(digits: Sequence[Found], marks: Mask) -> int:
             and other.box.top < of.box.bottom
             and of.box.top < other.box.bottom
         ]
-        right = min([of.box.right + round(_FAR * height), *following])
+        right = min(following, default=of.box.right + round(_FAR * height))
         top = (of.box.top + of.box.bottom) // 2
         window = marks[top : of.box.bottom + round(_BELOW * height), of.box.right : right]
         if not window.any():

@@ -1,6 +1,7 @@
 """Connected parts of what is drawn: which may be of digits, and which are not."""
 
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -22,6 +23,9 @@ _MOST_PARTS = 1000
 # Of the usual size: specks and commas. So many of them, with so many pixels in a side, may
 # be digits beside something large.
 _SPECK, _MOST_SMALL, _LEAST_SIZE = 0.22, 16, 10
+
+# Of digits above each other the lower one has this part of the height; of so many parts.
+_AS_HIGH, _MOST_APART = 0.6, 4
 
 # Of the height of something: a dot that belongs to it has these sizes, and is no farther
 # above or below it, or beside that.
@@ -71,13 +75,26 @@ def find(marks: Mask, lines: Rules) -> Parts:
     return Parts(labels, boxes, height, cut_off, small)
 
 
-def fills(marks: Mask, part: float) -> bool:
-    """Tells whether what is drawn takes a part of a picture's height or width."""
-    boxes = list(find(marks, rules.find_none(marks)).boxes.values())
+def find_boxes(marks: Mask) -> list[Box]:
+    """Finds the parts of a picture without printed lines, from the largest on."""
+    return [*find(marks, rules.find_none(marks)).boxes.values()]
+
+
+def fills(boxes: Sequence[Box], shape: tuple[int, ...], part: float) -> bool:
+    """Tells whether all boxes together take a part of a picture's height or width."""
     if not boxes:
         return False
     box = functools.reduce(Box.join, boxes)
-    return box.height >= part * marks.shape[0] or box.width >= part * marks.shape[1]
+    return box.height >= part * shape[0] or box.width >= part * shape[1]
+
+
+def are_apart(boxes: Sequence[Box]) -> bool:
+    """Tells whether one of two parts is below the other, and both may be digits."""
+    return any(
+        lower.top >= upper.bottom
+        and min(upper.height, lower.height) >= _AS_HIGH * max(upper.height, lower.height)
+        for upper, lower in itertools.permutations(boxes[:_MOST_APART], 2)
+    )
 
 
 def has_dot(marks: Mask, box: Box) -> bool:

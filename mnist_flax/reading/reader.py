@@ -198,9 +198,10 @@ class Reader:
     def _read_alone(self, colours: Colours, name: str) -> Reading:
         """Reads a picture of one digit, which may fill it."""
         drawn = ink.find_ink(colours, name)
-        small = min(drawn.shape) < _SMALL
+        boxes = parts.find_boxes(drawn > 0.5)
+        fills = parts.fills(boxes, drawn.shape, _FILLED)
         require(
-            small or parts.fills(drawn > 0.5, _FILLED),
+            (fills or min(drawn.shape) < _SMALL) and not parts.are_apart(boxes),
             f'{name}: what is drawn in it does not look like digits',
         )
         image = frame(drawn, name)
