@@ -15,9 +15,9 @@ from mnist_flax.reading.segments import Candidate
 from mnist_flax.recognition.pictures import Colours
 
 # Of several things in a picture each must be so surely a digit, and the one that it is
-# taken for; of a single one only the former counts. In docs/handwriting.md is how these
-# were chosen.
-_LEAST_SURE, LEAST_SURE_ALONE = 0.5, 0.35
+# taken for; of a single one only the former counts. In docs/handwriting.md is how this was
+# chosen.
+LEAST_SURE = 0.5
 
 # A part that would be more digits, side by side, is a wave or a word.
 _MOST_TOUCHING = 3
@@ -113,9 +113,7 @@ def _choose(
     for i in chosen:
         of = judged[i]
         # A single digit is answered even if it is not sure which one it is.
-        is_sure = (
-            of.is_digit >= LEAST_SURE_ALONE if is_alone else of.confidence >= _LEAST_SURE
-        )
+        is_sure = (of.is_digit if is_alone else of.confidence) >= LEAST_SURE
         is_word = touching[row[i].cut_from] > _MOST_TOUCHING
         (sure if is_sure and not is_word else unsure).append(of)
     return sure, unsure

@@ -210,7 +210,7 @@ class Reader:
         inside = scipy.ndimage.distance_transform_edt(np.pad(image[..., 0] > 100, 1))
         is_thick = inside.max() >= _THICK
         require(
-            bool(is_digit >= (_LEAST_SURE if is_thick else page.LEAST_SURE_ALONE)),
+            bool(is_digit >= (_LEAST_SURE if is_thick else page.LEAST_SURE)),
             f'{name}: what is drawn in it does not look like a digit',
         )
         digit = Digit(to_prediction(image, probabilities, float(is_digit)), _ALL, 0)

@@ -51,7 +51,9 @@ REFUSED = {
     'a large digit beside small ones': Paper(600, 900)
     .write('7', 20, 20, size=400)
     .write('345', 500, 100),
-    'a one along the edge': Paper(300, 500).fill(1, 20, 15, 90).write('345', 110, 20),
+    'a one along the edge': Paper(1000, 900)
+    .fill(3, 40, 30, 180)
+    .write('345', 150, 20, size=200),
     'a digit in a corner': Paper(300, 500).write('5', -25, -25).write('345', 110, 20),
     'digits above each other': Paper(400, 300).write('5', 90, 60).write('8', 90, 150),
 }
@@ -70,7 +72,10 @@ def test_it_is_refused(what):
 
 DOUBTED = {
     'the bar of a fraction': (
-        Paper(400, 300).write('3', 100, 70).fill(100, 158, 180, 164).write('4', 100, 170),
+        Paper(400, 300)
+        .write('3', 100, 50, size=110)
+        .fill(100, 158, 210, 164)
+        .write('4', 100, 164, size=110),
         '3/4',
     ),
     'a decimal point': (

@@ -63,6 +63,16 @@ def test_lines_among_others_at_equal_distances_are_found_where_much_is_written(i
     assert found.marks[written > 0.5].mean() < 0.25
 
 
+def test_a_line_that_is_seen_in_part_is_found_by_the_others():
+    lines = rule()
+    part = np.zeros(SIZE, bool)
+    part[130:170, 40:380] = True
+    lines[part] = 0
+    alone = rules.find(np.where(np.arange(300)[:, None] // 20 == 7, lines, 0), 0.1)
+    assert not alone.marks.any()
+    assert rules.find(lines, 0.1).marks[lines > 0.5].mean() > 0.95
+
+
 def test_lines_whose_pixels_differ_leave_nothing():
     # Between two rows of pixels a thin line is half as dark as on one.
     lines = pens.draw([line((-5, y), (505, y + 6)) for y in range(30, 300, 50)], 1.2, SIZE)
