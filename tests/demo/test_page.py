@@ -200,7 +200,8 @@ def test_an_error_is_shown_as_a_sentence(open_page):
     page = open_page(**DESKTOP)
     responses = []
     page.on('response', lambda response: responses.append(response))
-    draw_by_mouse(page, [[(0.2, 0.2), (0.8, 0.8)], [(0.2, 0.8), (0.8, 0.2)], *write(8)])
+    hatching = [[(0.2, y), (0.8, y - 0.1)] for y in (0.25, 0.4, 0.55, 0.7, 0.85)]
+    draw_by_mouse(page, [*hatching, [(0.25, 0.1), (0.25, 0.9)], [(0.7, 0.1), (0.7, 0.9)]])
     assert answer(page) == '?'
     error = responses[-1].json()['error'].removeprefix('picture: ')
     assert message(page) == f'{error[0].upper()}{error[1:]}.'
