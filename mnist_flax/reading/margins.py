@@ -11,16 +11,22 @@ from mnist_flax.reading.connected import Labels
 # So near to the margin, as a part of the shorter side, something reaches it.
 _NEAR = 0.005
 
-# The edge of something else lies along the margin for this part of its length; a digit has
-# these heights, in usual ones, and touches it with a smaller part of its height. What is
-# inside is not that much smaller.
-_ALONG, _AT_MARGIN, _MOST_CONTACT, _LEAST_INSIDE = 0.6, (0.6, 1.6), 0.15, 0.25
+# The edge of something else lies along the margin for this part of its length.
+_ALONG = 0.6
 
-# In usual heights: heights and the least width of what is left of a digit that is cut off.
+# A whole digit that reaches the margin: its height, as a part of the usual one, and how
+# much of its own height may touch.
+_AT_MARGIN, _MOST_CONTACT = (0.6, 1.6), 0.15
+
+# If what does not reach the margin is smaller than this part of the rest, it is dirt, and
+# the digit fills the picture.
+_LEAST_INSIDE = 0.25
+
+# What is left of a digit that is cut off: its height and least width, in usual heights.
 _CUT_OFF, _LEAST_CUT_OFF = (0.4, 1.6), 0.1
 
-# What is larger, at least so many usual heights each way, is of strokes if it fills less of
-# its rectangle.
+# Larger things are drawn if both sides have so many usual heights, and strokes fill at most
+# this part of their rectangle: a thumb or a table fills more.
 _LEAST_DRAWING, _STROKES = 0.5, 0.35
 
 

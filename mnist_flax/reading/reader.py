@@ -29,10 +29,12 @@ _DIGITS = tuple('0123456789')
 # strokes are as wide as what light does.
 _SMALL = 48
 
-# What is written in a picture may be a digit that fills it if it takes this part of one of
-# its sides. With thick strokes, of such a half width in the networks' pixels, so little
-# sureness is enough.
-_FILLED, _THICK, _LEAST_SURE = 0.3, 2.7, 0.1
+# To be read by itself, a digit must take this part of one of the picture's sides.
+_FILLED = 0.3
+
+# If half the width of its strokes, in pixels of the networks' input, is this, it needs to be
+# a digit with this probability only.
+_THICK, _LEAST_SURE = 2.7, 0.1
 
 # A digit that takes this part of one of the sides is also read by itself.
 _FULL = 0.7

@@ -20,21 +20,26 @@ Places = Int[np.ndarray, 'pixels']
 _SLOPES = np.linspace(-0.14, 0.14, 57)
 _OFF = 0.008
 
-# Lines may be fainter than strokes: a part of the threshold for these. The ink of a line
-# varies less than by this factor.
-_FAINT, _MORE = 0.6, 1.35
+# Lines may be fainter than strokes: this part of the threshold for those is enough.
+_FAINT = 0.6
+
+# Where there is so many times as much ink in a column, a stroke lies on the line.
+_MORE = 1.35
 
 # Marks are so many times as dense on a line as beside it.
 _CLEARER = 3.0
 
-# If so many lines, and half of those that belong to them, are at equal distances, but for
-# this part of one, the others are taken too, with marks in this part of the length.
-_REGULAR, _IRREGULAR, _LEAST_PREDICTED = 4, 0.12, 0.2
+# Lines are regular if so many of them, and half of all that should be there, are at equal
+# distances, or this part of a distance away.
+_REGULAR, _IRREGULAR = 4, 0.12
 
-# Of those, at most so many are missed between two, and so many are on a page.
+# Then those that were missed are taken, too, if marks cover this part of their length.
+_LEAST_PREDICTED = 0.2
+
+# At most so many are missed between two, and so many are on a page.
 _MOST_MISSED, _MOST_LINES = 3, 60
 
-# Instead of the thickness of what is not there.
+# The thickness that is noted where there are no marks; no line is as thick.
 _NONE = 10**6
 
 # In smaller pictures no line is thin enough.

@@ -14,9 +14,12 @@ from mnist_flax.reading.parts import Parts
 from mnist_flax.recognition.framing import frame_digit
 from mnist_flax.recognition.pictures import Gray
 
-# As parts of the usual height: a bar and what it is of, one above the other, are no farther
-# apart, nor are parts that may be of one digit, sideways; a bar is less high.
-_NEAR, _MAY_BE_NEAR, _BAR = 0.2, 0.22, 0.6
+# The bar of a digit has at most this part of the usual height, and is no farther above the
+# rest of it, in usual heights.
+_BAR, _NEAR = 0.6, 0.2
+
+# Parts of one digit, side by side, are no farther apart, in usual heights.
+_MAY_BE_NEAR = 0.22
 
 # A line so close below a digit, in usual heights, may be a part of it, as in a two.
 _TOUCHING = 0.08
@@ -27,10 +30,12 @@ _FRACTION = 0.35
 # Pieces of one digit, at most, and its width and height, in usual heights.
 _MOST_PIECES, _WIDEST, _TALLEST = 4, 1.3, 1.5
 
-# What is wider than this part of its height may be several digits. It is cut where it has
-# ink in at most this part of its height, at most at so many places, and not nearer to each
-# other than this part of its height.
-_WIDE, _THIN, _MOST_CUTS, _NARROWEST = 0.75, 0.4, 5, 0.2
+# What is wider than this part of its height may be several digits.
+_WIDE = 0.75
+
+# It is cut at so many places, where it has ink in at most this part of its height, and not
+# nearer to each other than this part of its height.
+_MOST_CUTS, _THIN, _NARROWEST = 5, 0.4, 0.2
 
 # Of what has fewer pixels nothing can be said.
 _LEAST_AREA = 12
