@@ -32,8 +32,8 @@ _SMALL = 48
 # To be read by itself, a digit must take this part of one of the picture's sides.
 _FILLED = 0.3
 
-# If half the width of its strokes, in pixels of the networks' input, is this, it needs to be
-# a digit with this probability only.
+# If half the width of its strokes, in pixels of the networks' input, is this, it needs to
+# be a digit with this probability only.
 _THICK, _LEAST_SURE = 2.7, 0.1
 
 # A digit that takes this part of one of the sides is also read by itself.
