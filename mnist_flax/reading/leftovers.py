@@ -82,7 +82,7 @@ def find(
     num_others += sum(of.area for of in short) > _DROPPED * sum(of.area for of in digits)
     # What is much taller makes digits seem small.
     num_others += sum(of.confidence >= _SURE and of.digit != 1 for of in small)
-    num_left_out = num_specks + len(short) + len(bars)
+    num_left_out = num_specks + len(short) + len(bars) + len(of_page.in_corners)
     # Beside a single digit it is its neighbour, which was meant to be cut off.
     if len(digits) > 1:
         num_others += len(of_page.cut_off)

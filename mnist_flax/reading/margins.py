@@ -36,6 +36,7 @@ class Kept(NamedTuple):
     boxes: dict[int, Box]  # by label
     height: float  # the usual height of a digit
     cut_off: list[Box]  # what may be of a digit that goes on beyond the picture
+    in_corners: list[Box]  # the same in corners, where it is seldom a digit
 
 
 def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
@@ -54,12 +55,13 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
             return _is_drawing(labels, label, box, height)
         return least <= box.height and box.width >= _LEAST_CUT_OFF * height
 
-    cut_off = [
-        box
-        for label, box in boxes.items()
-        if label not in inside and may_be_cut_off(label, box)
-    ]
-    return Kept(inside, height, cut_off)
+    contacts = _count_contacts(labels)
+    cut_off, in_corners = [], []
+    for label, box in boxes.items():
+        if label not in inside and may_be_cut_off(label, box):
+            is_in_corner = box.size <= most and (contacts[:, label] > 0).sum() > 1
+            (in_corners if is_in_corner else cut_off).append(box)
+    return Kept(inside, height, cut_off, in_corners)
 
 
 def _drop(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:

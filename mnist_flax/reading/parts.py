@@ -46,6 +46,7 @@ class Parts(NamedTuple):
     boxes: dict[int, Box]  # by label, of those that may be of digits
     height: float  # the usual height of a digit, in pixels
     cut_off: list[Box]  # what may be of a digit that goes on beyond the picture
+    in_corners: list[Box]  # the same in corners, where it is seldom a digit
     small: dict[int, Box]  # by label, of the largest specks
 
 
@@ -63,7 +64,7 @@ def find(marks: Mask, lines: Rules) -> Parts:
     largest = np.argsort(-areas, kind='stable')[: min(_MOST_PARTS, int((areas > 0).sum()))]
     slices = scipy.ndimage.find_objects(labels)
     boxes = {label: to_box(slices[label - 1]) for label in largest.tolist()}
-    boxes, height, cut_off = margins.drop(labels, boxes)
+    boxes, height, cut_off, in_corners = margins.drop(labels, boxes)
     small = {label: of for label, of in boxes.items() if of.size < _SPECK * height}
     boxes = {label: of for label, of in boxes.items() if label not in small}
     small = {label: of for label, of in small.items() if of.size >= _LEAST_SIZE}
@@ -72,7 +73,7 @@ def find(marks: Mask, lines: Rules) -> Parts:
     kept = np.zeros(labels.max() + 1, bool)
     kept[[*boxes, *small]] = True
     labels = np.where(kept[labels], labels, 0)
-    return Parts(labels, boxes, height, cut_off, small)
+    return Parts(labels, boxes, height, cut_off, in_corners, small)
 
 
 def find_boxes(marks: Mask) -> list[Box]:
