@@ -56,7 +56,8 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
         return least <= box.height and box.width >= _LEAST_CUT_OFF * height
 
     contacts = _count_contacts(labels)
-    cut_off, in_corners = [], []
+    cut_off: list[Box] = []
+    in_corners: list[Box] = []
     for label, box in boxes.items():
         if label not in inside and may_be_cut_off(label, box):
             is_in_corner = box.size <= most and (contacts[:, label] > 0).sum() > 1
