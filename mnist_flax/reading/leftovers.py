@@ -103,7 +103,7 @@ def find(
 
 
 def _to_usual_height(digits: Sequence[Found], of_page: Parts) -> float:
-    """What is much larger than a digit makes the usual height of parts too large."""
+    """Returns that of digits, if it is less: the parts' counts what is much larger."""
     heights = [of.box.height for of in digits]
     return min(of_page.height, float(np.median(heights))) if heights else of_page.height
 

@@ -46,7 +46,8 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
       labels: Of the parts.
       boxes: Of the parts.
     """
-    inside = _drop(labels, boxes)
+    contacts = _count_contacts(labels)
+    inside = _drop(boxes, contacts)
     height = usual_size([_to_height(of) for of in inside.values()])
     least, most = (height * of for of in _CUT_OFF)
 
@@ -55,7 +56,6 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
             return _is_drawing(labels, label, box, height)
         return least <= box.height and box.width >= _LEAST_CUT_OFF * height
 
-    contacts = _count_contacts(labels)
     cut_off: list[Box] = []
     in_corners: list[Box] = []
     for label, box in boxes.items():
@@ -65,8 +65,7 @@ def drop(labels: Labels, boxes: dict[int, Box]) -> Kept:
     return Kept(inside, height, cut_off, in_corners)
 
 
-def _drop(labels: Labels, boxes: dict[int, Box]) -> dict[int, Box]:
-    sides = _count_contacts(labels)
+def _drop(boxes: dict[int, Box], sides: Int[np.ndarray, '4 labels']) -> dict[int, Box]:
     # An edge lies along one side; a digit that fills the picture reaches opposite ones.
     opposite = sides[[1, 0, 3, 2]]
     boxes = {

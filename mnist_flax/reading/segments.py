@@ -62,7 +62,8 @@ class Piece(NamedTuple):
         if not kept or kept == self.labels:
             return self
         box = functools.reduce(Box.join, [parts.boxes[label] for label in kept])
-        area = sum(int((parts.labels == label).sum()) for label in kept)
+        window = parts.labels[box.top : box.bottom, box.left : box.right]
+        area = int(np.isin(window, kept).sum())
         return Piece(kept, box, area, False)
 
 
