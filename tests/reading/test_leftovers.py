@@ -1,25 +1,13 @@
 """What stands beside digits is not left out silently."""
 
-import functools
-
 import numpy as np
 import pytest
 from drawn_digits import draw
+from shipped_reader import read
 
 from mnist_flax.common.errors import UserError
-from mnist_flax.reading import reader
 
 LEFT_OUT = 'something beside the digits was left out'
-
-
-@functools.cache
-def load():
-    return reader.load()
-
-
-def read(page):
-    (reading,) = load().read(page)
-    return reading
 
 
 class Paper:

@@ -1,6 +1,5 @@
 """Pictures with any number of digits, end to end: drawn pages, whose content is known."""
 
-import functools
 import io
 
 import numpy as np
@@ -8,22 +7,12 @@ import pytest
 from clothes import load_clothes
 from drawn_digits import draw
 from PIL import Image, ImageDraw
+from shipped_reader import load, read
 
 from mnist_flax.common.errors import UserError
 from mnist_flax.data import datasets
 from mnist_flax.drawing import pages
-from mnist_flax.reading import reader
 from mnist_flax.reading.reader import Reader
-
-
-@functools.cache
-def load():
-    return reader.load()
-
-
-def read(source):
-    (reading,) = load().read(source)
-    return reading
 
 
 def write(rows, size=100, gap=40, ink=30, paper=230):
