@@ -97,6 +97,16 @@ def test_the_second_output_of_a_model_counts_in_the_loss():
     assert np.abs(learned - start).max() > 1e-3
 
 
+def test_a_loss_gets_the_images_as_the_network_is_shown_them():
+    config = small(loss=part('brightness'))
+    of_all = make_plan(config).dataset.train.images.mean(dtype=float) / 255
+    (run,) = train_and_evaluate(config).runs
+    np.testing.assert_allclose(run.history['train_objective'], of_all, rtol=1e-5)
+    config.augment.erase = 1.0
+    (run,) = train_and_evaluate(config).runs
+    assert np.all(run.history['train_objective'] < 0.95 * of_all)
+
+
 def test_epochs_of_another_length_are_another_program():
     schedule = {'constructor': 'step', 'every': 1}
     config = small(schedule=schedule)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -36,6 +36,7 @@ class Loss:
         hyperparams: Mapping[str, Any],
         outputs: Outputs,
         labels: Int[Array, 'batch'],
+        images: Float[Array, 'batch height width channels'],
     ) -> Any:
         """Computes the loss of each example, of shape (batch,) if the function is right.
 
@@ -43,20 +44,26 @@ class Loss:
           hyperparams: Has the arguments that are traced, such as ``'loss.gamma'``.
           outputs: The model's.
           labels: The right answers.
+          images: What the model was shown, after any augmentation.
         """
         traced = {
             name: hyperparams[f'loss.{name}']
             for name in self.arguments
             if f'loss.{name}' in hyperparams
         }
-        aux = {'aux': outputs.aux} if self.takes_aux else {}
-        arguments = self.arguments | traced | aux
+        offered = {'aux': outputs.aux, 'images': images}
+        named = {name: of for name, of in offered.items() if name in self._names}
+        arguments = self.arguments | traced | named
         return self.function(outputs.logits, labels, **arguments)
 
     @property
     def takes_aux(self) -> bool:
         """Tells whether the function has an argument for what else the model returns."""
-        return 'aux' in inspect.signature(self.function).parameters
+        return 'aux' in self._names
+
+    @property
+    def _names(self) -> Collection[str]:
+        return inspect.signature(self.function).parameters
 
     @property
     def is_cross_entropy(self) -> bool:
@@ -74,7 +81,7 @@ def create_loss(settings: ml_collections.ConfigDict) -> Loss:
         type.
     """
     function, fields = find_constructor(settings, 'config.loss', home=LOSSES)
-    others = *[*inspect.signature(function).parameters][:2], 'aux'
+    others = *[*inspect.signature(function).parameters][:2], 'aux', 'images'
     return Loss(function, read_arguments(function, fields, 'config.loss', others))
 
 

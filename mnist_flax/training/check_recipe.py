@@ -69,7 +69,7 @@ def check_recipe(
     )
     _check_augment(recipe, images)
     hyperparams = {name: jax.ShapeDtypeStruct((), 'float32') for name in used}
-    losses = _try(recipe.loss, 'config.loss', hyperparams, outputs, _LABELS)
+    losses = _try(recipe.loss, 'config.loss', hyperparams, outputs, _LABELS, images)
     require(
         getattr(losses, 'shape', None) == (2,),
         f'config.loss: {locate(recipe.loss.function)} returns {_describe(losses)} for 2 '
@@ -131,14 +131,15 @@ def check_loss(
     num_classes = len(dataset.class_names)
     # NumPy's, which need not be compiled: JAX's would take a second of the first start.
     logits = jnp.asarray(np.random.default_rng(0).normal(size=(8, num_classes)), 'float32')
-    outputs = calls.Outputs(logits)
     labels = jnp.asarray(np.arange(8) % num_classes, 'int32')
+    images = jnp.asarray(np.zeros((8, *recipe.image_shape)), 'float32')
+    given = calls.Outputs(logits), labels, images
     if recipe.loss.function.__module__ == objective.LOSSES:
-        _try(lambda: recipe.loss(hyperparams, outputs, labels), 'config.loss')
+        _try(lambda: recipe.loss(hyperparams, *given), 'config.loss')
         return
 
     def summed(logits: Any) -> Any:
-        return jnp.sum(recipe.loss(hyperparams, outputs._replace(logits=logits), labels))
+        return jnp.sum(recipe.loss(hyperparams, calls.Outputs(logits), labels, images))
 
     value, gradient = _call(jax.value_and_grad(summed), 'config.loss', logits)
     require(

@@ -206,7 +206,7 @@ def train_step(
             dropout_keys,
             hyperparams.get('model.dropout_rate'),
         )
-        losses = recipe.loss(hyperparams, outputs, labels)
+        losses = recipe.loss(hyperparams, outputs, labels, inputs)
         return jnp.sum(losses, where=mask), ((losses, outputs), model_state)
 
     grads, ((losses, outputs), model_state) = gradients.add_up(
