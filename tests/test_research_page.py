@@ -15,7 +15,10 @@ TINY = (
 )  # fmt: skip
 SMALL_CNN = ('--config.model.conv=xla', '--config.model.hidden_size=16')
 # Trainings; tests/benchmark/ has the one that measures.
-COMMANDS = [words[1:] for words in read_commands(PAGE) if words[1] == '-m']
+TRAININGS = [words[1:] for words in read_commands(PAGE) if words[1] == '-m']
+# A student cannot do without its teacher.
+LESSON = [words for words in TRAININGS if words[-1].endswith(('teacher', 'distilled'))]
+COMMANDS = [words for words in TRAININGS if words not in LESSON]
 
 # What stands for the service, which nobody needs to have for the tests.
 WANDB = """
@@ -79,6 +82,19 @@ def test_a_command_of_the_page_runs(command, folder, words):
     numbers = json.loads((workdir / 'metrics.json').read_text())
     assert ('points' in numbers) == ('held-out' in process.stdout.split('data:')[1])
     assert (workdir / 'metrics.jsonl').read_text().count('"event": "epoch"') >= 1
+
+
+@pytest.mark.slow
+def test_the_lesson_of_the_page_runs(command, folder):
+    for name in ('accurate', 'teacher', 'distilled'):
+        code = (ROOT / f'configs/{name}.py').read_text()
+        (folder / f'configs/{name}.py').write_text(code)
+    assert len(LESSON) == 2
+    for words in LESSON:
+        process = command(*words, *TINY, cwd=folder)
+        assert process.returncode == 0, process.stderr
+    taught = json.loads((folder / 'outputs/distilled/metrics.json').read_text())
+    assert taught['num_parameters'] == 225_034
 
 
 def test_the_page_has_a_command_for_each_example():

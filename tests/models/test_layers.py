@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mnist_flax.common import backend
-from mnist_flax.models import Conv, cpu_conv, max_pool
+from mnist_flax.models import Conv, ConvMaxPool, cpu_conv, max_pool
 
 GPU = backend.Described((), 'gpu', 0.0)
 
@@ -104,6 +104,26 @@ def test_conv_takes_all_that_linens_takes(shape, arguments):
 def test_conv_has_the_types_of_linens(channels, types):
     shape = (2, 4, 4, channels)
     assert_same_layer(shape, features=4, kernel_size=(3, 3), tolerance=0.02, **types)
+
+
+@pytest.mark.parametrize('channels', [1, 9])
+def test_conv_max_pool_is_linens_conv_and_pool(channels):
+    class Both(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            conv = nn.Conv(5, (3, 3), padding='VALID', use_bias=False, name='ConvMaxPool_0')
+            return nn.max_pool(conv(x), (2, 2), (2, 2))
+
+    class Ours(nn.Module):
+        @nn.compact
+        def __call__(self, x):
+            return ConvMaxPool(5)(x)
+
+    x = jax.random.normal(jax.random.key(0), (2, 9, 8, channels))
+    variables = Both().init(jax.random.key(1), x)
+    same = jax.tree.map(jnp.array_equal, Ours().init(jax.random.key(1), x), variables)
+    assert all(jax.tree.leaves(same))
+    assert_equal(Ours().apply, Both().apply, variables, x)
 
 
 @st.composite

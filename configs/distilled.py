@@ -1,0 +1,90 @@
+"""The brief's own network, taught by larger networks: knowledge distillation."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Float, Int
+from ml_collections import ConfigDict
+
+from configs import accurate
+from mnist_flax.common.errors import UserError
+from mnist_flax.models import calls
+from mnist_flax.recognition import networks
+
+
+class Teacher:
+    """The networks of a finished run; their mean logits are what a student learns."""
+
+    def __init__(self, workdir: str, network: str):
+        """Loads the networks.
+
+        Args:
+          workdir: Of the run.
+          network: The constructor of its model.
+
+        Raises:
+          UserError: There is no such run.
+        """
+        try:
+            loaded = networks.load_networks(workdir, network)
+        except UserError as error:
+            raise UserError(f'config.loss.teacher: {error}') from error
+        self._apply = functools.partial(
+            loaded.model.apply, **calls.eval_arguments(loaded.model)
+        )
+        # NumPy's, which become constants of the program.
+        self._variables = jax.tree.map(np.asarray, loaded.variables)
+        self._number = loaded.num_networks
+
+    def __call__(
+        self, images: Float[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch classes']:
+        """Computes the mean of the networks' logits."""
+        each = [
+            self._apply(jax.tree.map(lambda leaf, i=i: leaf[i], self._variables), images)
+            for i in range(self._number)
+        ]
+        return jnp.mean(jnp.stack(each), axis=0)
+
+
+def distill(
+    logits: Float[Array, 'batch classes'],
+    labels: Int[Array, 'batch'],
+    images: Float[Array, 'batch height width channels'],
+    teacher: Teacher,
+    temperature: float,
+    weight: float,
+) -> Float[Array, 'batch']:
+    """Cross-entropy with a teacher's probabilities and with the labels, in nats.
+
+    Hinton et al. 2015, arXiv 1503.02531. The teacher sees the images as the student does,
+    after their augmentation (Beyer et al. 2022, arXiv 2106.05237).
+
+    Args:
+      logits: The student's.
+      labels: The right answers.
+      images: What the student was shown.
+      teacher: Gives logits for these.
+      temperature: By which the logits of both are divided; the teacher's part of the loss
+        is multiplied by its square, so that gradients keep their size.
+      weight: Of the teacher's part; the rest is that of the labels.
+    """
+    targets = jax.nn.softmax(jax.lax.stop_gradient(teacher(images)) / temperature)
+    taught = optax.softmax_cross_entropy(logits / temperature, targets) * temperature**2
+    told = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return weight * taught + (1 - weight) * told
+
+
+def get_config() -> ConfigDict:
+    """Returns the accurate settings with a teacher."""
+    config = accurate.get_config()
+    config.loss = ConfigDict({'constructor': 'configs.distilled.distill'})
+    config.loss.temperature = 2.0
+    config.loss.weight = 0.9
+    config.loss.teacher = ConfigDict({'constructor': 'configs.distilled.Teacher'})
+    config.loss.teacher.workdir = 'outputs/teacher'  # of configs/teacher.py
+    config.loss.teacher.network = 'configs.teacher.Network'
+    return config
