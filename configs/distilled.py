@@ -1,10 +1,11 @@
 """The brief's own network, taught by larger networks: knowledge distillation."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -31,12 +32,12 @@ class Teacher:
         try:
             loaded = networks.load_networks(workdir, network)
         except UserError as error:
-            raise UserError(f'config.loss.teacher: {error}') from error
-        self._apply = functools.partial(
-            loaded.model.apply, **calls.eval_arguments(loaded.model)
-        )
-        # NumPy's, which become constants of the program.
-        self._variables = jax.tree.map(np.asarray, loaded.variables)
+            reason = str(error).removeprefix('--workdir: ')
+            raise UserError(f'config.loss.teacher: {reason}') from error
+        model = loaded.model
+        apply: Any = functools.partial(model.apply, **calls.eval_arguments(model))
+        self._apply: Callable[[Any, Any], jax.Array] = apply
+        self._variables = loaded.variables  # with a leading axis of networks
         self._number = loaded.num_networks
 
     def __call__(

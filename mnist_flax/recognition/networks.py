@@ -50,14 +50,14 @@ class Networks:
         self.class_names: tuple[str, ...] = tuple(about['class_names'])
         self.image_shape = _read_shape(about)
         self.num_networks = len(jax.tree.leaves(variables)[0])
-        if type(model) is CNN:
-            # Without gradients XLA's own convolution is the fastest on a CPU too, one
-            # network after another: 256 images by four of them take 30 ms, not 109, and
-            # 0.2 s to compile, not 3.7.
-            model = model.clone(conv='xla')
         self.model = model
         self.variables = jax.device_put(variables)  # with a leading axis of networks
         arguments = calls.eval_arguments(model)
+        if type(model) is CNN:
+            # Without gradients XLA's own convolution is the fastest on a CPU too, one
+            # network after another: 256 images by four of them take 30 ms, not 109, and
+            # 0.2 s to compile, not 3.7. In a training's loop it is the slowest.
+            model = model.clone(conv='xla')
 
         @jax.jit
         def apply(variables, images):

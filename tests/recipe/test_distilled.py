@@ -9,6 +9,8 @@ from small_configs import small
 
 from configs import distilled
 from mnist_flax.common.errors import UserError
+from mnist_flax.models.slow_ops import find_slow
+from mnist_flax.recognition import networks
 from mnist_flax.train import train_and_evaluate
 
 pytestmark = pytest.mark.usefixtures('without_figures')
@@ -66,7 +68,13 @@ def test_the_loss_is_what_its_description_says():
     np.testing.assert_allclose(gradient, 0, atol=1e-6)
 
 
+def test_a_teacher_of_the_package_s_own_network_is_not_slow():
+    workdir = str(networks.PRETRAINED.parent / 'default')
+    teacher = distilled.Teacher(workdir, networks.DEFAULT_CONSTRUCTOR)
+    assert find_slow(jax.make_jaxpr(teacher)(jnp.zeros((2, 28, 28, 1)))) == []
+
+
 def test_a_teacher_that_is_missing_is_named(tmp_path):
     config = taught(str(tmp_path / 'nobody'), 0.9)
-    with pytest.raises(UserError, match=r'config\.loss\.teacher: .*nobody.* no finished'):
+    with pytest.raises(UserError, match=r'^config\.loss\.teacher: \S*nobody. holds no finished run'):
         train_and_evaluate(config)
