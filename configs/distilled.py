@@ -83,9 +83,10 @@ def get_config() -> ConfigDict:
     """Returns the accurate settings with a teacher."""
     config = accurate.get_config()
     config.loss = ConfigDict({'constructor': 'configs.distilled.distill'})
-    config.loss.temperature = 2.0
-    config.loss.weight = 0.9
-    config.loss.teacher = ConfigDict({'constructor': 'configs.distilled.Teacher'})
+    config.loss.temperature = 2.0  # by which the logits of both are divided
+    config.loss.weight = 0.9  # of what the teacher says; the rest is the labels'
+    config.loss.teacher = ConfigDict()
+    config.loss.teacher.constructor = 'configs.distilled.Teacher'
     config.loss.teacher.workdir = 'outputs/teacher'  # of configs/teacher.py
-    config.loss.teacher.network = 'configs.teacher.Network'
+    config.loss.teacher.network = 'configs.teacher.Network'  # its model's constructor
     return config

@@ -53,8 +53,8 @@ def get_config() -> ConfigDict:
     config.runs = 2
     config.num_epochs = 16
     config.model = ConfigDict({'constructor': 'configs.teacher.Network'})
-    config.model.widths = (24, 48, 96)
-    config.model.rate = 0.1
+    config.model.widths = (24, 48, 96)  # feature maps at each size
+    config.model.rate = 0.1  # of dropout
     config.model.num_classes = 0  # as many as the data set has
     config.optimizer.learning_rate = 4e-3
     return config

@@ -178,7 +178,7 @@ def can_trace(recipe: run.Recipe, path: str) -> bool:
             lambda images: _init_and_train(recipe.model, [], images), images
         )
         if path.startswith('loss.'):
-            jax.eval_shape(recipe.loss, hyperparams, outputs, _LABELS)
+            jax.eval_shape(recipe.loss, hyperparams, outputs, _LABELS, images)
         else:
             jax.eval_shape(_update(recipe), hyperparams, params)
     except Exception:  # such as that of `if number > 0`; other mistakes are told later

@@ -76,5 +76,7 @@ def test_a_teacher_of_the_package_s_own_network_is_not_slow():
 
 def test_a_teacher_that_is_missing_is_named(tmp_path):
     config = taught(str(tmp_path / 'nobody'), 0.9)
-    with pytest.raises(UserError, match=r'^config\.loss\.teacher: \S*nobody. holds no finished run'):
+    with pytest.raises(
+        UserError, match=r'^config\.loss\.teacher: \S*nobody. holds no finished run'
+    ):
         train_and_evaluate(config)
