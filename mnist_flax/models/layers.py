@@ -129,7 +129,8 @@ class ConvMaxPool(nn.Module):
     """3x3 convolution with stride 1, no padding and no bias, then 2x2 max-pooling.
 
     It has the parameters of `Conv` and does what `Conv` and `max_pool` do after each other,
-    up to rounding, as one operation. On a CPU a first layer takes a third of the time.
+    up to rounding, as one operation. On a CPU a step takes 0.4 to 0.7 of their time (of 32
+    and 8 features of an image, and of 64 of 32; one core, batches of 64, with gradients).
     """
 
     features: int
