@@ -228,7 +228,7 @@ def _read_report(workdir: pathlib.Path) -> str:
         return ''
     try:
         numbers = json.loads(path.read_text())
-        return f'{reports.summary_line(numbers)}; {reports.describe(numbers)}'
+        return f'{reports.describe_test(numbers)}; {reports.describe(numbers)}'
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise UserError(
             f'--workdir: {path} is not the report of a run; restore it, or move it away'

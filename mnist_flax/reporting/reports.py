@@ -121,14 +121,22 @@ def choose(results: Sequence[RunResult]) -> list[RunResult]:
 def summary_line(numbers: dict[str, Any]) -> str:
     """Says in a few words what the runs came to, from the contents of ``metrics.json``.
 
-    Of a sweep it is a table of the combinations and a line about the one that was chosen.
+    Of runs with held-out images it is the accuracy on those, so that nobody chooses
+    settings by the test set. Of a sweep it is a table of the combinations and a line about
+    the one that was chosen.
     """
     if 'points' not in numbers:
-        return run_tables.describe_test(numbers)
+        if numbers['validation'] == 'holdout':
+            return run_tables.describe_held_out(numbers)
+        return describe_test(numbers)
     ranked = selection.from_json(numbers['points'])
     chosen = selection.describe_choice(ranked)
-    test = run_tables.describe_test(numbers['chosen'])
-    return f'{selection.to_text(ranked)}{chosen}\n{test}'
+    return f'{selection.to_text(ranked)}{chosen}\n{describe_test(numbers)}'
+
+
+def describe_test(numbers: dict[str, Any]) -> str:
+    """Says in a few words what the runs came to on the test set; those chosen of a sweep."""
+    return run_tables.describe_test(numbers.get('chosen', numbers))
 
 
 def render_figures(dataset: Dataset, results: Sequence[RunResult]) -> dict[str, bytes]:

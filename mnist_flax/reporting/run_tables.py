@@ -139,6 +139,18 @@ def run_row(result: RunResult, dataset: Dataset, is_chosen: bool) -> dict[str, A
     }
 
 
+def describe_held_out(numbers: dict[str, Any]) -> str:
+    """Says in a few words what runs came to on the held-out images."""
+    if 'validation_accuracy' not in numbers:
+        return 'all runs diverged'
+    accuracy = numbers['validation_accuracy']
+    if isinstance(accuracy, float):
+        text = f'held-out accuracy {accuracy:.2%}'
+    else:
+        text = f'held-out accuracy {_describe_spread(accuracy)}'
+    return f'{text}{_describe_diverged(numbers)}; metrics.txt has the test accuracy'
+
+
 def describe_test(numbers: dict[str, Any]) -> str:
     """Says in a few words what runs came to on the test set."""
     if 'test_accuracy' not in numbers:
@@ -146,12 +158,19 @@ def describe_test(numbers: dict[str, Any]) -> str:
     accuracy, loss = numbers['test_accuracy'], numbers['test_loss']
     if isinstance(accuracy, float):
         return f'test accuracy {accuracy:.2%}, test loss {loss:.4f}'
-    text = f'test accuracy {accuracy["mean"]:.2%}'
+    text = f'test accuracy {_describe_spread(accuracy)}'
     if 'sd' in accuracy:
-        text = (
-            f'test accuracy {100 * accuracy["mean"]:.2f} ± {100 * accuracy["sd"]:.2f} % '
-            f'(mean ± sd), ensemble {numbers["ensemble"]["test_accuracy"]:.2%}'
-        )
-    if numbers['num_diverged']:
-        text += f'; {numbers["num_diverged"]} of {numbers["num_runs"]} runs diverged'
-    return text
+        text += f', ensemble {numbers["ensemble"]["test_accuracy"]:.2%}'
+    return text + _describe_diverged(numbers)
+
+
+def _describe_spread(accuracy: dict[str, Any]) -> str:
+    if 'sd' not in accuracy:
+        return f'{accuracy["mean"]:.2%}'
+    return f'{100 * accuracy["mean"]:.2f} ± {100 * accuracy["sd"]:.2f} % (mean ± sd)'
+
+
+def _describe_diverged(numbers: dict[str, Any]) -> str:
+    if not numbers.get('num_diverged'):
+        return ''
+    return f'; {numbers["num_diverged"]} of {numbers["num_runs"]} runs diverged'

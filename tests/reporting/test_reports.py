@@ -13,7 +13,7 @@ from PIL import Image
 from mnist_flax.data import datasets
 from mnist_flax.data.shards import Examples
 from mnist_flax.models import cnn
-from mnist_flax.reporting import figures, reports, run_tables
+from mnist_flax.reporting import figures, metrics_text, reports, run_tables
 from mnist_flax.training.metrics import row_columns
 from mnist_flax.training.plan import Plan, RunPlan
 from mnist_flax.training.results import Divergence, RunResult, summarize_seeds
@@ -226,6 +226,25 @@ def test_a_sweep_says_of_the_test_set_only_what_was_chosen_is(tmp_path, dataset,
         assert not re.search('90[.]00|0[.]90', text)
         assert 'chosen by held-out accuracy: dropout_rate=0.25 (96.00 ± 1.41 %)' in text
     assert 'model.dropout_rate,seed,epoch,' in (tmp_path / 'history.csv').read_text()
+
+
+@pytest.mark.parametrize('diverged', [None, 1])
+def test_runs_with_held_out_images_say_nothing_of_the_test_set(dataset, held_out, diverged):
+    """Who compares settings should not see it; in the report it is."""
+    swept = {'ema_decay': 0.9}
+    first = make_result(dataset, 0, swept=swept, held_out=0.9)
+    second = make_result(dataset, 1, swept=swept, diverged=diverged, held_out=0.94)
+    one, two = measure(held_out, [first]), measure(held_out, [first, second])
+    more = '; metrics.txt has the test accuracy'
+    assert reports.summary_line(one) == f'held-out accuracy 90.00%{more}'
+    if diverged:
+        found = '90.00%; 1 of 2 runs diverged'
+    else:
+        found = '92.00 ± 2.83 % (mean ± sd)'
+    assert reports.summary_line(two) == f'held-out accuracy {found}{more}'
+    for numbers in (one, two):
+        assert '0.85' in metrics_text.to_text(numbers)
+        assert reports.describe_test(numbers).startswith('test accuracy 85.00')
 
 
 @pytest.mark.parametrize(('shape', 'ratio'), [((28, 28, 1), 1), ((64, 48, 3), 64 / 48)])
