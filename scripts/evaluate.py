@@ -1,8 +1,8 @@
 """Measures the networks of a finished run, and writes a report with figures.
 
 Accuracy with its interval, losses, calibration before and after temperature scaling, scores
-of each class, the mistakes made with most confidence, and the accuracy on images that are
-made worse in seven ways.
+of each class, the mistakes made with most confidence, the images that all of several
+networks get wrong, and the accuracy on images that are made worse in seven ways.
 
   python scripts/evaluate.py --workdir=outputs
   python scripts/evaluate.py --workdir=outputs --ood_dataset=fashion_mnist

@@ -14,9 +14,9 @@ from mnist_flax.common.switches import in_our_settings
 from mnist_flax.data import balance, datasets
 from mnist_flax.data.builders import Fields
 from mnist_flax.data.shards import Examples
-from mnist_flax.evaluation import scores
+from mnist_flax.evaluation import misses, scores
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES, corrupt, list_amounts
-from mnist_flax.recognition.networks import Networks
+from mnist_flax.recognition.networks import Networks, mean_probabilities
 from mnist_flax.training import metrics
 
 _FLAGS = Fields('--dataset', '--data_dir', '--split')
@@ -85,7 +85,8 @@ def evaluate(
             'data set with none of them',
         )
         _check_shape('--ood_dataset', outsiders, networks)
-    probabilities = networks.probabilities(chosen.examples.images)
+    logits = networks.logits(chosen.examples.images)
+    probabilities = mean_probabilities(logits)
     held_out, num_seen = _compare_with_training(of_run, chosen)
     numbers = {
         'dataset': chosen.full_name,
@@ -93,6 +94,7 @@ def evaluate(
         'images': len(probabilities),
         'networks': networks.num_networks,
         **measure(probabilities, chosen.examples),
+        **misses.count(logits, chosen.examples.labels),
         'other_ways_to_show_them': _show_otherwise(networks, probabilities, chosen),
         'images_seen_in_training': num_seen,
         'extra_training_examples': bool(of_run.get('extra')),

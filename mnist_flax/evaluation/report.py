@@ -11,6 +11,7 @@ from matplotlib.ticker import PercentFormatter
 
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.common import intervals, tables
+from mnist_flax.evaluation import misses
 from mnist_flax.evaluation.corruptions import CORRUPTIONS, SEVERITIES
 from mnist_flax.evaluation.evaluation import Evaluation, describe_other_ways
 from mnist_flax.reporting import figures, reports
@@ -45,6 +46,8 @@ def write(folder: pathlib.Path, evaluation: Evaluation, name: str) -> list[str]:
             examples, probabilities, classes, split.full_name, 'images'
         ),
     }
+    if numbers['networks'] > 1 and numbers['wrong_by_all']:
+        plots['wrong_by_all.png'] = misses.plot(numbers, examples, classes)
     if 'corruptions' in numbers:
         plots['corruptions.png'] = corruption_curves(numbers)
     contents = {file: figures.to_png(plot) for file, plot in plots.items()}
@@ -88,6 +91,11 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str], name: str) 
         '## The first images, and the mistakes with most confidence',
         '![Mistakes](mistakes.png)',
     ]
+    if networks > 1:
+        parts += [
+            '## How many networks are wrong',
+            misses.to_markdown(numbers, class_names),
+        ]
     if 'corruptions' in numbers:
         parts += [
             '## Worse images',

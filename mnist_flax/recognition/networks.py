@@ -102,8 +102,14 @@ class Networks:
         self, images: np.ndarray | jax.Array
     ) -> Float[np.ndarray, 'images classes']:
         """Computes the probability of each class, the mean over the networks."""
-        logits = self.logits(images).astype(np.float64)
-        return scipy.special.softmax(logits, axis=-1).mean(axis=0)
+        return mean_probabilities(self.logits(images))
+
+
+def mean_probabilities(
+    logits: Float[np.ndarray, 'networks images classes'],
+) -> Float[np.ndarray, 'images classes']:
+    """Computes the probability of each class, the mean over the networks."""
+    return scipy.special.softmax(logits.astype(np.float64), axis=-1).mean(axis=0)
 
 
 @in_our_settings()

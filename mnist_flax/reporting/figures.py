@@ -38,7 +38,7 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _to_labels(names: Sequence[str]) -> list[str]:
+def to_labels(names: Sequence[str]) -> list[str]:
     """Shortens names, and has Matplotlib not take their dollar signs for formulas."""
     return [
         (name if len(name) <= _LONGEST_NAME else f'{name[: _LONGEST_NAME - 1]}…').replace(
@@ -129,7 +129,7 @@ def sample_predictions(
       title: Title of the figure.
       kind: What to call the images.
     """
-    class_names = _to_labels(class_names)
+    class_names = to_labels(class_names)
     predictions = probabilities.argmax(axis=-1)
     mistakes = np.flatnonzero(predictions != examples.labels)
     surest = mistakes[np.argsort(-probabilities.max(axis=-1)[mistakes], kind='stable')]
@@ -149,28 +149,57 @@ def sample_predictions(
     figure = Figure(figsize=(11, 1.85 * sum(rows) + 1.1), layout='constrained')
     figure.suptitle(f'{title}: predicted class and confidence (true class)')
     parts = figure.subfigures(len(sections), 1, height_ratios=rows, squeeze=False)[:, 0]
-    shape = examples.images.shape[1:3]
-    for (heading, indices), part, num_rows in zip(sections, parts, rows, strict=True):
+    for (heading, indices), part in zip(sections, parts, strict=True):
         part.suptitle(heading, fontsize='medium')
-        # All in one pair of axes: a pair for each image takes four times as long to draw.
-        axes = part.subplots()
-        axes.set_axis_off()
-        for place, index in enumerate(indices):
-            top, left = 1.35 * (place // 8), 1.0 * (place % 8)
-            predicted, label = predictions[index], examples.labels[index]
-            right = predicted == label
-            _show(axes, examples.images[index], extent=_fit(shape, left, top))
-            axes.text(
-                left + 0.45,
-                top - 0.03,
-                f'{"" if right else "✗ "}{class_names[predicted]}  '
-                f'{probabilities[index, predicted]:.1%}\n(true {class_names[label]})',
-                ha='center',
-                fontsize='small',
-                color=RIGHT if right else WRONG,
-            )
-        axes.set(xlim=(-0.1, 8), ylim=(1.35 * num_rows - 0.35, -0.3))
+        right = predictions[indices] == examples.labels[indices]
+        captions = [
+            f'{"" if is_right else "✗ "}{class_names[predictions[i]]}  '
+            f'{probabilities[i].max():.1%}\n(true {class_names[examples.labels[i]]})'
+            for i, is_right in zip(indices, right, strict=True)
+        ]
+        _draw_grid(part, examples.images[indices], captions, right)
     return figure
+
+
+@in_our_style()
+def captioned_images(
+    images: Sequence[UInt8[np.ndarray, 'height width channels']],
+    captions: Sequence[str],
+    title: str,
+) -> Figure:
+    """Shows images with a caption above each, eight in a row.
+
+    Args:
+      images: One or more, of one size.
+      captions: Two lines for each.
+      title: Title of the figure.
+    """
+    rows = math.ceil(len(images) / 8)
+    figure = Figure(figsize=(11, 1.85 * rows + 0.7), layout='constrained')
+    figure.suptitle(title)
+    _draw_grid(figure, images, captions, [False] * len(images))
+    return figure
+
+
+def _draw_grid(part, images, captions, right):
+    # All in one pair of axes: a pair for each image takes four times as long to draw.
+    axes = part.subplots()
+    axes.set_axis_off()
+    for place, (image, caption, is_right) in enumerate(
+        zip(images, captions, right, strict=True)
+    ):
+        top, left = 1.35 * (place // 8), 1.0 * (place % 8)
+        _show(axes, image, extent=_fit(image.shape[:2], left, top))
+        axes.text(
+            left + 0.45,
+            top - 0.03,
+            caption,
+            ha='center',
+            fontsize='small',
+            color=RIGHT if is_right else WRONG,
+        )
+    num_rows = math.ceil(len(images) / 8)
+    axes.set(xlim=(-0.1, 8), ylim=(1.35 * num_rows - 0.35, -0.3))
 
 
 @in_our_style()
@@ -187,7 +216,7 @@ def confusion_matrix(
       class_names: Names of the classes.
       title: Title of the figure.
     """
-    class_names = _to_labels(class_names)
+    class_names = to_labels(class_names)
     side = max(6.5, 0.4 * len(class_names))
     figure = Figure(figsize=(side, side), layout='constrained')
     axes = figure.subplots()

@@ -135,7 +135,7 @@ def summary_line(numbers: dict[str, Any]) -> str:
 
 
 def describe_test(numbers: dict[str, Any]) -> str:
-    """Says in a few words what the runs came to on the test set; those chosen of a sweep."""
+    """Says in a few words what the runs, or the chosen ones of a sweep, scored on test."""
     return run_tables.describe_test(numbers.get('chosen', numbers))
 
 

@@ -9,7 +9,7 @@ from repository import ROOT
 
 from configs import default
 from mnist_flax.common.errors import UserError
-from mnist_flax.evaluation import evaluation, report
+from mnist_flax.evaluation import evaluation, misses, report
 from mnist_flax.evaluation.corruptions import CORRUPTIONS
 from mnist_flax.recognition.networks import PRETRAINED, load_networks
 from mnist_flax.train import train_and_evaluate
@@ -83,7 +83,22 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
         '200 of fashion/1.0.0 with an area under the ROC curve of',
     ):
         assert line in text
-    figures = {'confusion_matrix', 'corruptions', 'mistakes', 'reliability'}
+    # An image that both get wrong, found by its number.
+    logits, test = (
+        networks.logits(evaluated.split.examples.images),
+        evaluated.split.examples,
+    )
+    wrong = logits.argmax(-1) != test.labels
+    assert found['images_by_wrong_networks'] == [
+        (wrong.sum(0) == number).sum() for number in (0, 1, 2)
+    ]
+    assert [of['image'] for of in found['wrong_by_all']] == [*np.flatnonzero(wrong.all(0))]
+    first = found['wrong_by_all'][0]
+    assert first['class'] == test.labels[first['image']]
+    assert np.flatnonzero(first['answers']).tolist() == sorted(
+        {*logits[:, first['image']].argmax(-1)}
+    )
+    figures = {'confusion_matrix', 'corruptions', 'mistakes', 'reliability', 'wrong_by_all'}
     assert {*files} == {'evaluation.json', 'report.md', *(f'{of}.png' for of in figures)}
     assert all(f']({name}.png)' in text for name in figures)
 
@@ -178,3 +193,18 @@ def test_one_image_is_a_report_too(networks, tmp_path):
     assert found['images'] == 1
     assert found['classes']['recall'].count(None) == 9
     assert ' | – |\n' in (tmp_path / 'report.md').read_text()
+
+
+def test_which_images_how_many_networks_get_wrong_by_hand():
+    """Three networks, four images: right, wrong by two, wrong by all in two ways."""
+    answers = np.array([[0, 1, 2, 2], [0, 2, 2, 2], [0, 2, 2, 1]])
+    found = misses.count(np.eye(3)[answers], np.array([0, 1, 2, 0]))
+    assert found == {
+        'images_by_wrong_networks': [2, 0, 1, 1],
+        'wrong_by_all': [{'image': 3, 'class': 0, 'answers': [0, 1, 2]}],
+    }
+    text = misses.to_markdown(found, ('naught', 'one', 'two'))
+    assert '| networks that are wrong | 0 | 1 | 2 | 3 |' in text
+    assert '| images | 2 | 0 | 1 | 1 |' in text
+    assert '| 3 | naught | two (2), one (1) |' in text
+    assert 'wrong_by_all' not in misses.to_markdown({**found, 'wrong_by_all': []}, '012')

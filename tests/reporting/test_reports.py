@@ -237,10 +237,7 @@ def test_runs_with_held_out_images_say_nothing_of_the_test_set(dataset, held_out
     one, two = measure(held_out, [first]), measure(held_out, [first, second])
     more = '; metrics.txt has the test accuracy'
     assert reports.summary_line(one) == f'held-out accuracy 90.00%{more}'
-    if diverged:
-        found = '90.00%; 1 of 2 runs diverged'
-    else:
-        found = '92.00 ± 2.83 % (mean ± sd)'
+    found = '90.00%; 1 of 2 runs diverged' if diverged else '92.00 ± 2.83 % (mean ± sd)'
     assert reports.summary_line(two) == f'held-out accuracy {found}{more}'
     for numbers in (one, two):
         assert '0.85' in metrics_text.to_text(numbers)
