@@ -1,0 +1,103 @@
+"""Networks of few parameters, taught by larger ones; the ``params_*`` configs size them."""
+
+from typing import Literal
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from configs import accurate, distilled
+from mnist_flax.models import Conv, ConvMaxPool, max_pool
+
+# Pixels by which an image is moved, down and to the right.
+SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+class Network(nn.Module):
+    """Convolutions at several sizes with batch norm, and the mean logits of five shifts.
+
+    Pooling makes something else of an image that is moved by a pixel. When it is used, the
+    network answers with the mean of its logits for the image and its four neighbours; in
+    training it sees the image alone.
+    """
+
+    stem: int  # feature maps of the first convolution, which pools
+    stages: tuple[tuple[int, ...], ...]  # of those at each size; pooling between the sizes
+    convolution: Literal['full', 'separable', 'shared']  # of the stages
+    rate: float  # of dropout of whole feature maps, after each stage
+    num_classes: int
+
+    @nn.compact
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        train: bool = False,
+        axis_name: str | None = None,
+    ) -> Float[Array, 'batch num_classes']:
+        """Maps images to logits."""
+
+        def norm(x):
+            # Without a scale, which the next layer's kernel can have.
+            return nn.BatchNorm(
+                use_running_average=not train,
+                axis_name=axis_name,
+                momentum=0.9,
+                use_scale=False,
+            )(x)
+
+        if not train:
+            # What leaves on one side comes back on the other: MNIST's margins are empty.
+            images = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in SHIFTS])
+        x = nn.relu(norm(ConvMaxPool(self.stem)(images)))
+        shared = Separable(self.stem)
+        for i, widths in enumerate(self.stages):
+            if i > 0:
+                x = max_pool(x, (2, 2), (2, 2))
+            for width in widths:
+                if self.convolution == 'shared':
+                    x = nn.relu(x + norm(shared(x)))
+                elif self.convolution == 'separable':
+                    x = nn.relu(norm(Separable(width)(x)))
+                else:
+                    x = nn.relu(norm(Conv(width, (3, 3), use_bias=False)(x)))
+            x = nn.Dropout(self.rate, broadcast_dims=(1, 2), deterministic=not train)(x)
+        # A mean over all places would forget where a feature was: 2 points of the smallest.
+        at_places = self.param(
+            'at_places', nn.initializers.constant(1 / x[0, ..., 0].size), x.shape[1:]
+        )
+        logits = nn.Dense(self.num_classes)((x * at_places).sum((1, 2)))
+        return (
+            logits if train else logits.reshape(len(SHIFTS), -1, logits.shape[-1]).mean(0)
+        )
+
+
+class Separable(nn.Module):
+    """A convolution of each feature map, then one of 1x1."""
+
+    features: int
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, 'batch height width channels']
+    ) -> Float[Array, 'batch height width features']:
+        """Maps feature maps to others of the same size."""
+        maps = x.shape[-1]
+        x = Conv(maps, (3, 3), feature_group_count=maps, use_bias=False)(x)
+        return Conv(self.features, (1, 1), use_bias=False)(x)
+
+
+def get_config() -> ConfigDict:
+    """Returns the accurate settings with this network, and its teacher."""
+    config = accurate.get_config()
+    config.model = ConfigDict({'constructor': 'configs.small.Network'})
+    config.model.stem = 8  # feature maps of the first convolution
+    config.model.stages = ((12, 12), (20, 20), ())  # of the others, at each size
+    config.model.convolution = 'full'  # or 'separable', 'shared' (by all of them)
+    config.model.rate = 0.0  # of dropout
+    config.model.num_classes = 0  # as many as the data set has
+    config.optimizer.learning_rate = 1e-2
+    config.loss = distilled.get_config().loss
+    config.loss.teacher.workdir = 'outputs/accurate'  # of configs/accurate.py
+    config.loss.teacher.network = 'mnist_flax.models.create_model'
+    return config

@@ -1,0 +1,46 @@
+"""The networks of configs/small.py and of the configs that build on it."""
+
+import functools
+import importlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from configs import small
+from mnist_flax.common.constructors import construct_named
+
+COUNTS = {'1k': 970, '3k': 2_870, '10k': 8_454, '25k': 24_830, '100k': 99_402}
+
+
+def make_model(name):
+    config = importlib.import_module(f'configs.params_{name}').get_config()
+    config.model.num_classes = 10
+    return construct_named(config.model, 'config.model')
+
+
+@pytest.mark.parametrize('name', COUNTS)
+def test_the_configs_have_as_many_parameters_as_they_say(name):
+    images = jnp.zeros((1, 28, 28, 1))
+    variables = jax.eval_shape(make_model(name).init, jax.random.key(0), images)
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables['params']))
+    assert count == COUNTS[name] <= 1000 * int(name[:-1])
+
+
+@pytest.mark.parametrize('name', ['1k', '3k'])
+def test_the_answer_is_the_mean_for_an_image_and_its_four_neighbours(name, monkeypatch):
+    model = make_model(name)
+    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
+    variables = jax.jit(model.init)(jax.random.key(0), images)
+    found = jax.jit(model.apply)(variables, images)
+    monkeypatch.setattr(small, 'SHIFTS', ((0, 0),))
+    moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
+    moved = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in moves])
+    each = jax.jit(model.apply)(variables, moved).reshape(5, *found.shape)
+    np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-5)
+    assert np.ptp(each, axis=0).max() > 1e-3
+    # In training it sees the images alone.
+    train = functools.partial(model.apply, train=True, mutable=['batch_stats'])
+    logits, _ = jax.eval_shape(train, variables, images)
+    assert logits.shape == found.shape
