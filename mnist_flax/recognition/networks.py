@@ -144,15 +144,22 @@ def load_networks(workdir: str | pathlib.Path = '', constructor: str = '') -> Ne
         return _load(path, name, constructor or DEFAULT_CONSTRUCTOR)
 
 
+def _with_tuples(tree: Any) -> Any:
+    """Replaces lists, which JSON has for tuples, at any depth."""
+    if isinstance(tree, dict):
+        return {name: _with_tuples(value) for name, value in tree.items()}
+    if isinstance(tree, list):
+        return tuple(_with_tuples(value) for value in tree)
+    return tree
+
+
 def _load(path: pathlib.Path, workdir: str, constructor: str) -> Networks:
     list_devices()  # otherwise the checkpoint would be blamed
     checkpoint = checkpoints.read(path)
     try:
         config = renamed.upgrade_config(checkpoint.about['config'])
         settings = dict(config['model'])
-        # JSON has lists for tuples.
-        fields = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-        model_config = ml_collections.ConfigDict(fields)
+        model_config = ml_collections.ConfigDict(_with_tuples(settings))
         finite = np.array([not run['diverged'] for run in checkpoint.about['runs']])
         names = checkpoint.about['class_names']
         have_names = all(isinstance(name, str) and name.isprintable() for name in names)

@@ -174,23 +174,23 @@ def test_a_model_of_your_own_is_loaded_if_it_is_named(tmp_path, monkeypatch):
     (tmp_path / 'own_model.py').write_text(
         'import flax.linen as nn\n'
         'class Linear(nn.Module):\n'
-        '    side: int\n'
+        '    sides: tuple[tuple[int, ...], ...]\n'
         '    @nn.compact\n'
         '    def __call__(self, images):\n'
-        '        return nn.Dense(10)(images.reshape(len(images), self.side**2))\n'
+        '        return nn.Dense(10)(images.reshape(len(images), self.sides[0][0]**2))\n'
     )
     monkeypatch.syspath_prepend(tmp_path)
     config = default.get_config()
     config.num_epochs = 1
     config.dataset.update({'train_split': 'train[:500]', 'test_split': 'test[:50]'})
-    config.model = ConfigDict({'constructor': 'own_model.Linear', 'side': 28})
+    config.model = ConfigDict({'constructor': 'own_model.Linear', 'sides': ((28,), ())})
     train_and_evaluate(config, str(tmp_path / 'run'))
     with pytest.raises(UserError, match="is made by 'own_model.Linear', not by"):
         load_networks(tmp_path / 'run')
     networks = load_networks(tmp_path / 'run', 'own_model.Linear')
     assert networks.logits(np.zeros((1, 28, 28, 1), np.uint8)).shape == (1, 1, 10)
     _, arrays, about = checkpoints.read(tmp_path / 'run/model')
-    about['config']['model']['side'] = 32
+    about['config']['model']['sides'] = [[32], []]
     checkpoints.write(tmp_path / 'larger/model', arrays, about)
     with pytest.raises(
         UserError, match=r'cannot take images of shape \(28, 28, 1\) \(\w+: '
