@@ -7,7 +7,8 @@ import sys
 _PACKAGE = pathlib.Path(__file__).parent
 
 _COMMANDS = (
-    'train', 'predict', 'demo', 'evaluate', 'export', 'ablate', 'launch', 'prepare',
+    'train', 'predict', 'demo', 'evaluate', 'compare', 'export', 'ablate', 'launch',
+    'prepare',
 )  # fmt: skip
 
 _USAGE = f"""usage: mnist_flax COMMAND ...

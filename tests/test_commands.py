@@ -8,7 +8,16 @@ START = 'from mnist_flax import commands; commands.main()'
 
 
 def test_each_command_runs_from_any_folder(command, tmp_path):
-    for name in ('train', 'predict', 'demo', 'evaluate', 'export', 'ablate', 'prepare'):
+    for name in (
+        'train',
+        'predict',
+        'demo',
+        'evaluate',
+        'compare',
+        'export',
+        'ablate',
+        'prepare',
+    ):
         process = command('-c', START, name, '--help', cwd=tmp_path)
         assert process.returncode in (0, 1)  # absl's --help ends with 1
         assert '--help' in process.stdout or 'flags:' in process.stdout
@@ -21,8 +30,8 @@ def test_a_mistaken_command_is_one_line_with_those_that_there_are(command):
     for arguments, found in (((), 'no command is given'), (('fly',), "found 'fly'")):
         process = command('-c', START, *arguments)
         assert process.stderr == (
-            f'error: mnist_flax: {found}; allowed: train, predict, demo, evaluate, export, '
-            'ablate, launch, prepare\n'
+            f'error: mnist_flax: {found}; allowed: train, predict, demo, evaluate, '
+            'compare, export, ablate, launch, prepare\n'
         )
         assert process.returncode == 1
     for name in ('help', '--help'):
