@@ -1,26 +1,19 @@
 """Networks of few parameters, taught by larger ones; the ``params_*`` configs size them."""
 
-from typing import Literal
+import functools
+from typing import Any, Literal
 
 import flax.linen as nn
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 from ml_collections import ConfigDict
 
 from configs import accurate, distilled
+from configs.shifts import MeanOverShifts
 from mnist_flax.models import Conv, ConvMaxPool, max_pool
-
-# Pixels by which an image is moved, down and to the right.
-SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
 
 
 class Network(nn.Module):
-    """Convolutions at several sizes with batch norm, and the mean logits of five shifts.
-
-    Pooling makes something else of an image that is moved by a pixel. When it is used, the
-    network answers with the mean of its logits for the image and its four neighbours; in
-    training it sees the image alone.
-    """
+    """Convolutions at several sizes with batch norm."""
 
     stem: int  # feature maps of the first convolution, which pools
     stages: tuple[tuple[int, ...], ...]  # of those at each size; pooling between the sizes
@@ -46,9 +39,6 @@ class Network(nn.Module):
                 use_scale=False,
             )(x)
 
-        if not train:
-            # What leaves on one side comes back on the other: MNIST's margins are empty.
-            images = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in SHIFTS])
         x = nn.relu(norm(ConvMaxPool(self.stem)(images)))
         shared = Separable(self.stem)
         for i, widths in enumerate(self.stages):
@@ -66,10 +56,13 @@ class Network(nn.Module):
         at_places = self.param(
             'at_places', nn.initializers.constant(1 / x[0, ..., 0].size), x.shape[1:]
         )
-        logits = nn.Dense(self.num_classes)((x * at_places).sum((1, 2)))
-        return (
-            logits if train else logits.reshape(len(SHIFTS), -1, logits.shape[-1]).mean(0)
-        )
+        return nn.Dense(self.num_classes)((x * at_places).sum((1, 2)))
+
+
+@functools.wraps(Network)  # so it has the same fields
+def create(**fields: Any) -> MeanOverShifts:
+    """Makes a `Network` that answers with its mean over shifts."""
+    return MeanOverShifts(Network(**fields))
 
 
 class Separable(nn.Module):
@@ -90,7 +83,7 @@ class Separable(nn.Module):
 def get_config() -> ConfigDict:
     """Returns the accurate settings with this network, and its teacher."""
     config = accurate.get_config()
-    config.model = ConfigDict({'constructor': 'configs.small.Network'})
+    config.model = ConfigDict({'constructor': 'configs.small.create'})
     config.model.stem = 8  # feature maps of the first convolution
     config.model.stages = ((12, 12), (20, 20), ())  # of the others, at each size
     config.model.convolution = 'full'  # or 'separable', 'shared' (by all of them)
@@ -98,6 +91,6 @@ def get_config() -> ConfigDict:
     config.model.num_classes = 0  # as many as the data set has
     config.optimizer.learning_rate = 1e-2
     config.loss = distilled.get_config().loss
-    config.loss.teacher.workdir = 'outputs/accurate'  # of configs/accurate.py
+    config.loss.teacher.workdir = 'outputs/distilled'  # of configs/distilled.py
     config.loss.teacher.network = 'mnist_flax.models.create_model'
     return config

@@ -29,14 +29,14 @@ def eval_arguments(model: nn.Module) -> dict[str, Any]:
 
 
 def train_arguments(
-    model: nn.Module, dropout: Dropout | None, axis_name: str
+    model: nn.Module, dropout: Dropout | None, axis_name: str | None
 ) -> dict[str, Any]:
     """Lists the arguments of training that the model's ``__call__`` names.
 
     Args:
       model: The model.
       dropout: How to drop activations; None if the config does not ask for it.
-      axis_name: The mapped axis along which devices share the batch.
+      axis_name: The mapped axis along which devices share the batch, if any.
 
     Returns:
       Those of ``train=True``, ``deterministic=False``, ``dropout`` and ``axis_name``.

@@ -1,4 +1,4 @@
-"""The networks of configs/small.py and of the configs that build on it."""
+"""The networks of configs/small.py and configs/shifts.py, and the configs that size them."""
 
 import functools
 import importlib
@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import small
+from configs import shifts
 from mnist_flax.common.constructors import construct_named
+from mnist_flax.models import Dropout, create_model
 
 COUNTS = {'1k': 970, '3k': 2_870, '10k': 8_454, '25k': 24_830, '100k': 99_402}
 
@@ -34,7 +35,7 @@ def test_the_answer_is_the_mean_for_an_image_and_its_four_neighbours(name, monke
     images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
     variables = jax.jit(model.init)(jax.random.key(0), images)
     found = jax.jit(model.apply)(variables, images)
-    monkeypatch.setattr(small, 'SHIFTS', ((0, 0),))
+    monkeypatch.setattr(shifts, 'SHIFTS', ((0, 0),))
     moves = [(0, 0), (0, 1), (0, -1), (1, 0), (-1, 0)]
     moved = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in moves])
     each = jax.jit(model.apply)(variables, moved).reshape(5, *found.shape)
@@ -44,3 +45,18 @@ def test_the_answer_is_the_mean_for_an_image_and_its_four_neighbours(name, monke
     train = functools.partial(model.apply, train=True, mutable=['batch_stats'])
     logits, _ = jax.eval_shape(train, variables, images)
     assert logits.shape == found.shape
+
+
+def test_in_training_the_brief_s_own_network_is_as_it_is_without_shifts():
+    """With its dropout, and without the images' neighbours."""
+    fields = {'hidden_size': 8, 'num_classes': 10, 'conv': 'xla', 'dtype': 'float32'}
+    fields |= {'features': (2, 4), 'dropout_rate': 0.5, 'batch_norm': False}
+    shifted, plain = shifts.create_cnn(**fields), create_model(**fields)
+    images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
+    variables = shifted.init(jax.random.key(0), images)
+    own = {'params': variables['params']['network']}
+    dropout = Dropout(jax.random.split(jax.random.key(2), 3), jnp.float32(0.5))
+    train = {'train': True, 'dropout': dropout}
+    found = shifted.apply(variables, images, **train)
+    np.testing.assert_allclose(found, plain.apply(own, images, **train), atol=1e-6)
+    assert np.abs(found - plain.apply(own, images, train=True)).max() > 1e-3

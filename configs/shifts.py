@@ -1,0 +1,55 @@
+"""Networks that answer with the mean of their logits for five shifts of an image."""
+
+import functools
+from typing import Any
+
+import flax.linen as nn
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+from ml_collections import ConfigDict
+
+from configs import accurate
+from mnist_flax import models
+from mnist_flax.models import calls
+
+# Pixels by which an image is moved, down and to the right.
+SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
+
+
+class MeanOverShifts(nn.Module):
+    """A network that sees an image and its four neighbours when it is used.
+
+    Pooling makes something else of an image that is moved by a pixel, so the answers differ
+    a little, and their mean is better. In training the network sees the image alone.
+    """
+
+    network: nn.Module
+
+    def __call__(
+        self,
+        images: Float[Array, 'batch height width channels'],
+        train: bool = False,
+        dropout: models.Dropout | None = None,
+        axis_name: str | None = None,
+    ) -> Float[Array, 'batch num_classes']:
+        """Maps images to logits."""
+        if train:
+            arguments = calls.train_arguments(self.network, dropout, axis_name)
+            return self.network(images, **arguments)
+        # What leaves on one side comes back on the other: MNIST's margins are empty.
+        moved = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in SHIFTS])
+        logits = self.network(moved, **calls.eval_arguments(self.network))
+        return logits.reshape(len(SHIFTS), len(images), -1).mean(0)
+
+
+@functools.wraps(models.create_model)  # so it has the same fields
+def create_cnn(**fields: Any) -> MeanOverShifts:
+    """Makes the package's own network with the mean over shifts."""
+    return MeanOverShifts(models.create_model(**fields))
+
+
+def get_config() -> ConfigDict:
+    """Returns the accurate settings with the mean over five shifts."""
+    config = accurate.get_config()
+    config.model.constructor = 'configs.shifts.create_cnn'
+    return config
