@@ -1,8 +1,5 @@
 """Networks that answer with the mean of their logits for five shifts of an image."""
 
-import functools
-from typing import Any
-
 import flax.linen as nn
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -10,7 +7,8 @@ from ml_collections import ConfigDict
 
 from configs import accurate
 from mnist_flax import models
-from mnist_flax.models import calls
+from mnist_flax.models import calls, ops
+from mnist_flax.models.cnn import Dtype
 
 # Pixels by which an image is moved, down and to the right.
 SHIFTS = ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1))
@@ -20,7 +18,8 @@ class MeanOverShifts(nn.Module):
     """A network that sees an image and its four neighbours when it is used.
 
     Pooling makes something else of an image that is moved by a pixel, so the answers differ
-    a little, and their mean is better. In training the network sees the image alone.
+    a little, and their mean is more often right (docs/accuracy.md). In training the network
+    sees the image alone.
     """
 
     network: nn.Module
@@ -38,14 +37,26 @@ class MeanOverShifts(nn.Module):
             return self.network(images, **arguments)
         # What leaves on one side comes back on the other: MNIST's margins are empty.
         moved = jnp.concatenate([jnp.roll(images, by, (1, 2)) for by in SHIFTS])
-        logits = self.network(moved, **calls.eval_arguments(self.network))
+        returned = self.network(moved, **calls.eval_arguments(self.network))
+        logits = calls.read_outputs(returned).logits
         return logits.reshape(len(SHIFTS), len(images), -1).mean(0)
 
 
-@functools.wraps(models.create_model)  # so it has the same fields
-def create_cnn(**fields: Any) -> MeanOverShifts:
-    """Makes the package's own network with the mean over shifts."""
-    return MeanOverShifts(models.create_model(**fields))
+def create_cnn(
+    features: tuple[int, ...],
+    hidden_size: int,
+    num_classes: int,
+    conv: ops.Formulation,
+    dtype: Dtype,
+    dropout_rate: float,
+    batch_norm: bool,
+) -> MeanOverShifts:
+    """Makes the package's own network, with the same fields, and its mean over shifts."""
+    return MeanOverShifts(
+        models.create_model(
+            features, hidden_size, num_classes, conv, dtype, dropout_rate, batch_norm
+        )
+    )
 
 
 def get_config() -> ConfigDict:

@@ -1,7 +1,6 @@
 """Networks of few parameters, taught by larger ones; the ``params_*`` configs size them."""
 
-import functools
-from typing import Any, Literal
+from typing import Literal
 
 import flax.linen as nn
 from jaxtyping import Array, Float
@@ -9,16 +8,18 @@ from ml_collections import ConfigDict
 
 from configs import accurate, distilled
 from configs.shifts import MeanOverShifts
+from mnist_flax.common.errors import require
 from mnist_flax.models import Conv, ConvMaxPool, max_pool
+
+Kind = Literal['full', 'separable', 'shared']  # shared: one separable layer everywhere
 
 
 class Network(nn.Module):
     """Convolutions at several sizes with batch norm."""
 
     stem: int  # feature maps of the first convolution, which pools
-    stages: tuple[tuple[int, ...], ...]  # of those at each size; pooling between the sizes
-    convolution: Literal['full', 'separable', 'shared']  # of the stages
-    rate: float  # of dropout of whole feature maps, after each stage
+    stages: tuple[tuple[int, ...], ...]  # of the others: at each size those of its layers
+    convolution: Kind  # of the stages
     num_classes: int
 
     @nn.compact
@@ -40,29 +41,42 @@ class Network(nn.Module):
             )(x)
 
         x = nn.relu(norm(ConvMaxPool(self.stem)(images)))
-        shared = Separable(self.stem)
+        shared = (
+            Separable(self.stem, name='shared') if self.convolution == 'shared' else None
+        )
         for i, widths in enumerate(self.stages):
             if i > 0:
                 x = max_pool(x, (2, 2), (2, 2))
             for width in widths:
-                if self.convolution == 'shared':
+                if shared is not None:
                     x = nn.relu(x + norm(shared(x)))
                 elif self.convolution == 'separable':
                     x = nn.relu(norm(Separable(width)(x)))
                 else:
                     x = nn.relu(norm(Conv(width, (3, 3), use_bias=False)(x)))
-            x = nn.Dropout(self.rate, broadcast_dims=(1, 2), deterministic=not train)(x)
-        # A mean over all places would forget where a feature was: 2 points of the smallest.
+        # Each place has a weight. A mean over all places forgets where a feature was: with
+        # it the smallest network has 2 points less.
         at_places = self.param(
             'at_places', nn.initializers.constant(1 / x[0, ..., 0].size), x.shape[1:]
         )
         return nn.Dense(self.num_classes)((x * at_places).sum((1, 2)))
 
 
-@functools.wraps(Network)  # so it has the same fields
-def create(**fields: Any) -> MeanOverShifts:
-    """Makes a `Network` that answers with its mean over shifts."""
-    return MeanOverShifts(Network(**fields))
+def create(
+    stem: int, stages: tuple[tuple[int, ...], ...], convolution: Kind, num_classes: int
+) -> MeanOverShifts:
+    """Makes a `Network` that answers with its mean over shifts.
+
+    Raises:
+      UserError: The layers that share a convolution are not of one width.
+    """
+    widths = {stem, *(width for of in stages for width in of)}
+    require(
+        convolution != 'shared' or len(widths) == 1,
+        f"config.model.stages: found {stages}; with convolution = 'shared' all numbers "
+        f'must be those of config.model.stem, {stem}',
+    )
+    return MeanOverShifts(Network(stem, stages, convolution, num_classes))
 
 
 class Separable(nn.Module):
@@ -85,9 +99,8 @@ def get_config() -> ConfigDict:
     config = accurate.get_config()
     config.model = ConfigDict({'constructor': 'configs.small.create'})
     config.model.stem = 8  # feature maps of the first convolution
-    config.model.stages = ((12, 12), (20, 20), ())  # of the others, at each size
+    config.model.stages = ((12, 12), (20, 20), ())  # of the others; () = pooling alone
     config.model.convolution = 'full'  # or 'separable', 'shared' (by all of them)
-    config.model.rate = 0.0  # of dropout
     config.model.num_classes = 0  # as many as the data set has
     config.optimizer.learning_rate = 1e-2
     config.loss = distilled.get_config().loss

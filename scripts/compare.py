@@ -22,7 +22,8 @@ def main(names: list[str]) -> None:
     from mnist_flax.checkpointing import workdirs
     from mnist_flax.reporting import figures, finished_runs
 
-    runs = [finished_runs.read(name) for name in dict.fromkeys(names)]
+    runs = [*{of.workdir: of for of in map(finished_runs.read, names)}.values()]
+    finished_runs.check(runs)
     table = finished_runs.to_markdown(runs)
     with workdirs.open_folder(_REPORT_DIR.value, '--report_dir') as folder:
         figure = figures.to_png(finished_runs.plot(runs))

@@ -45,6 +45,7 @@ def test_an_address_is_refused_before_anything_is_loaded(
         (('scripts/evaluate.py', '--report_dir=no://b'), '--report_dir', 'not known'),
         (('scripts/predict.py', '--workdir=no://b/run', '5.png'), '--workdir', 'not known'),
         (('scripts/export.py', '--workdir=no://b/run'), '--workdir', 'not known'),
+        (('scripts/compare.py', 'no://b/run'), 'the argument WORKDIR', 'not known'),
     ],
 )
 def test_a_bucket_that_this_python_cannot_reach_is_refused_before_anything_is_loaded(

@@ -11,11 +11,12 @@ from mnist_flax.common.errors import UserError, require
 # A drive of Windows has one letter.
 _ADDRESS = re.compile(r'[A-Za-z][A-Za-z0-9+.-]+:/')
 
-# Flags whose folder may be in a bucket.
-_MAY_BE_BUCKETS = ('--workdir', '--report_dir')
+# Flags and arguments whose folder may be in a bucket.
+_MAY_BE_BUCKETS = ('--workdir', '--report_dir', 'the argument WORKDIR')
 
 # How the names of flags and fields end that are folders or files.
-_PATHS = ('dir', 'save_figure', 'the argument')
+_PATHS = ('dir', 'save_figure')
+_ARGUMENT = 'the argument '  # and what --help calls it; always a path
 
 
 def is_bucket(text: str) -> bool:
@@ -54,7 +55,8 @@ def require_local_paths(values: Mapping[str, Any]) -> None:
     Of those that may be in a bucket it checks that this Python can reach such buckets.
 
     Args:
-      values: Values by flag, such as ``'--workdir'``; a config is one.
+      values: Values by flag, such as ``'--workdir'``; a config is one. Arguments that
+        follow the flags are, say, ``'the argument IMAGE'``.
 
     Raises:
       UserError: One is an address.
@@ -62,7 +64,7 @@ def require_local_paths(values: Mapping[str, Any]) -> None:
     for name, text in _list_texts(values):
         if name in _MAY_BE_BUCKETS and is_bucket(text):
             _require_known(text, name)
-        elif name.endswith(_PATHS):
+        elif name.endswith(_PATHS) or name.startswith(_ARGUMENT):
             require_local(text, name)
 
 

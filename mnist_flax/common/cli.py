@@ -160,7 +160,7 @@ def _parse_flags(argv: list[str], arguments: str) -> list[str]:
     found = {f'--{name}': of for name, of in flags.FLAGS.flag_values_dict().items()}
     try:
         process_flags.check(flags.FLAGS)
-        addresses.require_local_paths({**found, 'the argument': positional})
+        addresses.require_local_paths({**found, f'the argument {arguments}': positional})
     except UserError as error:
         _fail(str(error), 2)
     if not flags.FLAGS['verbosity'].present:

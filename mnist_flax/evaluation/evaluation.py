@@ -94,7 +94,7 @@ def evaluate(
         'images': len(probabilities),
         'networks': networks.num_networks,
         **measure(probabilities, chosen.examples),
-        **misses.count(logits, chosen.examples.labels),
+        **(misses.count(logits, chosen.examples.labels) if len(logits) > 1 else {}),
         'other_ways_to_show_them': _show_otherwise(networks, probabilities, chosen),
         'images_seen_in_training': num_seen,
         'extra_training_examples': bool(of_run.get('extra')),

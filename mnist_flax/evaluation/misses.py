@@ -1,5 +1,6 @@
 """Which images several networks get wrong: all of them, or only some."""
 
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from mnist_flax.common import tables
 from mnist_flax.data.shards import Examples
 from mnist_flax.reporting import figures
 
-# Images in the figure; more would be higher than a screen.
+# Images in the table and the figure; more would be higher than a screen.
 _MOST = 48
 
 
@@ -22,8 +23,8 @@ def count(
 
     Returns:
       In ``images_by_wrong_networks`` how many images no network, one, ... all get wrong,
-      and in ``wrong_by_all`` each image of the last kind: its number, its class, and how
-      many networks answer what.
+      and in ``wrong_by_all`` each image of the last kind: its number, its class, and the
+      networks' answers.
     """
     answers = logits.argmax(axis=-1)
     num_wrong = (answers != labels).sum(axis=0)
@@ -35,9 +36,7 @@ def count(
             {
                 'image': int(image),
                 'class': int(labels[image]),
-                'answers': np.bincount(
-                    answers[:, image], minlength=logits.shape[-1]
-                ).tolist(),
+                'answers': answers[:, image].tolist(),
             }
             for image in np.flatnonzero(num_wrong == len(answers))
         ],
@@ -55,36 +54,39 @@ def to_markdown(numbers: dict[str, Any], class_names: Sequence[str]) -> str:
     )
     if not numbers['wrong_by_all']:
         return text
+    shown, title = _choose(numbers)
     rows = [['image', 'class', 'answers (networks)']]
-    for found in numbers['wrong_by_all']:
-        label = class_names[found['class']]
-        rows.append([str(found['image']), label, _name_answers(found, class_names)])
+    for found in shown:
+        counts = collections.Counter(found['answers']).most_common()
+        answers = ', '.join(f'{class_names[i]} ({number})' for i, number in counts)
+        rows.append([str(found['image']), class_names[found['class']], answers])
     return (
-        f'{text}\nImages that all networks get wrong, by their number in the split, from '
-        f'0:\n\n{tables.to_markdown(rows)}\n![Wrong by all](wrong_by_all.png)'
+        f'{text}\n{title}, by their number in the split, from 0:\n\n'
+        f'{tables.to_markdown(rows)}\n![Wrong by all](wrong_by_all.png)'
     )
 
 
 def plot(numbers: dict[str, Any], examples: Examples, class_names: Sequence[str]) -> Figure:
-    """Draws the images that all networks get wrong, with the answers."""
-    found = numbers['wrong_by_all'][:_MOST]
+    """Draws the images that all networks get wrong, with the most frequent answer."""
+    shown, title = _choose(numbers)
     class_names = figures.to_labels(class_names)
-    title = f'{len(numbers["wrong_by_all"])} images that all networks get wrong'
-    if len(found) < len(numbers['wrong_by_all']):
-        title += f', the first {len(found)}'
+    captions = []
+    for found in shown:
+        (answer, number), *_ = collections.Counter(found['answers']).most_common(1)
+        captions.append(
+            f'{found["image"]}: {class_names[found["class"]]}\n'
+            f'✗ {class_names[answer]} ({number})'
+        )
     return figures.captioned_images(
-        [examples.images[of['image']] for of in found],
-        [
-            f'{_name_answers(of, class_names)}\n(true {class_names[of["class"]]}; image '
-            f'{of["image"]})'
-            for of in found
-        ],
-        title,
+        [examples.images[of['image']] for of in shown],
+        captions,
+        f'{title}: number and true class; most frequent answer (networks)',
     )
 
 
-def _name_answers(found: dict[str, Any], class_names: Sequence[str]) -> str:
-    """Names the answers to an image, the most frequent first, such as ``9 (5), 4 (1)``."""
-    answers = found['answers']
-    order = sorted(range(len(answers)), key=lambda name: -answers[name])
-    return ', '.join(f'{class_names[i]} ({answers[i]})' for i in order if answers[i])
+def _choose(numbers: dict[str, Any]) -> tuple[list[dict[str, Any]], str]:
+    """Returns the images to show and what they are."""
+    found = numbers['wrong_by_all']
+    if len(found) > _MOST:
+        return found[:_MOST], f'The first {_MOST} of {len(found):,} images that all miss'
+    return found, 'Images that all networks get wrong'

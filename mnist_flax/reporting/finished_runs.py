@@ -1,34 +1,38 @@
 """Finished runs side by side: a table, and accuracy against the number of parameters."""
 
-import csv
 import hashlib
 import json
+import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter
 
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.common import addresses, intervals, tables
+from mnist_flax.common import addresses, tables
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.reporting import comparison, figures, reports
+from mnist_flax.reporting import figures, reports
 from mnist_flax.reporting.style import in_our_style
 
 HELD_OUT, TEST = 'held-out', 'test'
-_FILES = ('metrics.json', 'runs.csv', workdirs.MODEL)
+_FILES = ('metrics.json', 'config.json', workdirs.MODEL)
 
 
 class Finished(NamedTuple):
     """What the report of a workdir says."""
 
-    name: str  # of the workdir
+    workdir: str
     num_parameters: int
-    num_epochs: int | None  # None if a sweep varied it
+    num_epochs: int
     measured_on: str  # HELD_OUT or TEST images
-    accuracies: list[float]  # of each run that did not diverge, after its last epoch
+    images: str  # which images these are
+    num_runs: int  # that did not diverge
+    num_diverged: int
+    mean: float  # accuracy after the last epoch
+    sd: float | None  # over the seeds; None of a single run
+    interval: tuple[float, float] | None  # of the mean, 95 %; likewise
     ensemble: float | None  # test accuracy, of several runs without held-out images
     minutes: float  # that the command took for all runs
     digest: str  # first digits of the SHA-256 of all networks' weights; – without these
@@ -36,19 +40,19 @@ class Finished(NamedTuple):
 
 
 def read(workdir: str) -> Finished:
-    """Reads the report of a finished run or of several seeds.
+    """Reads the report of a finished run, or of several seeds.
 
     Of runs with held-out images the accuracy on these is read, and not that on the test
-    set, by which nothing should be chosen. Of a sweep it is the combination chosen.
+    set, by which nothing should be chosen.
 
     Args:
       workdir: Its workdir, which may be in a bucket.
 
     Raises:
-      UserError: There is no finished run, or its files are damaged.
+      UserError: There is no finished run, its files are damaged, or it is a sweep.
     """
     if not addresses.is_bucket(workdir):
-        addresses.require_local(workdir, 'WORKDIR')
+        workdir = os.path.normpath(workdir)
     with workdirs.open_to_read(workdir, *_FILES) as folder:
         path = folder / 'metrics.json'
         require(
@@ -57,40 +61,48 @@ def read(workdir: str) -> Finished:
             'workdirs of runs that have finished',
         )
         try:
-            return _read(workdir, folder, json.loads(path.read_text()))
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            numbers = json.loads(path.read_text())
+            require(
+                'points' not in numbers,
+                f'WORKDIR: {workdir!r} is a sweep, whose runs.md compares what it varied; '
+                'train the combination that was chosen by itself to compare it with others',
+            )
+            config = json.loads((folder / 'config.json').read_text())
+            return _read(workdir, numbers, config['dataset'], folder / workdirs.MODEL)
+        except (OSError, KeyError, TypeError, ValueError, AttributeError) as error:
             raise UserError(
-                f'WORKDIR: {path} is not the report of a run; restore it, or leave it out'
+                f'WORKDIR: metrics.json and config.json in {workdir!r} are not the report '
+                'of a run; restore them, or leave it out'
             ) from error
 
 
-def _read(workdir: str, folder: pathlib.Path, numbers: Mapping) -> Finished:
+def _read(
+    workdir: str, numbers: Mapping[str, Any], data: Mapping[str, Any], model: pathlib.Path
+) -> Finished:
     is_held_out = numbers['validation'] == 'holdout'
-    column = 'validation_accuracy' if is_held_out else 'test_accuracy'
-    chosen = numbers.get('chosen', numbers)
-    if isinstance(chosen[column], float):
-        accuracies = [chosen[column]]
-    else:
-        with (folder / 'runs.csv').open() as file:
-            rows = [row for row in csv.DictReader(file) if not row['diverged_in_epoch']]
-        values = chosen.get('values', {})
-        accuracies = [
-            float(row[column])
-            for row in rows
-            if all(row[path] == str(value) for path, value in values.items())
-        ]
-        if len(accuracies) != chosen['num_runs'] - chosen['num_diverged']:
-            raise ValueError('runs.csv is of other runs')
-    several = len(accuracies) > 1 and not is_held_out
+    column, images = 'test_accuracy', data['test_split']
+    if is_held_out:
+        column = 'validation_accuracy'
+        images = f'{data["holdout_size"]} of {data["train_split"]}'
+    num_diverged = numbers.get('num_diverged', 0)
+    accuracy = numbers[column]
+    if not isinstance(accuracy, dict):
+        accuracy = {'mean': accuracy}
+    interval = accuracy.get('mean_95_percent_interval')
     return Finished(
-        pathlib.PurePath(workdir).name or workdir,
+        workdir,
         int(numbers['num_parameters']),
-        numbers.get('num_epochs'),
+        int(numbers['num_epochs']),
         HELD_OUT if is_held_out else TEST,
-        accuracies,
-        chosen['ensemble']['test_accuracy'] if several else None,
+        f'{numbers["dataset"]}, {images}',
+        numbers.get('num_runs', 1) - num_diverged,
+        num_diverged,
+        float(accuracy['mean']),
+        accuracy.get('sd'),
+        (interval[0], interval[1]) if interval else None,
+        numbers['ensemble']['test_accuracy'] if interval and not is_held_out else None,
         numbers['total_seconds'] / 60,
-        _digest(folder / workdirs.MODEL),
+        _digest(model),
         reports.describe(numbers),
     )
 
@@ -105,6 +117,21 @@ def _digest(path: pathlib.Path) -> str:
     return checked.hexdigest()[:12]
 
 
+def check(runs: Sequence[Finished]) -> None:
+    """Checks that runs can be compared.
+
+    Raises:
+      UserError: They were measured on different images.
+    """
+    for kind in (HELD_OUT, TEST):
+        images = {of.images: of.workdir for of in runs if of.measured_on == kind}
+        require(
+            len(images) <= 1,
+            'WORKDIR: the accuracies are of different images: '
+            f'{"; ".join(f"{workdir} of {of}" for of, workdir in images.items())}',
+        )
+
+
 def to_markdown(runs: Sequence[Finished]) -> str:
     """Tabulates runs, those of few parameters first."""
     kinds = [
@@ -114,34 +141,47 @@ def to_markdown(runs: Sequence[Finished]) -> str:
         [
             'run', 'parameters', 'epochs', 'n',
             *(f'{kind} accuracy, %' for kind in kinds), '95 % interval of the mean',
-            'ensemble, %', 'minutes', 'weights',
+            "the ensemble's test accuracy, %", 'minutes', 'weights',
         ]
     ]  # fmt: skip
-    for of in sorted(runs, key=lambda of: of.num_parameters):
-        summary = intervals.summarize(of.accuracies)
-        mean = comparison.mean_and_sd(summary)
+    names = _name(runs)
+    for of in _sort(runs):
+        mean = f'{100 * of.mean:.2f}'
+        if of.sd is not None:
+            mean += f' ± {100 * of.sd:.2f}'
         interval = '–'
-        if summary.n > 1:
-            interval = f'{100 * summary.low:.2f} to {100 * summary.high:.2f}'
+        if of.interval:
+            low, high = of.interval
+            # Student's can reach beyond what an accuracy can be.
+            interval = f'{100 * low:.2f} to {100 * min(high, 1):.2f}'
+        diverged = f' ({of.num_diverged} diverged)' if of.num_diverged else ''
         rows.append(
             [
-                of.name,
+                names[of.workdir],
                 f'{of.num_parameters:,}',
-                str(of.num_epochs or '–'),
-                str(len(of.accuracies)),
+                str(of.num_epochs),
+                f'{of.num_runs}{diverged}',
                 *(mean if of.measured_on == kind else '–' for kind in kinds),
                 interval,
                 '–' if of.ensemble is None else f'{100 * of.ensemble:.2f}',
-                f'{of.minutes:.0f}',
+                f'{of.minutes:.1f}',
                 of.digest,
             ]
         )
+    images = [f'{of.measured_on} images: {of.images}' for of in _sort(runs)]
+    machines: dict[str, list[str]] = {}
+    for of in runs:
+        machines.setdefault(of.environment, []).append(names[of.workdir])
+    made = [
+        f'{", ".join(of) + ": " if len(machines) > 1 else ""}{machine}'
+        for machine, of in machines.items()
+    ]
     return (
         f'{tables.to_markdown(rows)}\n'
-        'Accuracies are mean ± standard deviation over n seeds, after the last epoch. '
-        "Intervals are Student's: what other seeds would change. Minutes are those of all "
-        'seeds together. `weights` are the first digits of the SHA-256 of all networks. '
-        f'{" ".join(dict.fromkeys(of.environment for of in runs))}\n'
+        'Accuracies are mean ± standard deviation over n seeds, after the last epoch; '
+        f"{'; '.join(dict.fromkeys(images))}. Intervals are Student's: what other seeds "
+        'would change. Minutes are those of the command, for all seeds. `weights` are the '
+        f'first digits of the SHA-256 of all networks. {" ".join(made)}\n'
     )
 
 
@@ -150,39 +190,50 @@ def plot(runs: Sequence[Finished]) -> Figure:
     """Draws the runs' accuracies against their numbers of parameters, with intervals."""
     figure = Figure(figsize=(7, 4.8), layout='constrained')
     axes = figure.subplots()
+    names = _name(runs)
     for kind, color in ((HELD_OUT, figures.WRONG), (TEST, figures.RIGHT)):
-        of_kind = sorted(
-            (of for of in runs if of.measured_on == kind), key=lambda of: of.num_parameters
-        )
+        of_kind = [of for of in _sort(runs) if of.measured_on == kind]
         if not of_kind:
             continue
-        sizes = [of.num_parameters for of in of_kind]
-        summaries = [intervals.summarize(of.accuracies) for of in of_kind]
-        errors = np.array([1 - of.mean for of in summaries])
+        intervals = [of.interval or (of.mean, of.mean) for of in of_kind]
         bars = [
-            (0.0, 0.0) if of.n < 2 else (of.high - of.mean, of.mean - of.low)
-            for of in summaries
+            (of.mean - low, min(high, 1) - of.mean)
+            for of, (low, high) in zip(of_kind, intervals, strict=True)
         ]
         axes.errorbar(
-            sizes, 100 * errors, 100 * np.array(bars).T,
-            fmt='o', color=color, capsize=3, label=f'{kind} images, mean of the seeds',
-        )  # fmt: skip
-        for of, size in zip(of_kind, sizes, strict=True):
-            each = 100 * (1 - np.array(of.accuracies))
-            axes.plot([size] * len(each), each, '.', color=color, alpha=0.3, zorder=1)
-            name = figures.to_labels([of.name])[0]
+            [of.num_parameters for of in of_kind],
+            [100 * of.mean for of in of_kind],
+            100 * np.array(bars).T,
+            fmt='o',
+            color=color,
+            capsize=3,
+            label=f'{kind} images, with 95 % intervals of the mean',
+        )
+        for of, name in zip(
+            of_kind, figures.to_labels([names[of.workdir] for of in of_kind]), strict=True
+        ):
             axes.annotate(
-                name, (size, each.mean()), (6, 6), textcoords='offset points',
+                name,
+                (of.num_parameters, 100 * of.mean),
+                (6, 6),
+                textcoords='offset points',
                 fontsize='small',
-            )  # fmt: skip
-    # By the errors: from 99.0 to 99.5 % is as far as from 98 to 99 %.
-    axes.set(xscale='log', yscale='log', xlabel='parameters', ylabel='accuracy, %')
-    axes.invert_yaxis()
-    plain = FuncFormatter(lambda error, _: f'{100 - error:.6g}')
-    axes.yaxis.set_major_formatter(plain)
-    axes.yaxis.set_minor_formatter(plain)
-    axes.tick_params('y', which='both', labelsize='small')
+            )
+    axes.set(xscale='log', xlabel='parameters', ylabel='accuracy, %')
     axes.margins(x=0.2)  # for the names
     axes.grid(alpha=0.3, which='both')
     axes.legend(loc='lower right')
     return figure
+
+
+def _sort(runs: Sequence[Finished]) -> list[Finished]:
+    return sorted(runs, key=lambda of: of.num_parameters)
+
+
+def _name(runs: Sequence[Finished]) -> dict[str, str]:
+    """Names workdirs by their last folder, or in full where two would be the same."""
+    last = [of.workdir.rpartition('/')[2] for of in runs]
+    return {
+        of.workdir: name if last.count(name) == 1 else of.workdir
+        for of, name in zip(runs, last, strict=True)
+    }

@@ -1,6 +1,5 @@
-"""The networks of configs/small.py and configs/shifts.py, and the configs that size them."""
+"""The networks of configs/small.py and configs/shifts.py, in all their sizes."""
 
-import functools
 import importlib
 
 import jax
@@ -8,8 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import shifts
+from configs import shifts, small
 from mnist_flax.common.constructors import construct_named
+from mnist_flax.common.errors import UserError
 from mnist_flax.models import Dropout, create_model
 
 COUNTS = {'1k': 970, '3k': 2_870, '10k': 8_454, '25k': 24_830, '100k': 99_402}
@@ -41,10 +41,6 @@ def test_the_answer_is_the_mean_for_an_image_and_its_four_neighbours(name, monke
     each = jax.jit(model.apply)(variables, moved).reshape(5, *found.shape)
     np.testing.assert_allclose(found, np.mean(each, axis=0), atol=1e-5)
     assert np.ptp(each, axis=0).max() > 1e-3
-    # In training it sees the images alone.
-    train = functools.partial(model.apply, train=True, mutable=['batch_stats'])
-    logits, _ = jax.eval_shape(train, variables, images)
-    assert logits.shape == found.shape
 
 
 def test_in_training_the_brief_s_own_network_is_as_it_is_without_shifts():
@@ -55,8 +51,14 @@ def test_in_training_the_brief_s_own_network_is_as_it_is_without_shifts():
     images = jax.random.uniform(jax.random.key(1), (3, 28, 28, 1))
     variables = shifted.init(jax.random.key(0), images)
     own = {'params': variables['params']['network']}
+    assert np.abs(shifted.apply(variables, images) - plain.apply(own, images)).max() > 1e-3
     dropout = Dropout(jax.random.split(jax.random.key(2), 3), jnp.float32(0.5))
     train = {'train': True, 'dropout': dropout}
     found = shifted.apply(variables, images, **train)
     np.testing.assert_allclose(found, plain.apply(own, images, **train), atol=1e-6)
     assert np.abs(found - plain.apply(own, images, train=True)).max() > 1e-3
+
+
+def test_layers_of_other_widths_cannot_share_a_convolution():
+    with pytest.raises(UserError, match=r'^config.model.stages: found \(\(8,\), \(9,\)\);'):
+        small.create(8, ((8,), (9,)), 'shared', 10)

@@ -2,8 +2,8 @@
 
 import json
 import re
+import shutil
 
-import numpy as np
 import pytest
 from repository import ROOT
 from small_configs import small, sweep_of
@@ -20,10 +20,11 @@ def workdirs(tmp_path_factory):
     configs = {
         'single': small(model={'constructor': 'research_parts.Small', 'width': 4}),
         'several': small(runs=3),
-        'again': small(runs=3),
+        'again/several': small(runs=3),
         'others': small(runs=3, seed=7),
         'held_out': sweep_of(runs=2),
-        'swept': sweep_of(runs=2, sweep={'optimizer': {'learning_rate': (1e-6, 1e-2)}}),
+        'one_held_out': sweep_of(),
+        'swept': sweep_of(sweep={'optimizer': {'learning_rate': (1e-6, 1e-2)}}),
     }
     for name, config in configs.items():
         train_and_evaluate(config, str(root / name))
@@ -40,69 +41,115 @@ def numbers_of(root, name):
 
 def test_what_is_read_is_what_the_runs_reported(workdirs):
     single, several = read(workdirs, 'single'), read(workdirs, 'several')
-    assert (single.name, single.num_parameters, single.num_epochs) == ('single', 3190, 2)
-    assert single.accuracies == [numbers_of(workdirs, 'single')['test_accuracy']]
-    assert single.ensemble is None
+    assert (single.num_parameters, single.num_epochs, single.num_runs) == (3190, 2, 1)
+    assert single.mean == numbers_of(workdirs, 'single')['test_accuracy']
+    assert (single.sd, single.interval, single.ensemble) == (None, None, None)
     numbers = numbers_of(workdirs, 'several')
-    assert len(several.accuracies) == 3
-    assert np.mean(several.accuracies) == pytest.approx(numbers['test_accuracy']['mean'])
+    assert (several.num_runs, several.num_diverged) == (3, 0)
+    assert several.mean == numbers['test_accuracy']['mean']
+    assert [*several.interval] == numbers['test_accuracy']['mean_95_percent_interval']
     assert several.ensemble == numbers['ensemble']['test_accuracy']
     assert several.minutes == numbers['total_seconds'] / 60
 
 
 def test_the_digest_tells_whether_networks_are_the_same(workdirs):
-    several, again, others = (
-        read(workdirs, name).digest for name in ('several', 'again', 'others')
-    )
+    names = ('several', 'again/several', 'others')
+    several, again, others = (read(workdirs, name).digest for name in names)
     assert several == again != others
     assert re.fullmatch('[0-9a-f]{12}', others)
 
 
-@pytest.mark.parametrize('name', ['held_out', 'swept'])
+@pytest.mark.parametrize('name', ['held_out', 'one_held_out'])
 def test_of_runs_with_held_out_images_the_test_accuracy_is_not_read(workdirs, name):
     found, numbers = read(workdirs, name), numbers_of(workdirs, name)
-    numbers = numbers.get('chosen', numbers)
+    held_out, test = (numbers[f'{of}_accuracy'] for of in ('validation', 'test'))
     assert found.measured_on == 'held-out'
-    assert len(found.accuracies) == 2
-    mean = numbers['validation_accuracy']['mean']
-    assert np.mean(found.accuracies) == pytest.approx(mean)
-    assert mean != numbers['test_accuracy']['mean']
+    assert found.mean == (held_out['mean'] if found.num_runs > 1 else held_out)
+    assert held_out != test
     assert found.ensemble is None
 
 
-def test_the_table_and_the_figure(workdirs):
+def split(line):
+    return re.split(r' *\| *', line)[1:-1]
+
+
+def test_the_table(workdirs):
     runs = [read(workdirs, name) for name in ('several', 'single', 'held_out')]
-    lines = finished_runs.to_markdown(runs).splitlines()
-    cells = [re.split(r' *\| *', line)[1:-1] for line in lines[:5]]
-    assert cells[0][:6] == [
+    header, _, *lines = finished_runs.to_markdown(runs).splitlines()[:5]
+    assert split(header)[:6] == [
         'run', 'parameters', 'epochs', 'n', 'held-out accuracy, %', 'test accuracy, %'
     ]  # fmt: skip
-    # Those of few parameters first.
-    assert [row[0] for row in cells[2:]] == ['single', 'several', 'held_out']
-    assert cells[2][1:7] == [
-        '3,190', '2', '1', '–', f'{100 * runs[1].accuracies[0]:.2f}', '–'
-    ]  # fmt: skip
-    mean, sd = np.mean(runs[0].accuracies), np.std(runs[0].accuracies, ddof=1)
-    assert cells[3][4:6] == ['–', f'{100 * mean:.2f} ± {100 * sd:.2f}']
+    single, several, held_out = map(split, lines)  # those of few parameters first
+    accuracy = f'{100 * runs[1].mean:.2f}'
+    assert single[:7] == ['single', '3,190', '2', '1', '–', accuracy, '–']
+    mean, sd = runs[0].mean, runs[0].sd
+    assert several[4:6] == ['–', f'{100 * mean:.2f} ± {100 * sd:.2f}']
     # Student's t with 2 degrees of freedom.
-    assert cells[3][6] == '{:.2f} to {:.2f}'.format(
+    assert several[6] == '{:.2f} to {:.2f}'.format(
         *(100 * (mean + sign * 4.30265 * sd / 3**0.5) for sign in (-1, 1))
     )
-    assert cells[4][5] == '–'
-    figure = finished_runs.plot(runs)
-    labels = {text.get_text() for text in figure.axes[0].texts}
-    assert labels == {'single', 'several', 'held_out'}
+    assert (held_out[0], held_out[5], held_out[7]) == ('held_out', '–', '–')
 
 
-def test_the_command_and_what_it_says_of_bad_input(workdirs, command, tmp_path):
-    paths = [workdirs / 'single', workdirs / 'several']
+def test_what_a_table_has_to_say_of_odd_runs(workdirs):
+    several, again, single = (
+        read(workdirs, name) for name in ('several', 'again/several', 'single')
+    )
+    odd = single._replace(
+        num_runs=2, num_diverged=1, mean=0.999, sd=0.001, interval=(0.98, 1.1),
+        environment='another machine',
+    )  # fmt: skip
+    text = finished_runs.to_markdown([several, again, odd])
+    assert '| 2 (1 diverged) | 99.90 ± 0.10 | 98.00 to 100.00 |' in text
+    # Two of the same name, and of two machines.
+    for run in (several, again):
+        assert f'| {run.workdir} |' in text
+    assert text.endswith('single: another machine\n')
+
+
+def test_the_figure_shows_each_run_where_it_belongs(workdirs):
+    names = ('several', 'single', 'held_out')
+    runs = [read(workdirs, name) for name in names]
+    runs[1] = runs[1]._replace(mean=1.0)
+    (axes,) = finished_runs.plot(runs).axes
+    shown = {text.get_text(): text.xy for text in axes.texts}
+    assert shown == {
+        name: (run.num_parameters, 100 * run.mean)
+        for name, run in zip(names, runs, strict=True)
+    }
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    assert all(left < x < right and low < y < high for x, y in shown.values())
+    markers = {
+        container.get_label().partition(' ')[0]: container.lines[0].get_xydata().tolist()
+        for container in axes.containers
+    }
+    assert {kind: len(points) for kind, points in markers.items()} == {
+        'held-out': 1, 'test': 2
+    }  # fmt: skip
+    assert markers['held-out'] == [[*shown['held_out']]]
+
+
+def test_the_command(workdirs, command, tmp_path):
+    paths = [workdirs / 'single', workdirs / 'several', f'{workdirs}/single/']
     process = command(ROOT / 'scripts/compare.py', *paths, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     written = tmp_path / 'outputs/comparison'
     assert process.stdout.startswith((written / 'comparison.md').read_text())
+    assert process.stdout.count('| single |') == 1
     assert (written / 'comparison.png').stat().st_size > 10_000
+
+
+def test_what_cannot_be_compared_is_one_line(workdirs, tmp_path):
     with pytest.raises(UserError, match=r"^WORKDIR: '.*absent' holds no finished run"):
         read(tmp_path, 'absent')
-    (tmp_path / 'metrics.json').write_text('[]')
-    with pytest.raises(UserError, match=r'^WORKDIR: .*metrics.json is not the report'):
-        finished_runs.read(str(tmp_path))
+    with pytest.raises(UserError, match=r"^WORKDIR: '.*swept' is a sweep, whose runs.md"):
+        read(workdirs, 'swept')
+    shutil.copytree(workdirs / 'single', tmp_path / 'damaged')
+    (tmp_path / 'damaged/metrics.json').write_text('[]')
+    with pytest.raises(UserError, match=r"^WORKDIR: .* in '.*damaged' are not the report"):
+        read(tmp_path, 'damaged')
+    single = read(workdirs, 'single')
+    other = single._replace(workdir='other', images='clothes/1.0.0, test')
+    with pytest.raises(UserError, match='of different images: .*single of mnist/3.0.1, te'):
+        finished_runs.check([single, other])
+    finished_runs.check([single, read(workdirs, 'held_out')])
