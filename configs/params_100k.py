@@ -1,4 +1,4 @@
-"""At most 100,000 parameters: four convolutions of 40 and 72 feature maps."""
+"""At most 100,000 parameters: a first convolution, then four of 40 and 72 maps."""
 
 from ml_collections import ConfigDict
 
@@ -11,5 +11,4 @@ def get_config() -> ConfigDict:
     config.model.stem = 24
     config.model.stages = ((40, 40), (72, 72))
     config.optimizer.learning_rate = 4e-3
-    config.num_epochs = 40
     return config

@@ -1,4 +1,4 @@
-"""At most 1,000 parameters: one separable convolution, applied six times."""
+"""At most 1,000 parameters: a first convolution, then a separable one six times."""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,4 @@
-"""At most 25,000 parameters: four convolutions of 20 and 36 feature maps."""
+"""At most 25,000 parameters: a first convolution, then four of 20 and 36 feature maps."""
 
 from ml_collections import ConfigDict
 
@@ -10,5 +10,4 @@ def get_config() -> ConfigDict:
     config = small.get_config()
     config.model.stem = 12
     config.model.stages = ((20, 20), (36, 36), ())
-    config.num_epochs = 40
     return config
