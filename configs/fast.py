@@ -1,4 +1,4 @@
-"""The least time to 99 % test accuracy: two epochs from a higher learning rate."""
+"""The least time to 99 % test accuracy: one epoch of a smaller network."""
 
 from ml_collections import ConfigDict
 
@@ -6,8 +6,13 @@ from configs import default
 
 
 def get_config() -> ConfigDict:
-    """Returns the default settings with another learning rate and fewer epochs."""
+    """Returns the default settings with batch norm, label smoothing and a higher rate."""
     config = default.get_config()
-    config.num_epochs = 2
-    config.optimizer.learning_rate = 4e-3
+    config.num_epochs = 1
+    config.batch_size = 64
+    config.model.features = (16, 32)
+    config.model.batch_norm = True
+    config.loss.label_smoothing = 0.1
+    config.optimizer.learning_rate = 1e-2
+    config.schedule.warmup = 0.2
     return config
