@@ -133,7 +133,7 @@ def test_the_library_can_be_called_twice_and_writes_nothing(tmp_path, monkeypatc
     assert accuracy.shape == (2,)
     assert accuracy[-1] == pytest.approx(first.metrics['test_accuracy'])
     assert list(tmp_path.iterdir()) == []
-    assert mnist_flax.load_config('configs/fast.py').num_epochs == 2
+    assert mnist_flax.load_config('configs/fast.py').num_epochs == 1
 
 
 SCHEDULE = """

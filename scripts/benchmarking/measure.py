@@ -178,9 +178,9 @@ class Benchmark:
         """Measures whole runs, from the start of the process to 99 % test accuracy."""
         title = (
             f'From the start of the process to 99 % test accuracy, {_SEEDS} seeds. '
-            'mnist_flax is its whole command with configs/fast.py (two epochs, the rate '
-            'falling from 4e-3), report and all; its first run compiles. The peers are the '
-            'classic recipe (a constant 1e-3), until the first epoch that reaches it'
+            'mnist_flax is its whole command with configs/fast.py (one epoch of a smaller '
+            'network with batch norm), report and all; its first run compiles. The peers '
+            'are the classic recipe (a constant 1e-3), until the first epoch that reaches it'
         )
         table = Table(title, bars=('whole run, s',))
         self.tables.append(table)
