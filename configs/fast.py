@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config.batch_size = 64
     config.model.features = (16, 32)
     config.model.batch_norm = True
-    config.loss.label_smoothing = 0.1
+    config.loss.label_smoothing = 0.1  # of a label's probability, for all classes
     config.optimizer.learning_rate = 1e-2
-    config.schedule.warmup = 0.2
+    config.schedule.warmup = 0.2  # part of the steps in which the rate rises
     return config

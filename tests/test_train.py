@@ -50,7 +50,7 @@ RECIPE = {'num_epochs', 'batch_size', 'ema_decay', 'optimizer', 'schedule', 'aug
     ('config', 'allowed'),
     [
         (fashion_mnist, {'name'}),
-        (fast, {'num_epochs', 'optimizer'}),
+        (fast, {*RECIPE, 'loss', 'features', 'batch_norm'}),
         (accurate, {*RECIPE, 'dropout_rate'}),  # the network is the brief's
     ],
 )
@@ -66,7 +66,7 @@ def test_what_a_config_changes_in_the_default(config, allowed):
 
 @pytest.mark.parametrize('name', [path.stem for path in ROOT.glob('configs/*.py')])
 def test_every_field_is_explained_on_its_line(name):
-    """In the default config, or in the one that adds it."""
+    """In the default config, in the one that adds it, or in one that it builds on."""
     explained = set(default.get_config().to_dict()) | {
         field
         for part in default.get_config().values()
@@ -74,7 +74,13 @@ def test_every_field_is_explained_on_its_line(name):
         for field in part
     }
     assert len(explained) >= 30
-    for line in (ROOT / f'configs/{name}.py').read_text().splitlines():
+    text = (ROOT / f'configs/{name}.py').read_text()
+    for base in re.findall(
+        r'\w+', ' '.join(re.findall('^from configs import (.*)', text, re.M))
+    ):
+        of_base = (ROOT / f'configs/{base}.py').read_text()
+        explained |= {*re.findall(r'^ +config[\w.]*\.(\w+) = .*  # ', of_base, re.M)}
+    for line in text.splitlines():
         if found := re.match(r' +config[\w.]*\.(\w+) = (?!ConfigDict\(\)$)(?!{)', line):
             own = '  # ' in line and '#' not in line.split('  # ')[0]
             if name == 'default' or found[1] not in explained | {'constructor'}:

@@ -179,8 +179,8 @@ class Benchmark:
         title = (
             f'From the start of the process to 99 % test accuracy, {_SEEDS} seeds. '
             'mnist_flax is its whole command with configs/fast.py (one epoch of a smaller '
-            'network with batch norm), report and all; its first run compiles. The peers '
-            'are the classic recipe (a constant 1e-3), until the first epoch that reaches it'
+            'network), report and all; its first run compiles. The peers are the classic '
+            'recipe (a constant 1e-3), until the first epoch that reaches it'
         )
         table = Table(title, bars=('whole run, s',))
         self.tables.append(table)
