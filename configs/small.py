@@ -8,6 +8,7 @@ from ml_collections import ConfigDict
 
 from configs import accurate, distilled
 from configs.shifts import MeanOverShifts
+from configs.teacher import normalize
 from mnist_flax.common.errors import require
 from mnist_flax.models import Conv, ConvMaxPool, max_pool
 
@@ -32,13 +33,7 @@ class Network(nn.Module):
         """Maps images to logits."""
 
         def norm(x):
-            # Without a scale, which the next layer's kernel can have.
-            return nn.BatchNorm(
-                use_running_average=not train,
-                axis_name=axis_name,
-                momentum=0.9,
-                use_scale=False,
-            )(x)
+            return normalize(x, train, axis_name)
 
         x = nn.relu(norm(ConvMaxPool(self.stem)(images)))
         shared = (

@@ -26,14 +26,7 @@ class Network(nn.Module):
         first, second, third = self.widths
 
         def activate(x):
-            # Without a scale, which the next layer's kernel can have.
-            norm = nn.BatchNorm(
-                use_running_average=not train,
-                axis_name=axis_name,
-                momentum=0.9,
-                use_scale=False,
-            )
-            return nn.relu(norm(x))
+            return nn.relu(normalize(x, train, axis_name))
 
         def drop(x):
             return nn.Dropout(self.rate, broadcast_dims=(1, 2), deterministic=not train)(x)
@@ -45,6 +38,15 @@ class Network(nn.Module):
         for _ in range(2):
             x = activate(Conv(third, (3, 3), use_bias=False)(x))
         return nn.Dense(self.num_classes)(drop(x).mean((1, 2)))
+
+
+def normalize(
+    x: Float[Array, 'batch height width features'], train: bool, axis_name: str | None
+) -> Float[Array, 'batch height width features']:
+    """Applies batch norm without a scale, which the next layer's kernel can have."""
+    return nn.BatchNorm(
+        use_running_average=not train, axis_name=axis_name, momentum=0.9, use_scale=False
+    )(x)
 
 
 def get_config() -> ConfigDict:

@@ -1,7 +1,7 @@
 """Several runs to what they say: means with intervals, differences with p-values."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +50,13 @@ def to_dict(summary: Summary) -> dict[str, Any]:
         return numbers
     interval = (summary.low, summary.high)
     return {**numbers, 'sd': summary.sd, 'mean_95_percent_interval': interval}
+
+
+def from_dict(numbers: Mapping[str, Any], n: int) -> Summary:
+    """Reads what `to_dict` has written of a sample of n runs."""
+    low, high = numbers.get('mean_95_percent_interval', (math.nan, math.nan))
+    sd = numbers.get('sd', math.nan)
+    return Summary(n, numbers['mean'], sd, numbers['min'], numbers['max'], low, high)
 
 
 class Difference(NamedTuple):

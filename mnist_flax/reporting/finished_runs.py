@@ -11,9 +11,10 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from mnist_flax.checkpointing import checkpoints, workdirs
-from mnist_flax.common import addresses, tables
+from mnist_flax.common import addresses, intervals, tables
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.reporting import figures, reports
+from mnist_flax.common.intervals import Summary
+from mnist_flax.reporting import comparison, figures, reports
 from mnist_flax.reporting.style import in_our_style
 
 HELD_OUT, TEST = 'held-out', 'test'
@@ -28,11 +29,8 @@ class Finished(NamedTuple):
     num_epochs: int
     measured_on: str  # HELD_OUT or TEST images
     images: str  # which images these are
-    num_runs: int  # that did not diverge
+    accuracy: Summary  # after the last epoch, of the runs that did not diverge
     num_diverged: int
-    mean: float  # accuracy after the last epoch
-    sd: float | None  # over the seeds; None of a single run
-    interval: tuple[float, float] | None  # of the mean, 95 %; likewise
     ensemble: float | None  # test accuracy, of several runs without held-out images
     minutes: float  # that the command took for all runs
     digest: str  # first digits of the SHA-256 of all networks' weights; – without these
@@ -84,23 +82,22 @@ def _read(
     if is_held_out:
         column = 'validation_accuracy'
         images = f'{data["holdout_size"]} of {data["train_split"]}'
-    num_diverged = numbers.get('num_diverged', 0)
-    accuracy = numbers[column]
-    if not isinstance(accuracy, dict):
-        accuracy = {'mean': accuracy}
-    interval = accuracy.get('mean_95_percent_interval')
+    num_diverged, spread = numbers.get('num_diverged', 0), numbers[column]
+    if isinstance(spread, float):  # of a single run
+        accuracy = intervals.summarize([spread])
+    else:
+        accuracy = intervals.from_dict(spread, numbers['num_runs'] - num_diverged)
     return Finished(
         workdir,
         int(numbers['num_parameters']),
         int(numbers['num_epochs']),
         HELD_OUT if is_held_out else TEST,
         f'{numbers["dataset"]}, {images}',
-        numbers.get('num_runs', 1) - num_diverged,
+        accuracy,
         num_diverged,
-        float(accuracy['mean']),
-        accuracy.get('sd'),
-        (interval[0], interval[1]) if interval else None,
-        numbers['ensemble']['test_accuracy'] if interval and not is_held_out else None,
+        numbers['ensemble']['test_accuracy']
+        if accuracy.n > 1 and not is_held_out
+        else None,
         numbers['total_seconds'] / 60,
         _digest(model),
         reports.describe(numbers),
@@ -146,21 +143,17 @@ def to_markdown(runs: Sequence[Finished]) -> str:
     ]  # fmt: skip
     names = _name(runs)
     for of in _sort(runs):
-        mean = f'{100 * of.mean:.2f}'
-        if of.sd is not None:
-            mean += f' ± {100 * of.sd:.2f}'
-        interval = '–'
-        if of.interval:
-            low, high = of.interval
+        mean, interval = comparison.mean_and_sd(of.accuracy), '–'
+        if of.accuracy.n > 1:
             # Student's can reach beyond what an accuracy can be.
-            interval = f'{100 * low:.2f} to {100 * min(high, 1):.2f}'
-        diverged = f' ({of.num_diverged} diverged)' if of.num_diverged else ''
+            high = min(of.accuracy.high, 1)
+            interval = f'{100 * of.accuracy.low:.2f} to {100 * high:.2f}'
         rows.append(
             [
                 names[of.workdir],
                 f'{of.num_parameters:,}',
                 str(of.num_epochs),
-                f'{of.num_runs}{diverged}',
+                comparison.count(of.accuracy, of.num_diverged),
                 *(mean if of.measured_on == kind else '–' for kind in kinds),
                 interval,
                 '–' if of.ensemble is None else f'{100 * of.ensemble:.2f}',
@@ -195,26 +188,25 @@ def plot(runs: Sequence[Finished]) -> Figure:
         of_kind = [of for of in _sort(runs) if of.measured_on == kind]
         if not of_kind:
             continue
-        intervals = [of.interval or (of.mean, of.mean) for of in of_kind]
+        means = [100 * of.accuracy.mean for of in of_kind]
         bars = [
-            (of.mean - low, min(high, 1) - of.mean)
-            for of, (low, high) in zip(of_kind, intervals, strict=True)
+            (of.mean - of.low, min(of.high, 1) - of.mean) if of.n > 1 else (0, 0)
+            for of in (run.accuracy for run in of_kind)
         ]
         axes.errorbar(
             [of.num_parameters for of in of_kind],
-            [100 * of.mean for of in of_kind],
+            means,
             100 * np.array(bars).T,
             fmt='o',
             color=color,
             capsize=3,
             label=f'{kind} images, with 95 % intervals of the mean',
         )
-        for of, name in zip(
-            of_kind, figures.to_labels([names[of.workdir] for of in of_kind]), strict=True
-        ):
+        labels = figures.to_labels([names[of.workdir] for of in of_kind])
+        for of, mean, label in zip(of_kind, means, labels, strict=True):
             axes.annotate(
-                name,
-                (of.num_parameters, 100 * of.mean),
+                label,
+                (of.num_parameters, mean),
                 (6, 6),
                 textcoords='offset points',
                 fontsize='small',

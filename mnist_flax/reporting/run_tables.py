@@ -141,8 +141,6 @@ def run_row(result: RunResult, dataset: Dataset, is_chosen: bool) -> dict[str, A
 
 def describe_held_out(numbers: dict[str, Any]) -> str:
     """Says in a few words what runs came to on the held-out images."""
-    if 'validation_accuracy' not in numbers:
-        return 'all runs diverged'
     accuracy = numbers['validation_accuracy']
     if isinstance(accuracy, float):
         text = f'held-out accuracy {accuracy:.2%}'

@@ -8,7 +8,9 @@ import pytest
 from repository import ROOT
 from small_configs import small, sweep_of
 
+from mnist_flax.common import intervals
 from mnist_flax.common.errors import UserError
+from mnist_flax.common.intervals import Summary
 from mnist_flax.reporting import finished_runs
 from mnist_flax.train import train_and_evaluate
 
@@ -41,13 +43,15 @@ def numbers_of(root, name):
 
 def test_what_is_read_is_what_the_runs_reported(workdirs):
     single, several = read(workdirs, 'single'), read(workdirs, 'several')
-    assert (single.num_parameters, single.num_epochs, single.num_runs) == (3190, 2, 1)
-    assert single.mean == numbers_of(workdirs, 'single')['test_accuracy']
-    assert (single.sd, single.interval, single.ensemble) == (None, None, None)
+    assert (single.num_parameters, single.num_epochs, single.accuracy.n) == (3190, 2, 1)
+    assert single.accuracy.mean == numbers_of(workdirs, 'single')['test_accuracy']
+    assert single.ensemble is None
     numbers = numbers_of(workdirs, 'several')
-    assert (several.num_runs, several.num_diverged) == (3, 0)
-    assert several.mean == numbers['test_accuracy']['mean']
-    assert [*several.interval] == numbers['test_accuracy']['mean_95_percent_interval']
+    assert (several.accuracy.n, several.num_diverged) == (3, 0)
+    expected = numbers['test_accuracy']
+    assert several.accuracy.mean == expected['mean']
+    interval = [several.accuracy.low, several.accuracy.high]
+    assert interval == expected['mean_95_percent_interval']
     assert several.ensemble == numbers['ensemble']['test_accuracy']
     assert several.minutes == numbers['total_seconds'] / 60
 
@@ -64,7 +68,7 @@ def test_of_runs_with_held_out_images_the_test_accuracy_is_not_read(workdirs, na
     found, numbers = read(workdirs, name), numbers_of(workdirs, name)
     held_out, test = (numbers[f'{of}_accuracy'] for of in ('validation', 'test'))
     assert found.measured_on == 'held-out'
-    assert found.mean == (held_out['mean'] if found.num_runs > 1 else held_out)
+    assert found.accuracy.mean == (held_out['mean'] if name == 'held_out' else held_out)
     assert held_out != test
     assert found.ensemble is None
 
@@ -80,9 +84,9 @@ def test_the_table(workdirs):
         'run', 'parameters', 'epochs', 'n', 'held-out accuracy, %', 'test accuracy, %'
     ]  # fmt: skip
     single, several, held_out = map(split, lines)  # those of few parameters first
-    accuracy = f'{100 * runs[1].mean:.2f}'
+    accuracy = f'{100 * runs[1].accuracy.mean:.2f}'
     assert single[:7] == ['single', '3,190', '2', '1', '–', accuracy, '–']
-    mean, sd = runs[0].mean, runs[0].sd
+    mean, sd = runs[0].accuracy.mean, runs[0].accuracy.sd
     assert several[4:6] == ['–', f'{100 * mean:.2f} ± {100 * sd:.2f}']
     # Student's t with 2 degrees of freedom.
     assert several[6] == '{:.2f} to {:.2f}'.format(
@@ -96,7 +100,7 @@ def test_what_a_table_has_to_say_of_odd_runs(workdirs):
         read(workdirs, name) for name in ('several', 'again/several', 'single')
     )
     odd = single._replace(
-        num_runs=2, num_diverged=1, mean=0.999, sd=0.001, interval=(0.98, 1.1),
+        accuracy=Summary(2, 0.999, 0.001, 0.998, 1.0, 0.98, 1.1), num_diverged=1,
         environment='another machine',
     )  # fmt: skip
     text = finished_runs.to_markdown([several, again, odd])
@@ -110,11 +114,11 @@ def test_what_a_table_has_to_say_of_odd_runs(workdirs):
 def test_the_figure_shows_each_run_where_it_belongs(workdirs):
     names = ('several', 'single', 'held_out')
     runs = [read(workdirs, name) for name in names]
-    runs[1] = runs[1]._replace(mean=1.0)
+    runs[1] = runs[1]._replace(accuracy=intervals.summarize([1.0]))
     (axes,) = finished_runs.plot(runs).axes
     shown = {text.get_text(): text.xy for text in axes.texts}
     assert shown == {
-        name: (run.num_parameters, 100 * run.mean)
+        name: (run.num_parameters, 100 * run.accuracy.mean)
         for name, run in zip(names, runs, strict=True)
     }
     (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
