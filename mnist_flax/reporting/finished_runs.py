@@ -212,9 +212,10 @@ def plot(runs: Sequence[Finished]) -> Figure:
                 fontsize='small',
             )
     axes.set(xscale='log', xlabel='parameters', ylabel='accuracy, %')
-    axes.margins(x=0.2)  # for the names
+    axes.margins(x=0.2, y=0.1)  # for the names
     axes.grid(alpha=0.3, which='both')
-    axes.legend(loc='lower right')
+    # Below, where no run can be under it.
+    figure.legend(loc='outside lower center')
     return figure
 
 
