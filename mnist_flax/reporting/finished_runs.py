@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import ticker
 from matplotlib.figure import Figure
 
 from mnist_flax.checkpointing import checkpoints, workdirs
@@ -212,6 +213,9 @@ def plot(runs: Sequence[Finished]) -> Figure:
                 fontsize='small',
             )
     axes.set(xscale='log', xlabel='parameters', ylabel='accuracy, %')
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter('{x:,.0f}')
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.margins(x=0.2, y=0.1)  # for the names
     axes.grid(alpha=0.3, which='both')
     # Below, where no run can be under it.
