@@ -216,7 +216,7 @@ def plot(runs: Sequence[Finished]) -> Figure:
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
     axes.xaxis.set_major_formatter('{x:,.0f}')
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
-    axes.margins(x=0.2, y=0.1)  # for the names
+    axes.margins(x=0.25, y=0.1)  # for the names
     axes.grid(alpha=0.3, which='both')
     # Below, where no run can be under it.
     figure.legend(loc='outside lower center')
