@@ -1,4 +1,4 @@
-"""The brief's own network, as accurate as we could honestly make it: a longer training."""
+"""The best accuracy of the default network in one pass: a longer training."""
 
 from ml_collections import ConfigDict
 

@@ -1,4 +1,4 @@
-"""The brief's own network, taught by larger networks: knowledge distillation."""
+"""The default network, taught by larger networks: knowledge distillation."""
 
 import functools
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""The least time to 99 % test accuracy: one epoch of a smaller network."""
+"""99 % test accuracy in little time: one epoch of a smaller network."""
 
 from ml_collections import ConfigDict
 

@@ -49,7 +49,7 @@ class Network(nn.Module):
                     x = nn.relu(norm(Separable(width)(x)))
                 else:
                     x = nn.relu(norm(Conv(width, (3, 3), use_bias=False)(x)))
-        # Each place has a weight. A mean over all places forgets where a feature was: with
+        # Each place has a weight. Global average pooling forgets where a feature was: with
         # it the smallest network has 2 points less.
         at_places = self.param(
             'at_places', nn.initializers.constant(1 / x[0, ..., 0].size), x.shape[1:]
@@ -75,7 +75,7 @@ def create(
 
 
 class Separable(nn.Module):
-    """A convolution of each feature map, then one of 1x1."""
+    """A depthwise separable convolution: one of each feature map, then one of 1x1."""
 
     features: int
 

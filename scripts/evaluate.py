@@ -41,7 +41,7 @@ _OOD_DATA_DIR = flags.DEFINE_string(
     'ood_data_dir', '', "TFDS directory that holds it; if empty, TFDS's."
 )
 _CORRUPTIONS = flags.DEFINE_bool(
-    'corruptions', True, 'Measure on worse images too, 35 times as many.'
+    'corruptions', True, 'Evaluate on corrupted images too: 7 kinds, 5 severities of each.'
 )
 _REPORT_DIR = flags.DEFINE_string(
     'report_dir',

@@ -51,7 +51,7 @@ RECIPE = {'num_epochs', 'batch_size', 'ema_decay', 'optimizer', 'schedule', 'aug
     [
         (fashion_mnist, {'name'}),
         (fast, {*RECIPE, 'loss', 'features', 'batch_norm'}),
-        (accurate, {*RECIPE, 'dropout_rate'}),  # the network is the brief's
+        (accurate, {*RECIPE, 'dropout_rate'}),  # the network is the default
     ],
 )
 def test_what_a_config_changes_in_the_default(config, allowed):

@@ -22,9 +22,9 @@ def count(
     """Counts how many networks get each image wrong.
 
     Returns:
-      In ``images_by_wrong_networks`` how many images no network, one, ... all get wrong,
-      and in ``wrong_by_all`` each image of the last kind: its number, its class, and the
-      networks' answers.
+      ``images_by_wrong_networks``: how many images no network, one, ... all get wrong;
+      ``wrong_by_all``: for each image that all get wrong its number in the split, its label
+      and the networks' answers.
     """
     answers = logits.argmax(axis=-1)
     num_wrong = (answers != labels).sum(axis=0)
@@ -35,7 +35,7 @@ def count(
         'wrong_by_all': [
             {
                 'image': int(image),
-                'class': int(labels[image]),
+                'label': int(labels[image]),
                 'answers': answers[:, image].tolist(),
             }
             for image in np.flatnonzero(num_wrong == len(answers))
@@ -45,21 +45,21 @@ def count(
 
 def to_markdown(numbers: dict[str, Any], class_names: Sequence[str]) -> str:
     """Tabulates what `count` found, with the figure of `plot` as ``wrong_by_all.png``."""
-    counts = numbers['images_by_wrong_networks']
+    images = numbers['images_by_wrong_networks']
     text = tables.to_markdown(
         [
-            ['networks that are wrong', *map(str, range(len(counts)))],
-            ['images', *(f'{of:,}' for of in counts)],
+            ['networks that are wrong', *map(str, range(len(images)))],
+            ['images', *(f'{count:,}' for count in images)],
         ]
     )
     if not numbers['wrong_by_all']:
         return text
     shown, title = _choose(numbers)
-    rows = [['image', 'class', 'answers (networks)']]
+    rows = [['image', 'label', 'answers (networks)']]
     for found in shown:
         counts = collections.Counter(found['answers']).most_common()
         answers = ', '.join(f'{class_names[i]} ({number})' for i, number in counts)
-        rows.append([str(found['image']), class_names[found['class']], answers])
+        rows.append([str(found['image']), class_names[found['label']], answers])
     return (
         f'{text}\n{title}, by their number in the split, from 0:\n\n'
         f'{tables.to_markdown(rows)}\n![Wrong by all](wrong_by_all.png)'
@@ -74,13 +74,13 @@ def plot(numbers: dict[str, Any], examples: Examples, class_names: Sequence[str]
     for found in shown:
         (answer, number), *_ = collections.Counter(found['answers']).most_common(1)
         captions.append(
-            f'{found["image"]}: {class_names[found["class"]]}\n'
+            f'{found["image"]}: {class_names[found["label"]]}\n'
             f'✗ {class_names[answer]} ({number})'
         )
     return figures.captioned_images(
         [examples.images[of['image']] for of in shown],
         captions,
-        f'{title}: number and true class; most frequent answer (networks)',
+        f'{title}: number and label; most frequent answer (networks)',
     )
 
 

@@ -50,8 +50,8 @@ def read(workdir: str) -> Finished:
     Raises:
       UserError: There is no finished run, its files are damaged, or it is a sweep.
     """
-    if not addresses.is_bucket(workdir):
-        workdir = os.path.normpath(workdir)
+    normalize = addresses.normalize if addresses.is_bucket(workdir) else os.path.normpath
+    workdir = normalize(workdir)
     with workdirs.open_to_read(workdir, *_FILES) as folder:
         path = folder / 'metrics.json'
         require(
@@ -83,25 +83,25 @@ def _read(
     if is_held_out:
         column = 'validation_accuracy'
         images = f'{data["holdout_size"]} of {data["train_split"]}'
-    num_diverged, spread = numbers.get('num_diverged', 0), numbers[column]
+    num_diverged = numbers.get('num_diverged', 0)
+    spread = numbers[column]
     if isinstance(spread, float):  # of a single run
         accuracy = intervals.summarize([spread])
     else:
         accuracy = intervals.from_dict(spread, numbers['num_runs'] - num_diverged)
+    has_ensemble = accuracy.n > 1 and not is_held_out
     return Finished(
-        workdir,
-        int(numbers['num_parameters']),
-        int(numbers['num_epochs']),
-        HELD_OUT if is_held_out else TEST,
-        f'{numbers["dataset"]}, {images}',
-        accuracy,
-        num_diverged,
-        numbers['ensemble']['test_accuracy']
-        if accuracy.n > 1 and not is_held_out
-        else None,
-        numbers['total_seconds'] / 60,
-        _digest(model),
-        reports.describe(numbers),
+        workdir=workdir,
+        num_parameters=int(numbers['num_parameters']),
+        num_epochs=int(numbers['num_epochs']),
+        measured_on=HELD_OUT if is_held_out else TEST,
+        images=f'{numbers["dataset"]}, {images}',
+        accuracy=accuracy,
+        num_diverged=num_diverged,
+        ensemble=numbers['ensemble']['test_accuracy'] if has_ensemble else None,
+        minutes=numbers['total_seconds'] / 60,
+        digest=_digest(model),
+        environment=reports.describe(numbers),
     )
 
 
@@ -190,9 +190,10 @@ def plot(runs: Sequence[Finished]) -> Figure:
         if not of_kind:
             continue
         means = [100 * of.accuracy.mean for of in of_kind]
+        accuracies = [run.accuracy for run in of_kind]
         bars = [
             (of.mean - of.low, min(of.high, 1) - of.mean) if of.n > 1 else (0, 0)
-            for of in (run.accuracy for run in of_kind)
+            for of in accuracies
         ]
         axes.errorbar(
             [of.num_parameters for of in of_kind],
@@ -229,7 +230,7 @@ def _sort(runs: Sequence[Finished]) -> list[Finished]:
 
 def _name(runs: Sequence[Finished]) -> dict[str, str]:
     """Names workdirs by their last folder, or in full where two would be the same."""
-    last = [of.workdir.rpartition('/')[2] for of in runs]
+    last = [pathlib.PurePath(of.workdir).name for of in runs]
     return {
         of.workdir: name if last.count(name) == 1 else of.workdir
         for of, name in zip(runs, last, strict=True)

@@ -9,6 +9,7 @@ from repository import ROOT
 
 from configs import default
 from mnist_flax.common.errors import UserError
+from mnist_flax.data.shards import Examples
 from mnist_flax.evaluation import evaluation, misses, report
 from mnist_flax.evaluation.corruptions import CORRUPTIONS
 from mnist_flax.recognition.networks import PRETRAINED, load_networks
@@ -199,10 +200,21 @@ def test_which_images_how_many_networks_get_wrong_by_hand():
     found = misses.count(np.eye(3)[answers], np.array([0, 1, 2, 0]))
     assert found == {
         'images_by_wrong_networks': [2, 0, 1, 1],
-        'wrong_by_all': [{'image': 3, 'class': 0, 'answers': [2, 2, 1]}],
+        'wrong_by_all': [{'image': 3, 'label': 0, 'answers': [2, 2, 1]}],
     }
     text = misses.to_markdown(found, ('naught', 'one', 'two'))
     assert '| networks that are wrong | 0 | 1 | 2 | 3 |' in text
     assert '| images | 2 | 0 | 1 | 1 |' in text
     assert '| 3 | naught | two (2), one (1) |' in text
     assert 'wrong_by_all' not in misses.to_markdown({**found, 'wrong_by_all': []}, '012')
+
+
+def test_of_many_images_that_all_networks_get_wrong_the_first_are_shown():
+    found = misses.count(np.eye(2)[np.zeros((2, 60), int)], np.ones(60, int))
+    text = misses.to_markdown(found, '01')
+    assert 'The first 48 of 60 images that all miss, by their number in the split' in text
+    assert '| 47 | 1 | 0 (2) |' in text
+    assert '| 48 |' not in text
+    images = Examples(np.zeros((60, 8, 8, 1), np.uint8), np.ones(60, np.int32))
+    (axes,) = misses.plot(found, images, '01').axes
+    assert [text.get_text() for text in axes.texts][-1] == '47: 1\n✗ 0 (2)'

@@ -43,7 +43,7 @@ def test_the_answer_is_the_mean_for_an_image_and_its_four_neighbours(name, monke
     assert np.ptp(each, axis=0).max() > 1e-3
 
 
-def test_in_training_the_brief_s_own_network_is_as_it_is_without_shifts():
+def test_in_training_the_default_network_is_as_it_is_without_shifts():
     """With its dropout, and without the images' neighbours."""
     fields = {'hidden_size': 8, 'num_classes': 10, 'conv': 'xla', 'dtype': 'float32'}
     fields |= {'features': (2, 4), 'dropout_rate': 0.5, 'batch_norm': False}

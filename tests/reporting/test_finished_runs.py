@@ -56,6 +56,13 @@ def test_what_is_read_is_what_the_runs_reported(workdirs):
     assert several.minutes == numbers['total_seconds'] / 60
 
 
+def test_a_workdir_is_named_by_its_last_folder_however_it_is_written(workdirs):
+    single = read(workdirs, 'single')
+    assert read(workdirs, 'several/../single/') == single
+    in_bucket = single._replace(workdir='s3://bucket/run')
+    assert '| run |' in finished_runs.to_markdown([in_bucket])
+
+
 def test_the_digest_tells_whether_networks_are_the_same(workdirs):
     names = ('several', 'again/several', 'others')
     several, again, others = (read(workdirs, name).digest for name in names)
@@ -92,6 +99,9 @@ def test_the_table(workdirs):
     assert several[6] == '{:.2f} to {:.2f}'.format(
         *(100 * (mean + sign * 4.30265 * sd / 3**0.5) for sign in (-1, 1))
     )
+    assert several[7:] == [
+        f'{100 * runs[0].ensemble:.2f}', f'{runs[0].minutes:.1f}', runs[0].digest
+    ]  # fmt: skip
     assert (held_out[0], held_out[5], held_out[7]) == ('held_out', '–', '–')
 
 
@@ -114,6 +124,7 @@ def test_what_a_table_has_to_say_of_odd_runs(workdirs):
 def test_the_figure_shows_each_run_where_it_belongs(workdirs):
     names = ('several', 'single', 'held_out')
     runs = [read(workdirs, name) for name in names]
+    runs[0] = runs[0]._replace(accuracy=Summary(3, 0.98, 0.02, 0.97, 1.0, 0.95, 1.01))
     runs[1] = runs[1]._replace(accuracy=intervals.summarize([1.0]))
     (axes,) = finished_runs.plot(runs).axes
     shown = {text.get_text(): text.xy for text in axes.texts}
@@ -131,6 +142,14 @@ def test_the_figure_shows_each_run_where_it_belongs(workdirs):
         'held-out': 1, 'test': 2
     }  # fmt: skip
     assert markers['held-out'] == [[*shown['held_out']]]
+    held_out, test = (
+        [(low[1], high[1]) for low, high in container.lines[2][0].get_segments()]
+        for container in axes.containers
+    )
+    accuracy = runs[2].accuracy
+    assert held_out == [pytest.approx((100 * accuracy.low, 100 * accuracy.high))]
+    # One run has no interval, and no accuracy is above 100 %.
+    assert test == [pytest.approx((100, 100)), pytest.approx((95, 100))]
 
 
 def test_the_command(workdirs, command, tmp_path):
