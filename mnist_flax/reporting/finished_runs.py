@@ -215,7 +215,7 @@ def plot(runs: Sequence[Finished]) -> Figure:
             )
     axes.set(xscale='log', xlabel='parameters', ylabel='accuracy, %')
     axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter('{x:,.0f}')
+    axes.xaxis.set_major_formatter(ticker.EngFormatter())  # 50 k: numbers would touch
     axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.margins(x=0.25, y=0.1)  # for the names
     axes.grid(alpha=0.3, which='both')

@@ -1,12 +1,14 @@
-"""The committed reports of the networks of few parameters, and the table made of them."""
+"""The committed reports of `outputs/frontier`, and what the docs say of them."""
 
+import csv
 import importlib
 import json
+import statistics
 
 import pytest
 from repository import ROOT
 
-from mnist_flax.reporting import finished_runs
+from mnist_flax.reporting import comparison, finished_runs
 from mnist_flax.training import plan
 from mnist_flax.training.settings import to_tree
 
@@ -16,17 +18,28 @@ FOLDERS = sorted((ROOT / 'outputs/frontier').glob('*/'))
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
 def test_a_committed_report_is_that_of_its_config(folder):
     config = importlib.import_module(f'configs.{folder.name}').get_config()
-    config.runs = 6
-    expected = to_tree(plan.complete(config, num_classes=10))
+    found = json.loads((folder / 'config.json').read_text())
+    assert found['runs'] == (2 if folder.name in ('teacher', 'distilled') else 6)
+    config.runs = found['runs']
     # A change of the config needs new runs: the commands are in docs/accuracy.md.
-    assert json.loads((folder / 'config.json').read_text()) == expected
+    assert found == to_tree(plan.complete(config, num_classes=10))
+    with (folder / 'runs.csv').open() as file:
+        accuracies = [float(row['test_accuracy']) for row in csv.DictReader(file)]
+    accuracy = finished_runs.read(str(folder)).accuracy
+    assert len(accuracies) == accuracy.n == found['runs']
+    assert accuracy.mean == pytest.approx(statistics.mean(accuracies))
+    assert accuracy.sd == pytest.approx(statistics.stdev(accuracies))
 
 
-def test_the_table_of_the_docs_is_that_of_the_reports():
-    text = (ROOT / 'docs/accuracy.md').read_text()
-    table = finished_runs.to_markdown([finished_runs.read(str(of)) for of in FOLDERS])
-    rows = [line for line in table.splitlines() if line.startswith('| params_')]
-    assert len(rows) == len(FOLDERS) >= 3
-    for row in rows:
+def test_the_docs_say_what_the_reports_say():
+    page, readme = ((ROOT / of).read_text() for of in ('docs/accuracy.md', 'README.md'))
+    runs = [finished_runs.read(str(of)) for of in FOLDERS]
+    table = finished_runs.to_markdown(runs).splitlines()[2 : 2 + len(runs)]
+    rows = {line.split(' | ')[0]: line for line in page.splitlines() if line[:2] == '| '}
+    for row in table:
         without_digest, _ = row.rsplit('–', 1)  # the networks are not committed
-        assert without_digest in text
+        assert rows[row.split(' | ')[0]].startswith(without_digest)
+    for run in runs:
+        if '/params_' in run.workdir:
+            accuracy = comparison.mean_and_sd(run.accuracy)
+            assert f'{run.num_parameters:,}: {accuracy} %' in readme
