@@ -95,7 +95,7 @@ def test_the_report_of_a_run(finished, networks, fashion, tmp_path):
     ]
     assert [of['image'] for of in found['wrong_by_all']] == [*np.flatnonzero(wrong.all(0))]
     first = found['wrong_by_all'][0]
-    assert first['class'] == test.labels[first['image']]
+    assert first['label'] == test.labels[first['image']]
     assert first['answers'] == logits[:, first['image']].argmax(-1).tolist()
     figures = {'confusion_matrix', 'corruptions', 'mistakes', 'reliability', 'wrong_by_all'}
     assert {*files} == {'evaluation.json', 'report.md', *(f'{of}.png' for of in figures)}
