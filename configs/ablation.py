@@ -40,14 +40,13 @@ def get_config() -> ConfigDict:
     config.variants.squared_error = {'loss': {'constructor': 'mean_squared_error'}}
     # Adam's learning rate goes with the square root of the batch size (Malladi et al. 2022,
     # arXiv 2205.10287), and the EMA spans as many examples as before.
-    config.variants.batch_32 = {
-        'batch_size': 32,
-        'ema_decay': 0.999**0.5,
-        'optimizer': {'learning_rate': 3e-3 * 0.5**0.5},
-    }
-    config.variants.batch_256 = {
-        'batch_size': 256,
-        'ema_decay': 0.999**4,
-        'optimizer': {'learning_rate': 3e-3 * 2},
-    }
+    for batch_size in (32, 256):
+        ratio = batch_size / config.recipe.batch_size
+        config.variants[f'batch_{batch_size}'] = {
+            'batch_size': batch_size,
+            'ema_decay': config.recipe.ema_decay**ratio,
+            'optimizer': {
+                'learning_rate': config.recipe.optimizer.learning_rate * ratio**0.5
+            },
+        }
     return config

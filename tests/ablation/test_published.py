@@ -7,13 +7,12 @@ from configs import ablation as ablation_config
 from mnist_flax.ablation import ablation, report, variants
 from mnist_flax.training.settings import to_tree
 
-FOLDERS = sorted((ROOT / 'outputs/ablations').glob('*/'))
 
-
-@pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
-def test_the_runs_are_of_the_config_and_the_table_is_theirs(folder):
+@pytest.mark.parametrize('num_epochs', [4])
+def test_the_runs_are_of_the_config_and_the_table_is_theirs(num_epochs):
+    folder = ROOT / f'outputs/ablations/{num_epochs}_epochs'
     config = ablation_config.get_config()
-    config.recipe.num_epochs = int(folder.name.removesuffix('_epochs'))
+    config.recipe.num_epochs = num_epochs
     configs = variants.make_configs(config)
     rows, trees = ablation._read(folder)
     # A change of the config needs new runs: the command is in docs/ablation.md.

@@ -61,6 +61,8 @@ def test_a_workdir_is_named_by_its_last_folder_however_it_is_written(workdirs):
     assert read(workdirs, 'several/../single/') == single
     in_bucket = single._replace(workdir='s3://bucket/run')
     assert '| run |' in finished_runs.to_markdown([in_bucket])
+    with pytest.raises(UserError, match="'memory://bucket/run' holds no finished run"):
+        finished_runs.read('memory://bucket//run/')
 
 
 def test_the_digest_tells_whether_networks_are_the_same(workdirs):

@@ -13,13 +13,15 @@ from mnist_flax.training import plan
 from mnist_flax.training.settings import to_tree
 
 FOLDERS = sorted((ROOT / 'outputs/frontier').glob('*/'))
+TEACHERS = {'teacher', 'distilled'}
+SIZES = {f'params_{size}' for size in ('1k', '3k', '10k', '25k', '100k')}
 
 
 @pytest.mark.parametrize('folder', FOLDERS, ids=lambda folder: folder.name)
 def test_a_committed_report_is_that_of_its_config(folder):
     config = importlib.import_module(f'configs.{folder.name}').get_config()
     found = json.loads((folder / 'config.json').read_text())
-    assert found['runs'] == (2 if folder.name in ('teacher', 'distilled') else 6)
+    assert found['runs'] == (2 if folder.name in TEACHERS else 6)
     config.runs = found['runs']
     # A change of the config needs new runs: the commands are in docs/accuracy.md.
     assert found == to_tree(plan.complete(config, num_classes=10))
@@ -33,6 +35,7 @@ def test_a_committed_report_is_that_of_its_config(folder):
 
 def test_the_docs_say_what_the_reports_say():
     page, readme = ((ROOT / of).read_text() for of in ('docs/accuracy.md', 'README.md'))
+    assert {of.name for of in FOLDERS} == {*TEACHERS, *SIZES, 'shifts'}
     runs = [finished_runs.read(str(of)) for of in FOLDERS]
     table = finished_runs.to_markdown(runs).splitlines()[2 : 2 + len(runs)]
     rows = {line.split(' | ')[0]: line for line in page.splitlines() if line[:2] == '| '}
