@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     # With 40 it knows MNIST's hands better, and others' less.
     config.num_epochs = 12
     # Networks that differ by their seeds make different mistakes with strangers' digits:
-    # of the 897 for development one alone misses 2.5 % in the mean, all four 1.7 %.
+    # of 1,797 one alone recognises 97.5 % in the mean, all four 97.8 %.
     config.runs = 4
     # So that scripts/evaluate.py can fit a temperature.
     config.dataset.validation = 'holdout'

@@ -90,7 +90,7 @@ def test_whatever_ends_it_the_same_command_ends_as_if_nothing_had(
 def test_a_finished_run_is_not_trained_again_and_another_is_refused(untouched):
     before = read_timeless(untouched)
     stdout = finish(start(untouched))
-    assert '\nresumed: 6 of 6 epochs were done before\n' in stdout
+    assert '\nresumed: 6 of 6 epochs were done before; nothing is trained' in stdout
     assert '\nepoch' not in stdout
     error = finish(start(untouched, '--config.batch_size=64'), status=1)
     assert error.startswith('error: --workdir: ')

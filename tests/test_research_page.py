@@ -93,7 +93,7 @@ def test_the_lesson_of_the_page_runs(command, folder):
     for words in LESSON:
         process = command(*words, *TINY, cwd=folder)
         assert process.returncode == 0, process.stderr
-    taught = json.loads((folder / 'outputs/distilled/metrics.json').read_text())
+    taught = json.loads((folder / 'outputs/student/metrics.json').read_text())
     assert taught['num_parameters'] == 225_034
 
 

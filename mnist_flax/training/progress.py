@@ -101,7 +101,13 @@ class Progress:
         done = f'{epoch} of {self._num_epochs} epochs'
         if rest:
             done += f' and {rest} of the next {self._steps_per_epoch} steps'
-        self._print(f'resumed: {done} were done before')
+        done += ' were done before'
+        if epoch == self._num_epochs:  # also told to who has added an evaluator or a writer
+            done += (
+                '; nothing is trained or measured again '
+                '(config.checkpoint.resume=false starts a new run)'
+            )
+        self._print(f'resumed: {done}')
         if not self._bar.disable:
             # Not by `update`, which would take them for fast ones.
             self._bar.initial += step
