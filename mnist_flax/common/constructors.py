@@ -1,5 +1,6 @@
 """Calls functions with the fields of a config as arguments, and checks these first."""
 
+import ast
 import hashlib
 import importlib
 import inspect
@@ -192,22 +193,39 @@ def find_constructor(
 
 
 def digest_sources(functions: Iterable[Callable[..., Any]]) -> dict[str, str]:
-    """Digests the source of functions of a user's own, to see whether one was edited.
+    """Digests the files of functions of a user's own, to see whether one was edited.
+
+    The whole file, since a function may be a few lines that call all the others.
 
     Returns:
-      A digest of each by its full name. This project's and its libraries' are left out:
-      newer versions of them continue what older ones began.
+      A digest of each file by the name of its module. This project's and its libraries'
+      are left out: newer versions of them continue what older ones began.
     """
     digests = {}
     for function in functions:
-        name = f'{function.__module__}.{function.__qualname__}'
-        if name.partition('.')[0] not in ('mnist_flax', 'optax', 'flax', 'jax'):
-            try:
+        name = str(function.__module__)
+        if name.partition('.')[0] in ('mnist_flax', 'optax', 'flax', 'jax'):
+            continue
+        try:
+            if name == '__main__':  # the cells of a notebook are no file
+                name += f'.{function.__qualname__}'
                 source = inspect.getsource(function)
-            except (OSError, TypeError):  # it has none
-                continue
-            digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
+            else:
+                source = _read_file(name)
+        except (ImportError, OSError, TypeError):  # it has none
+            continue
+        digests[name] = hashlib.sha256(source.encode()).hexdigest()[:12]
     return digests
+
+
+def _read_file(name: str) -> str:
+    """Reads a module without its ``get_config``, whose values are compared one by one."""
+    source = inspect.getsource(importlib.import_module(name))
+    lines = source.splitlines()
+    for node in reversed(ast.parse(source).body):
+        if isinstance(node, ast.FunctionDef) and node.name == 'get_config':
+            del lines[node.lineno - 1 : node.end_lineno]
+    return '\n'.join(lines)
 
 
 def _list_functions(home: str) -> str:

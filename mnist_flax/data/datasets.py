@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import hashlib
 import math
 import pathlib
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
@@ -38,6 +39,7 @@ class Dataset:
     turned: bool = False  # see `Split`
     sha256: str = ''  # likewise
     framing: Framing | None = None  # likewise
+    extra_sha256: str = ''  # of the training examples that `config.dataset.extra` added
 
     @property
     def validation_name(self) -> Literal['test', 'held-out']:
@@ -146,8 +148,11 @@ def load(
         )
         held_out = train.slice(-holdout_size, None)
         train = train.slice(None, -holdout_size)
+    extra_sha256 = ''
     if extra:
-        train = _add_extra(train, extra, tested.class_names)
+        added = _make_extra(train, extra, tested.class_names)
+        extra_sha256 = hashlib.sha256(b''.join(of.tobytes() for of in added)).hexdigest()
+        train = concatenate([train, added])
     return Dataset(
         tested.full_name,
         train,
@@ -157,10 +162,11 @@ def load(
         tested.turned,
         tested.sha256,
         tested.framing,
+        extra_sha256,
     )
 
 
-def _add_extra(
+def _make_extra(
     train: Examples, settings: ml_collections.ConfigDict, class_names: tuple[str, ...]
 ) -> Examples:
     path = 'config.dataset.extra'
@@ -177,7 +183,7 @@ def _add_extra(
         f'images of shape {train.images.shape[1:]}, and for each an integer label from 0 '
         f'to {len(class_names) - 1}',
     )
-    return concatenate([train, extra._replace(labels=extra.labels.astype(np.int32))])
+    return extra._replace(labels=extra.labels.astype(np.int32))
 
 
 def load_split(name: str, data_dir: str, split: str, fields: Fields) -> Split:

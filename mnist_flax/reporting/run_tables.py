@@ -73,12 +73,17 @@ def to_markdown(
 
 
 def _find_others(rows: Sequence[dict[str, Any]]) -> list[str]:
-    """Lists the columns of what evaluators have measured."""
+    """Lists the columns of what evaluators have measured of every run."""
+    # A run that was finished before an evaluator was named, or after it was removed, lacks
+    # its numbers.
+    rows = [row for row in rows if row['diverged_in_epoch'] is None] or rows
     names = [*rows[0]]
     return [
         name
         for name in names[names.index('seed') + 1 : names.index('train_seconds')]
-        if name not in NUMBERS and not name.startswith('train_')
+        if name not in NUMBERS
+        and not name.startswith('train_')
+        and all(name in row for row in rows)
     ]
 
 

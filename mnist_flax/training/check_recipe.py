@@ -62,8 +62,8 @@ def check_recipe(
     )
     _check_logits(outputs.logits, dataset, 'config.model, in training')
     state = _without_params(variables)
-    require(
-        new_state == state,
+    require(  # as they are described, not as they are: JAX's types may be weak
+        _describe(new_state) == _describe(state),
         f'config.model: training turns its collections {_describe(state)} into '
         f'{_describe(new_state)}; they must keep their names, shapes and types',
     )

@@ -223,8 +223,8 @@ def _plan(
 def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[str, Any]:
     """Converts a config to plain values, with what has been decided for it.
 
-    That is what a function returned for its sweep, whether images were set upright, and
-    which data set had the name.
+    That is what a function returned for its sweep, whether images were set upright, which
+    data set had the name, and which training examples of the user's own were added.
     """
     tree = to_tree(complete(config, len(plans[0].dataset.class_names)))
     if 'constructor' in config.sweep:
@@ -234,6 +234,8 @@ def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[s
         tree['dataset']['turned_upright'] = True
     if plans[0].dataset.sha256:
         tree['dataset']['sha256'] = plans[0].dataset.sha256
+    if plans[0].dataset.extra_sha256:
+        tree['dataset']['extra_sha256'] = plans[0].dataset.extra_sha256
     return tree
 
 

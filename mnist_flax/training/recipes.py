@@ -47,28 +47,29 @@ def create_recipe(
     if 'dropout' in calls.train_arguments(model, None, devices.DATA):
         variable.add('model.dropout_rate')
     parts = remove(to_tree(config), variable)
+    optimizer = optimizers.create_optimizer(
+        settings.optimizer,
+        settings.schedule,
+        num_steps=settings.num_epochs * steps_per_epoch,
+        steps_per_epoch=steps_per_epoch,
+    )
+    metrics = objective.create_step_metrics(
+        settings.metrics, loss, any(path.startswith('loss.') for path in traced)
+    )
     return run.Recipe(
         model=model,
-        optimizer=optimizers.create_optimizer(
-            settings.optimizer,
-            settings.schedule,
-            num_steps=settings.num_epochs * steps_per_epoch,
-            steps_per_epoch=steps_per_epoch,
-        ),
+        optimizer=optimizer,
         augment=_create_augment(settings.augment),
         ema_decay=settings.ema_decay,
         image_shape=image_shape,
         loss=loss,
-        metrics=objective.create_step_metrics(
-            settings.metrics,
-            loss,
-            any(path.startswith('loss.') for path in traced),
-        ),
+        metrics=metrics,
         log_every=settings.log_every_steps,
         microbatch_size=settings.microbatch_size
         or _choose_microbatch_size(model, loss, settings.batch_size),
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
         functions=tuple(_list_functions([config[name] for name in _RECIPE])),
+        objects=tuple(_list_objects([loss, optimizer, *metrics])),
     )
 
 
@@ -78,6 +79,16 @@ def _choose_microbatch_size(model: nn.Module, loss: objective.Loss, batch_size: 
     is_ours &= loss.function.__module__ == losses.__name__
     is_large = batch_size > gradients.UNDIVIDED and backend.platform() == 'cpu'
     return gradients.CPU_MICROBATCH_SIZE if is_ours and is_large else 0
+
+
+def _list_objects(parts: Iterable[Any]) -> Iterator[int]:
+    """Lists arguments that are no plain values, but what a constructor has returned."""
+    for part in parts:
+        for value in part.arguments.values():
+            if value is not None and not isinstance(
+                value, bool | int | float | str | tuple
+            ):
+                yield id(value)
 
 
 def _list_functions(parts: Iterable[Any]) -> Iterator[Callable[..., Any]]:

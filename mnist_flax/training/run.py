@@ -47,6 +47,9 @@ class Recipe:
     configured: str = ''
     # The functions of a user's own among them: after a reload they are others.
     functions: tuple[Callable[..., Any], ...] = ()
+    # Objects that other arguments of the loss, the optimizer and the metrics are, such as a
+    # teacher: of the same path, a later one may be another.
+    objects: tuple[int, ...] = ()  # their `id`; the parts keep them alive
 
     @property
     def metric_names(self) -> list[str]:

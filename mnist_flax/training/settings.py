@@ -55,8 +55,9 @@ class Settings:
                 + ('or more' if high is None else f'to {high}'),
             )
         require(
-            0 <= self.ema_decay < 1,
-            f'config.ema_decay: found {self.ema_decay}; allowed: 0 to less than 1',
+            0 <= self.ema_decay <= 0.9999,  # with 0.9999999 the average of 1 is 0.84
+            f'config.ema_decay: found {self.ema_decay}; allowed: 0 to 0.9999, since closer '
+            'to 1 the average is imprecise in 32 bits',
         )
         require(
             self.seed + self.runs <= 2**32,

@@ -1,5 +1,6 @@
 """Config subtrees as arguments of functions: what fits is passed, the rest is one line."""
 
+import importlib
 from typing import Literal
 
 import ml_collections
@@ -8,10 +9,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mnist_flax.common import renamed
-from mnist_flax.common.constructors import construct, construct_named
+from mnist_flax.common.constructors import construct, construct_named, digest_sources
 from mnist_flax.common.errors import UserError
 
 HERE = __name__
+
+OWN_CODE = """
+def helper():
+    return {}
+
+def create():
+    return helper()
+
+def get_config():
+    return {}
+"""
 
 
 def build(
@@ -168,3 +180,16 @@ def test_any_config_either_fits_or_ends_in_one_line(fields):
     else:
         assert 'other' not in fields
         assert all(type(fields.get(name, 0)) in (int, float) for name in GOOD)
+
+
+def test_a_function_is_edited_if_what_it_calls_is(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    path = tmp_path / 'own_code.py'
+    path.write_text(OWN_CODE.format(1, 1))
+    function = importlib.import_module('own_code').create
+    before = digest_sources([function, dict.fromkeys, map])
+    assert before.keys() == {'own_code'}
+    path.write_text(OWN_CODE.format(1, 2))  # its config is compared by itself
+    assert digest_sources([function]) == before
+    path.write_text(OWN_CODE.format(2, 1))
+    assert digest_sources([function]) != before

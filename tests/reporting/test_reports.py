@@ -203,6 +203,20 @@ def test_the_table_shows_what_else_was_measured(dataset, held_out):
     assert ' | 0.7500 ± 0.0000 | ' in lines[4]
 
 
+@pytest.mark.parametrize('position', [0, 1])
+@pytest.mark.parametrize('with_points', [False, True])
+def test_what_was_not_measured_of_every_run_is_in_no_table(
+    dataset, held_out, position, with_points
+):
+    """An evaluator may be named, or removed, when some of the runs are finished."""
+    results = make_sweep(dataset) if with_points else [*map(make_result, [dataset] * 2)]
+    rows = results[position].rows
+    rows[-1] = rows[-1] | {'strangers_accuracy': 0.75}
+    lines = table_of(held_out if with_points else dataset, results)
+    assert len(lines) > 4
+    assert 'strangers' not in ' '.join(lines)
+
+
 def test_a_sweep_says_of_the_test_set_only_what_was_chosen_is(tmp_path, dataset, held_out):
     """On it the first combination is the better one, which nobody should know."""
     results = make_sweep(dataset)

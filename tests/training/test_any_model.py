@@ -44,6 +44,17 @@ class Counting(nn.Module):
         return dense(x.reshape(len(x), -1), update_stats=not deterministic)
 
 
+class Scaled(nn.Module):
+    """A number that Python gave: JAX may take its type for another one's."""
+
+    @nn.compact
+    def __call__(self, x, train: bool):
+        scale = self.variable('scale', 'mean', lambda: jnp.asarray(1.0))
+        if train and not self.is_initializing():
+            scale.value = 0.9 * scale.value + 0.1 * jnp.mean(x)
+        return nn.Dense(10)(x.reshape(len(x), -1) / scale.value)
+
+
 def tiny(constructor, **fields):
     config = default.get_config()
     config.num_epochs = 2
@@ -123,6 +134,12 @@ def test_devices_keep_the_same_batch_statistics():
         atol=1e-6,
     )
     assert np.abs(means).max() > 0
+
+
+def test_a_collection_may_begin_with_a_number_of_python():
+    result = train(plan_on(2, tiny('Scaled')))
+    assert 0.1 < result.variables['scale']['mean'] < 1
+    assert np.isfinite(result.logits).all()
 
 
 @pytest.mark.parametrize('ema_decay', [0.0, 0.9])
