@@ -85,6 +85,13 @@ def test_labels_are_numbers_or_names(labels, class_names, expected):
     assert [names[label] for label in numbered['all']] == expected
 
 
+@pytest.mark.parametrize('folders', [('1', '1.0'), ('1.0', '2.0')])
+def test_the_names_of_folders_are_the_classes(prepare, tmp_path, capsys, folders):
+    source = write_folders(tmp_path / 'source', *folders)
+    prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
+    assert f'classes: {", ".join(folders)}\n' in capsys.readouterr().out
+
+
 def test_classes_that_have_names_are_not_renamed(prepare, tmp_path):
     source = write_folders(tmp_path / 'source', 'cat', 'dog')
     with pytest.raises(UserError, match='these have names: cat, dog'):
@@ -131,6 +138,19 @@ def test_parquet_files_of_other_layouts_are_read(prepare, tmp_path):
         path.unlink()
     read = prepare(source)
     assert_equal(read('test'), IMAGES[TEST], LABELS[TEST])
+
+
+def test_parquet_files_of_several_data_sets_are_not_mixed(prepare, tmp_path):
+    source = made_up.write(made_up.hugging_face, tmp_path / 'source')
+    path = next(source.glob('data/train-*'))
+    table = parquet.read_table(path)
+    about = {key: of.replace(b'"0"', b'"car"') for key, of in table.schema.metadata.items()}
+    other = source / 'data/train-00001-of-00002.parquet'
+    parquet.write_table(table.replace_schema_metadata(about), other)
+    with pytest.raises(
+        UserError, match=f'^{other}: its classes are car, 1, 2, 3, but those of .*test-0'
+    ):
+        prepare(source)
 
 
 def test_labels_that_a_parquet_file_does_not_know_are_refused(prepare, tmp_path):
