@@ -63,10 +63,12 @@ def test_links_are_followed_and_other_files_counted(prepare, tmp_path, capsys):
     (source / 'b/circle').symlink_to(source / 'b')
     for name in ('1.svg', '2.SVG', 'notes', '.hidden'):
         (source / 'a' / name).write_bytes(b'')
+    (source / 'beside.png').write_bytes(b'')
     read = prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
     assert len(read('train').labels) + len(read('test').labels) == 6
     said = capsys.readouterr().out
     assert 'left out: 2 of .svg, 1 of no suffix' in said
+    assert 'pictures beside the folders were left out: 1' in said
 
 
 @pytest.mark.parametrize(
