@@ -48,7 +48,8 @@ class Teacher:
             self._apply(jax.tree.map(lambda leaf, i=i: leaf[i], self._variables), images)
             for i in range(self._number)
         ]
-        return jnp.mean(jnp.stack(each), axis=0)
+        logits = [calls.read_outputs(returned).logits for returned in each]
+        return jnp.mean(jnp.stack(logits), axis=0)
 
 
 def distill(

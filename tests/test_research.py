@@ -8,15 +8,19 @@ import subprocess
 import sys
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from repository import ROOT
 from small_configs import SGD, part, read_lines, small
 
-from configs import default
+from configs import default, distilled
 from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common.errors import UserError
+from mnist_flax.data.datasets import normalize
+from mnist_flax.export import export
 from mnist_flax.profiling import profile
+from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plan
 
@@ -95,6 +99,20 @@ def test_the_second_output_of_a_model_counts_in_the_loss():
     learned = train_and_evaluate(config).runs[0].params['Dense_2']['kernel']
     # Of the second head, which no prediction depends on.
     assert np.abs(learned - start).max() > 1e-3
+
+
+def test_a_model_of_two_outputs_predicts_teaches_and_is_exported(tmp_path):
+    name = 'research_parts.TwoHeads'
+    config = small(model={'constructor': name}, runs=2)
+    result = train_and_evaluate(config, str(tmp_path))
+    expected = np.stack([run.logits for run in result.runs])
+    images = make_plan(config).dataset.test.images
+    logits = load_networks(tmp_path, name).logits(images)
+    np.testing.assert_allclose(logits, expected, atol=1e-5)
+    taught = distilled.Teacher(str(tmp_path), name)(normalize(jnp.asarray(images)))
+    np.testing.assert_allclose(taught, expected.mean(axis=0), atol=1e-5)
+    export.export_network(str(tmp_path), name, tmp_path / 'exported', 0)
+    assert (tmp_path / 'exported/model.stablehlo').is_file()
 
 
 def test_a_loss_gets_the_images_as_the_network_is_shown_them():

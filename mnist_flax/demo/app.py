@@ -9,10 +9,9 @@ import json
 import pathlib
 import re
 from collections.abc import AsyncGenerator, Mapping, Sequence
-from email.message import Message
 from typing import Any
 
-import python_multipart  # noqa: F401  Starlette misses it only when a form comes
+from python_multipart.multipart import parse_options_header
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, UploadFile
 from starlette.exceptions import HTTPException
@@ -50,7 +49,7 @@ _LARGE = 4_000_000
 _LARGE_AT_ONCE, _MOST_LARGE_WAITING, _LARGE_WAITING_SECONDS = 1, 4, 20.0
 
 # Charsets of the names in a form; Starlette tries others too, some of which fail.
-_CHARSETS = ('', 'utf-8', 'utf8', 'us-ascii', 'iso-8859-1', 'latin-1')
+_CHARSETS = (b'', b'utf-8', b'utf8', b'us-ascii', b'iso-8859-1', b'latin-1')
 
 # The start of JSON, of a data URL, and of a JPEG or PNG as base64.
 _TEXT = re.compile(rb'\s*[{["]|data:|/9j/|iVBORw0KGgo')
@@ -168,12 +167,11 @@ class _Upload(Request):
 
     async def read_picture(self) -> bytes:
         """Reads the picture, be it a file in a form or the body itself."""
-        kind = Message()
-        kind['Content-Type'] = self.headers.get('content-type', '')
-        if kind.get_content_type() != 'multipart/form-data':
+        # As Starlette reads it, which of a charset that is given twice takes the last.
+        kind, options = parse_options_header(self.headers.get('content-type', ''))
+        if kind != b'multipart/form-data':
             return await self.body()
-        charset = kind.get_content_charset('')
-        if charset not in _CHARSETS:
+        if options.get(b'charset', b'').lower() not in _CHARSETS:
             raise HTTPException(400, 'form: its charset is not known; leave it out')
         async with self.form(max_files=1, max_fields=10) as form:
             for value in form.values():

@@ -12,7 +12,7 @@ import uvicorn
 from starlette.applications import Starlette
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from mnist_flax.common.errors import UserError
+from mnist_flax.common.errors import UserError, require
 
 # For the head of a request, from the opening of a connection or the last answer on it; its
 # body has a limit in `app`.
@@ -38,8 +38,12 @@ def listen(host: str, port: int) -> socket.socket:
       port: Its port; some free one if 0.
 
     Raises:
-      UserError: The port is in use, or the machine does not have this address.
+      UserError: The port is in use, the machine has no such address, or it is empty.
     """
+    require(
+        bool(host),  # which would mean all addresses
+        "--host: found ''; allowed: an address of this machine, or 0.0.0.0 for all of them",
+    )
     family = socket.AF_INET6 if ':' in host else socket.AF_INET
     try:
         listening = socket.create_server((host, port), family=family)

@@ -132,8 +132,8 @@ def to_stablehlo(model: nn.Module, variables: Any, image_shape: tuple[int, ...])
 
     def apply(image):
         pixels = datasets.normalize(image[None])
-        logits = model.apply(variables, pixels, **calls.eval_arguments(model))
-        return logits[0].astype(jnp.float32)
+        returned = model.apply(variables, pixels, **calls.eval_arguments(model))
+        return calls.read_outputs(returned).logits[0].astype(jnp.float32)
 
     (batch,) = jax_export.symbolic_shape('batch')
     images = jax.ShapeDtypeStruct((batch, *image_shape), jnp.uint8)

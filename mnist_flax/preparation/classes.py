@@ -36,7 +36,7 @@ def number(
         f'all pictures have the label {next(iter(occurring), None)!r}; there must be at '
         'least two classes',
     )
-    meant = _read(occurring)
+    meant = _read(occurring, are_names=known is not None)
     distinct = {*meant.values()}
     numbered = all(isinstance(label, int) for label in distinct)
     found = sorted(distinct)
@@ -76,11 +76,17 @@ def number(
     }
 
 
-def _read(labels: set[Label]) -> dict[Label, Label]:
-    """Reads labels that are all numbers, such as '7' or '7.0', as these; else as names."""
+def _read(labels: set[Label], are_names: bool) -> dict[Label, Label]:
+    """Reads labels that are all numbers as these, else as names.
+
+    Args:
+      labels: Such as '7'; in tables and arrays '7.0' is the same number.
+      are_names: Whether the classes are known to have names: then '7.0' is one of its own.
+    """
     texts = {label: str(label) for label in labels}
     # Not '07': it and '7' could be two classes.
-    if all(re.fullmatch(r'(0|[1-9]\d{0,8})(\.0+)?', text) for text in texts.values()):
+    number = r'(0|[1-9][0-9]{0,8})' + ('' if are_names else r'(\.0+)?')
+    if all(re.fullmatch(number, text) for text in texts.values()):
         return {label: int(float(text)) for label, text in texts.items()}
     if all(isinstance(label, int) for label in labels):  # some of them negative
         return {label: label for label in labels}

@@ -16,7 +16,7 @@ def read(path: pathlib.Path, options: Options) -> Source:
 
     Folders that are named like splits, such as ``train`` and ``test``, have the folders of
     the classes. Hidden files are left out; those that are no pictures by their suffixes
-    too, which the note of the source says.
+    too, and pictures beside the folders, which the note of the source says.
 
     Raises:
       UserError: A folder cannot be read or holds no pictures, or there are fewer than two
@@ -26,6 +26,7 @@ def read(path: pathlib.Path, options: Options) -> Source:
     skipped: Counter[str] = Counter()
     try:
         below = _list_folders(path)
+        num_beside = _count_pictures(path)
         splits = _find_splits(path, below)
         files = {
             split: {
@@ -55,7 +56,7 @@ def read(path: pathlib.Path, options: Options) -> Source:
         split: Part(sum(map(len, of.values())), _examples(of))
         for split, of in files.items()
     }
-    return Source(parts, class_names, _describe_skipped(skipped))
+    return Source(parts, class_names, _describe_skipped(skipped, num_beside))
 
 
 def _find_splits(
@@ -63,7 +64,7 @@ def _find_splits(
 ) -> dict[str, pathlib.Path]:
     """Finds the folders that are splits; none if all are classes."""
     named = {name: SPLITS[name.lower()] for name in below if name.lower() in SPLITS}
-    direct = [name for name in named if _has_pictures(below[name])]
+    direct = [name for name in named if _count_pictures(below[name])]
     if not named or (direct and len(named) < len(below)):
         return {}  # such as a class of trains
     others = [name for name in below if name not in named]
@@ -75,8 +76,9 @@ def _find_splits(
     return {split: below[name] for name, split in named.items()}
 
 
-def _has_pictures(folder: pathlib.Path) -> bool:
-    return any(_is_picture(entry.name) for entry in folder.iterdir() if entry.is_file())
+def _count_pictures(folder: pathlib.Path) -> int:
+    """Counts those that are directly in a folder."""
+    return sum(_is_picture(entry.name) for entry in folder.iterdir() if entry.is_file())
 
 
 def _is_picture(name: str) -> bool:
@@ -113,11 +115,14 @@ def _list_pictures(folder: pathlib.Path, skipped: Counter[str]) -> list[str]:
     return found
 
 
-def _describe_skipped(skipped: Counter[str]) -> str:
-    if not skipped:
-        return ''
-    kinds = ', '.join(f'{count} of {kind}' for kind, count in skipped.most_common(5))
-    return f'files that are no pictures of a known kind were left out: {kinds}'
+def _describe_skipped(skipped: Counter[str], num_beside: int) -> str:
+    notes = []
+    if skipped:
+        kinds = ', '.join(f'{count} of {kind}' for kind, count in skipped.most_common(5))
+        notes.append(f'files that are no pictures of a known kind were left out: {kinds}')
+    if num_beside:
+        notes.append(f'pictures beside the folders were left out: {num_beside}')
+    return '; '.join(notes)
 
 
 def _order(name: str) -> tuple[bool, int, str]:

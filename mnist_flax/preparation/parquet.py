@@ -23,7 +23,7 @@ def read(path: pathlib.Path, options: Options) -> Source:
     The columns are ``image`` and ``label``, or as the options say.
 
     Raises:
-      UserError: A file is damaged, or has no such columns.
+      UserError: A file is damaged, has no such columns, or has other classes than another.
     """
     paths = [path]
     if path.is_dir():
@@ -35,7 +35,7 @@ def read(path: pathlib.Path, options: Options) -> Source:
         name = each.name if each.stem[0].isalpha() else each.parent.name
         split = re.split(r'[-.]', name)[0] if len(paths) > 1 else 'all'
         by_split.setdefault(split, []).append(each)
-    parts, class_names = {}, None
+    parts, class_names, first = {}, None, path
     for split, files in by_split.items():
         size = 0
         for file in files:
@@ -47,7 +47,15 @@ def read(path: pathlib.Path, options: Options) -> Source:
                 'pictures and labels by --image_key and --label_key',
             )
             size += opened.metadata.num_rows
-            class_names = class_names or _class_names(opened.schema_arrow, keys[1])
+            names = _class_names(opened.schema_arrow, keys[1])
+            if class_names is None:
+                class_names, first = names, file
+            # Of another data set beside it a label would get the wrong name.
+            require(
+                names in (None, class_names),
+                f'{file}: its classes are {", ".join(names or ())[:100]}, but those of '
+                f'{first} are {", ".join(class_names or ())[:100]}; prepare each by itself',
+            )
         parts[split] = Part(size, _examples(files, keys, class_names))
     return Source(parts, class_names)
 

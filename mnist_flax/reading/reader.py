@@ -1,5 +1,6 @@
 """Reads pictures: one digit, or all digits in them, row by row."""
 
+import functools
 import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from PIL import Image
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.common.framings import Framing
 from mnist_flax.reading import marks, page, parts, sheets
-from mnist_flax.reading.found import Found
+from mnist_flax.reading.boxes import Box
 from mnist_flax.reading.page import Page
 from mnist_flax.recognition import ink, inputs, pictures
 from mnist_flax.recognition.framing import frame
@@ -61,7 +62,7 @@ class Digit(NamedTuple):
     prediction: Prediction  # its confidence counts that it is a digit at all
     box: tuple[
         float, float, float, float
-    ]  # left, top, right, bottom, in parts of the sides
+    ]  # left, top, right, bottom, in parts of the sides; all of them if it is not known
     row: int  # from the top, from 0 on
 
 
@@ -215,7 +216,10 @@ class Reader:
             bool(is_digit >= (_LEAST_SURE if is_thick else page.LEAST_SURE)),
             f'{name}: what is drawn in it does not look like a digit',
         )
-        digit = Digit(to_prediction(image, probabilities, float(is_digit)), _ALL, 0)
+        box = _ALL
+        if boxes and drawn.shape == colours.shape[:2]:  # not of a sheet that was cut out
+            box = _to_box(functools.reduce(Box.join, boxes), None, colours)
+        digit = Digit(to_prediction(image, probabilities, float(is_digit)), box, 0)
         return Reading(_DIGITS[digit.prediction.label], (digit,), image, '')
 
     def _read_page(self, colours: Colours, name: str) -> Reading:
@@ -237,7 +241,7 @@ class Reader:
         digits = tuple(
             Digit(
                 to_prediction(of.image, of.probabilities, of.is_digit),
-                _to_box(of, sheet, colours),
+                _to_box(of.box, sheet, colours),
                 row,
             )
             for row, of_row in enumerate(found.rows)
@@ -266,10 +270,10 @@ class Reader:
 
 
 def _to_box(
-    found: Found, sheet: sheets.Sheet | None, colours: Colours
+    box: Box, sheet: sheets.Sheet | None, colours: Colours
 ) -> tuple[float, float, float, float]:
     """Converts a box on a page to parts of the picture's sides."""
-    left, top, right, bottom = found.box
+    left, top, right, bottom = box
     corners = np.array([[x, y] for x in (left, right) for y in (top, bottom)], float)
     if sheet:
         corners = sheets.project(sheet.to_picture, corners)

@@ -51,15 +51,17 @@ def step(
     factor: float = 0.1,
     warmup: float = 0.0,
 ) -> optax.Schedule:
-    """Multiplies by ``factor`` after each ``every`` epochs."""
+    """Multiplies by ``factor`` after each ``every`` epochs, also in the warm-up."""
     _check('every', every, every * steps_per_epoch >= 1, 'a step or more, in epochs')
     _check('factor', factor, 0 < factor <= 1, 'more than 0, to 1')
     length = round(every * steps_per_epoch)
     start = _warmup_steps(num_steps, warmup)
     # `join_schedules` counts a schedule's steps from where it begins; epochs count from 0.
     falls = {k - start: factor for k in range(length, num_steps, length) if k >= start}
-    decay = optax.piecewise_constant_schedule(1.0, falls)
-    return _warm_up(decay, num_steps, warmup)
+    # The warm-up rises to what the falls before its end leave.
+    top = math.pow(factor, len(range(length, start, length)))
+    decay = optax.piecewise_constant_schedule(top, falls)
+    return _warm_up(decay, num_steps, warmup, top)
 
 
 def onecycle(num_steps: int, warmup: float) -> optax.Schedule:
@@ -90,11 +92,13 @@ def warm_restarts(
     return _warm_up(optax.join_schedules(cosines, ends[:-1]), num_steps, warmup)
 
 
-def _warm_up(rest: optax.Schedule, num_steps: int, warmup: float) -> optax.Schedule:
+def _warm_up(
+    rest: optax.Schedule, num_steps: int, warmup: float, top: float = 1.0
+) -> optax.Schedule:
     steps = _warmup_steps(num_steps, warmup)
     if not steps:
         return rest
-    return optax.join_schedules([optax.linear_schedule(0.0, 1.0, steps), rest], [steps])
+    return optax.join_schedules([optax.linear_schedule(0.0, top, steps), rest], [steps])
 
 
 def _warmup_steps(num_steps: int, warmup: float) -> int:

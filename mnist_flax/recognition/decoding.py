@@ -43,7 +43,8 @@ _PLAIN = (b'P1', b'P2', b'P3')
 _MARKER = re.compile(b'\xff[^\x00\xff]')
 _WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 
-_TILE_WIDTH, _TILE_LENGTH = 322, 323  # tags of a TIFF
+# Tags of a TIFF.
+_BITS, _PHOTOMETRIC, _TILE_WIDTH, _TILE_LENGTH = 258, 262, 322, 323
 
 _LEAST_SIDE = 8
 _MOST_ASPECT = 50
@@ -60,7 +61,8 @@ def from_image(image: Image.Image, name: str, exact: bool) -> Pixels:
     """Converts an image of Pillow's, as `decode`; it stays as it is."""
     check_size(image, name)
     try:
-        return to_pixels(image.copy(), exact)
+        image.load()  # which leaves nothing that decoding could change
+        return to_pixels(image, exact)
     except Exception as error:  # its file may be damaged
         raise UserError(f'{name}: the image cannot be used ({error})') from error
 
@@ -71,8 +73,8 @@ def decode(content: bytes, name: str, exact: bool) -> Pixels:
     Args:
       content: The content of its file.
       name: What to call it in messages.
-      exact: Whether gray of 16 bits keeps its scale. Otherwise what has more than 8 bits
-        is stretched from its darkest to its brightest pixel.
+      exact: Whether gray of 12 or 16 bits keeps its scale. Otherwise gray of more than 8
+        bits is stretched from its darkest to its brightest pixel.
 
     Returns:
       Its pixels; a large picture is averaged over blocks of pixels.
@@ -207,14 +209,14 @@ def to_pixels(image: Image.Image, exact: bool = False) -> Pixels:
     image.draft(image.mode, (_SIDE, _SIDE))  # JPEG can be decoded at 1/2, 1/4 or 1/8
     factor = max(1, max(image.size) // _SIDE)
     info = image.info
-    if exact and image.mode[0] in 'IF':
-        if not image.mode.startswith('I;16'):
-            raise ValueError('its pixels are numbers of 32 bits')
-        image = _reduce(Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)), factor)
-    elif image.mode[0] in 'IF':
-        image = Image.fromarray(_to_bytes(np.asarray(image), factor))
+    if image.mode[0] in 'IF':
+        # Of more than 8 bits Pillow does not heed that 0 is white.
+        is_negative = getattr(image, 'tag_v2', {}).get(_PHOTOMETRIC) == 0
+        gray = _shift(image) if exact else _to_bytes(np.asarray(image), factor)
+        image = Image.fromarray(255 - gray if is_negative else gray)
+        image = _reduce(image, factor) if exact else image
     else:
-        if image.mode in ('1', 'P') or 'transparency' in info:
+        if image.mode in ('1', 'P', 'PA') or 'transparency' in info:
             image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
         image = _reduce(image, factor)
         image = image.convert('RGBA' if image.has_transparency_data else 'RGB')
@@ -236,6 +238,15 @@ def _reduce(image: Image.Image, factor: int) -> Image.Image:
         band = image.crop((0, top, width, min(height, top + 64 * factor)))
         reduced.paste(band.reduce(factor), (0, top // factor))
     return reduced
+
+
+def _shift(image: Image.Image) -> UInt8[np.ndarray, '_ _']:
+    """Takes the upper 8 of 12 or 16 bits."""
+    is_pgm = (image.format, image.mode) == ('PPM', 'I')  # brought to 16 bits by Pillow
+    if not is_pgm and not image.mode.startswith('I;16'):
+        raise ValueError('its pixels are numbers of 32 bits')
+    (bits,) = getattr(image, 'tag_v2', {}).get(_BITS, (16,))
+    return (np.asarray(image) >> (bits - 8)).astype(np.uint8)
 
 
 def _to_bytes(pixels: np.ndarray, factor: int) -> UInt8[np.ndarray, '_ _']:

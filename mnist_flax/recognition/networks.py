@@ -1,6 +1,5 @@
 """The networks of a finished run, loaded from its workdir."""
 
-import functools
 import os
 import pathlib
 import sys
@@ -62,10 +61,13 @@ class Networks:
         @jax.jit
         def apply(variables, images):
             pixels = normalize(images)
+
+            def apply_one(network):
+                returned = model.apply(network, pixels, **arguments)
+                return calls.read_outputs(returned).logits
+
             with jax.default_matmul_precision(precision):
-                return jax.lax.map(
-                    lambda network: model.apply(network, pixels, **arguments), variables
-                )
+                return jax.lax.map(apply_one, variables)
 
         self._apply = apply
 
@@ -229,7 +231,12 @@ def _describe_variables(
 ) -> dict[str, jax.ShapeDtypeStruct]:
     """Describes the model's variables by name, after checking its input and output."""
     image = jax.ShapeDtypeStruct((1, *image_shape), 'float32')
-    init = functools.partial(model.init_with_output, **calls.eval_arguments(model))
+
+    def init(key, image):
+        arguments = calls.eval_arguments(model)
+        returned, variables = model.init_with_output(key, image, **arguments)
+        return calls.read_outputs(returned).logits, variables
+
     try:
         logits, variables = jax.eval_shape(init, jax.random.key(0), image)
     except Exception as error:  # a user's own model can raise anything

@@ -83,8 +83,8 @@ def read(source: Source, name: str, exact: bool = False) -> Colours:
       source: The picture. A file is of one of `decoding.FORMATS`; of an animation the
         first frame is read.
       name: What to call it in messages.
-      exact: Whether gray of 16 bits keeps its scale. Otherwise what has more than 8 bits
-        is stretched from its darkest to its brightest pixel.
+      exact: Whether gray of 12 or 16 bits keeps its scale. Otherwise gray of more than 8
+        bits is stretched from its darkest to its brightest pixel.
 
     Returns:
       Its colours, from 0 to 1; a large picture is averaged over blocks of pixels.

@@ -42,9 +42,9 @@ def _shorten(tree: Any, num_runs: int) -> Any:
 def _describe(spread: Mapping[str, Any], num_runs: int) -> str:
     if 'sd' not in spread:
         return f'{spread["mean"]:.6g} (1 run)'
-    # Two digits of the standard deviation, as for a result with its error.
+    # Two digits of the standard deviation, as for a result with its error; not of rounding.
     sd = spread['sd']
-    n = max(0, 1 - math.floor(math.log10(sd))) if sd else 6
+    n = max(0, 1 - math.floor(math.log10(sd))) if sd >= 1e-12 else 6
     low, high = spread['mean_95_percent_interval']
     return (
         f'{spread["mean"]:.{n}f} ± {sd:.{n}f} '

@@ -225,7 +225,7 @@ def test_a_server_that_is_gone_or_busy_is_asked_again(open_page):
 
 
 @pytest.mark.slow
-def answer_with(page, probabilities):
+def answer_with(page, probabilities, is_digit=1.0):
     """Has the server know other classes, and answer always the same."""
 
     def change(route):
@@ -239,7 +239,7 @@ def answer_with(page, probabilities):
     best, other = sorted(probabilities, key=probabilities.get, reverse=True)[:2]
     prediction = {
         'prediction': best,
-        'confidence': probabilities[best],
+        'confidence': is_digit * probabilities[best],
         'runner_up': other,
         'probabilities': probabilities,
         'image': 'data:image/png;base64,',
@@ -258,6 +258,13 @@ def test_other_classes_are_shown_by_their_names(open_page):
     page.get_by_role('button', name='Clear').click()
     assert page.locator('#bars li').all_inner_texts() == ['Bag', 'Ankle boot']
     assert page.evaluate('document.documentElement.scrollWidth') == 360
+
+
+def test_the_next_is_on_the_scale_of_the_first(open_page):
+    page = open_page(**DESKTOP)
+    answer_with(page, {'3': 0.75, '8': 0.25}, is_digit=0.8)
+    draw_by_mouse(page, write(1))
+    assert message(page) == '3: 60.0% sure; next: 8 (20.0%)'
 
 
 def test_of_many_classes_the_most_probable_are_shown(open_page):

@@ -16,6 +16,7 @@ from demo_process import serve
 from handwriting_of_digits import draw, to_file
 from hostile_pictures import tiff_of_fractions
 
+from mnist_flax.common.errors import UserError
 from mnist_flax.demo import app
 from mnist_flax.demo.server import listen
 
@@ -248,6 +249,11 @@ def test_large_pictures_leave_room_for_drawings_and_a_small_memory_is_enough():
         assert int(peak) < 2**20
         for connection in held:
             connection.close()
+
+
+def test_no_address_is_not_all_addresses():
+    with pytest.raises(UserError, match="^--host: found ''; allowed: an address of this"):
+        listen('', 0)
 
 
 def test_answers_do_not_wait_for_an_acknowledgement():

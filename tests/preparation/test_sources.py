@@ -63,10 +63,12 @@ def test_links_are_followed_and_other_files_counted(prepare, tmp_path, capsys):
     (source / 'b/circle').symlink_to(source / 'b')
     for name in ('1.svg', '2.SVG', 'notes', '.hidden'):
         (source / 'a' / name).write_bytes(b'')
+    (source / 'beside.png').write_bytes(b'')
     read = prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
     assert len(read('train').labels) + len(read('test').labels) == 6
     said = capsys.readouterr().out
     assert 'left out: 2 of .svg, 1 of no suffix' in said
+    assert 'pictures beside the folders were left out: 1' in said
 
 
 @pytest.mark.parametrize(
@@ -83,6 +85,13 @@ def test_links_are_followed_and_other_files_counted(prepare, tmp_path, capsys):
 def test_labels_are_numbers_or_names(labels, class_names, expected):
     names, numbered = classes.number({'all': labels}, None, class_names)
     assert [names[label] for label in numbered['all']] == expected
+
+
+@pytest.mark.parametrize('folders', [('1', '1.0'), ('1.0', '2.0')])
+def test_the_names_of_folders_are_the_classes(prepare, tmp_path, capsys, folders):
+    source = write_folders(tmp_path / 'source', *folders)
+    prepare(source, settings=AS_THEY_ARE._replace(test_fraction=0.5))
+    assert f'classes: {", ".join(folders)}\n' in capsys.readouterr().out
 
 
 def test_classes_that_have_names_are_not_renamed(prepare, tmp_path):
@@ -131,6 +140,19 @@ def test_parquet_files_of_other_layouts_are_read(prepare, tmp_path):
         path.unlink()
     read = prepare(source)
     assert_equal(read('test'), IMAGES[TEST], LABELS[TEST])
+
+
+def test_parquet_files_of_several_data_sets_are_not_mixed(prepare, tmp_path):
+    source = made_up.write(made_up.hugging_face, tmp_path / 'source')
+    path = next(source.glob('data/train-*'))
+    table = parquet.read_table(path)
+    about = {key: of.replace(b'"0"', b'"car"') for key, of in table.schema.metadata.items()}
+    other = source / 'data/train-00001-of-00002.parquet'
+    parquet.write_table(table.replace_schema_metadata(about), other)
+    with pytest.raises(
+        UserError, match=f'^{other}: its classes are car, 1, 2, 3, but those of .*test-0'
+    ):
+        prepare(source)
 
 
 def test_labels_that_a_parquet_file_does_not_know_are_refused(prepare, tmp_path):

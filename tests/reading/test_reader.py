@@ -83,6 +83,15 @@ def test_one_digit_is_read_as_one():
     assert box == pytest.approx((0.27, 0.17, 0.73, 0.88), abs=0.03)
 
 
+def test_the_box_of_a_digit_in_a_small_picture_is_its_own():
+    page = np.full((40, 100), 230, np.uint8)
+    page[4:36, 60:92] = draw(7, size=32)
+    rows, columns = np.nonzero(page < 128)
+    edges = columns.min(), rows.min(), columns.max() + 1, rows.max() + 1
+    ((_, box, _),) = read(page).digits
+    assert box == pytest.approx(np.divide(edges, (100, 40, 100, 40)), abs=0.03)
+
+
 def test_a_digit_fills_its_picture():
     page = draw(3, size=120, pen=0.2)
     rows, columns = np.nonzero(page < 128)

@@ -66,6 +66,11 @@ FACTORS = [
         {'constructor': 'step', 'every': 1.5, 'factor': 0.5, 'warmup': 1 / 4}, 8,
         [0, 0.5, 1, 0.5, 0.5, 0.5, 0.25, 0.25],
     ),
+    # So the warm-up rises to what is left after the falls within it.
+    (
+        {'constructor': 'step', 'every': 1.0, 'factor': 0.5, 'warmup': 0.5}, 10,
+        [0, 0.05, 0.1, 0.15, 0.2, 0.25, 1 / 8, 1 / 8, 1 / 16, 1 / 16],
+    ),
     # From a 25th to 1 and down to a 250,000th, half-way up and down as a cosine.
     (
         {'constructor': 'onecycle', 'warmup': 0.5}, 4,

@@ -49,6 +49,40 @@ def test_every_format_and_kind_of_pixel_is_read(file_format, mode):
     np.testing.assert_allclose(colours[:, 20 + blur :], 1, atol=0.05)
 
 
+def write_tiff(pixels, bits, photometric):
+    """A TIFF of 12 or 16 bits, in which 0 can be white, as Pillow does not write it."""
+    content = encode(Image.fromarray(pixels), 'TIFF')
+    for tag, old, new in ((258, 16, bits), (262, 1, photometric)):
+        old, new = (struct.pack('<HHII', tag, 3, 1, of) for of in (old, new))
+        assert content.count(old) == 1
+        content = content.replace(old, new)
+    if bits == 12:
+        each = np.unpackbits(pixels.astype('>u2').view(np.uint8)).reshape(-1, 16)[:, 4:]
+        data = np.packbits(each).tobytes().ljust(pixels.nbytes)
+        content = content.replace(pixels.tobytes(), data)
+    return content
+
+
+GRAY = np.where(np.asarray(half_black()) > 0, 0xC000, 0x4000).astype(np.uint16)
+
+
+@pytest.mark.parametrize(
+    ('content', 'kept', 'stretched'),
+    [
+        (write_tiff(GRAY, 16, 1), (64, 192), (0, 255)),
+        (write_tiff(GRAY, 16, 0), (191, 63), (255, 0)),
+        (write_tiff(GRAY >> 4, 12, 1), (64, 192), (0, 255)),
+        (b'P5 40 20 65535\n' + GRAY.astype('>u2').tobytes(), (64, 192), (0, 255)),
+        (b'P5 40 20 4095\n' + (GRAY >> 4).astype('>u2').tobytes(), (64, 192), (0, 255)),
+    ],
+)
+def test_gray_of_more_than_8_bits_keeps_its_scale_or_is_stretched(content, kept, stretched):
+    for exact, expected in ((True, kept), (False, stretched)):
+        for source in (content, Image.open(io.BytesIO(content))):
+            colours = pictures.read(source, 'picture', exact)
+            assert (255 * colours[9, [0, 39], 0]).round().tolist() == [*expected]
+
+
 def test_a_photograph_is_turned_upright():
     image = half_black()
     exif = Image.Exif()
@@ -105,6 +139,16 @@ def test_a_large_picture_is_averaged():
         colours = pictures.read(content, 'picture')
         assert 1000 <= max(colours.shape) <= 2000
         np.testing.assert_allclose(colours.mean(), 0.5, atol=0.02)
+
+
+@pytest.mark.parametrize('mode', ['P', 'PA'])
+def test_of_a_large_picture_with_a_palette_the_colours_are_averaged(mode):
+    pixels = np.zeros((2100, 2100), np.uint8)
+    pixels[::2] = 2
+    image = Image.fromarray(pixels)
+    image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 255])
+    colours = pictures.read(encode(image.convert(mode), 'TIFF'), 'picture')
+    np.testing.assert_allclose(colours[9, 9], (0.5, 0, 0.5), atol=0.02)
 
 
 def claim(width, height):

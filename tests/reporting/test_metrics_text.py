@@ -4,7 +4,7 @@ import json
 
 from made_up_sweep import RATE, make_points
 
-from mnist_flax.common import tables
+from mnist_flax.common import intervals, tables
 from mnist_flax.reporting import metrics_text, selection
 
 SPREAD = {
@@ -36,6 +36,16 @@ def test_metrics_txt_of_several_seeds_has_a_line_a_number():
     ]
     one = {'test_accuracy': 0.9912, 'seed': 0, 'versions': {'jax': '1.2.3'}}
     assert metrics_text.to_text(one) == tables.to_text(one)
+
+
+def test_rounding_is_no_spread():
+    same = intervals.to_dict(intervals.summarize([0.9998] * 10))
+    assert same['sd'] > 0
+    assert metrics_text.to_text({'num_runs': 10, 'test_accuracy': same}).splitlines()[
+        1
+    ] == (
+        'test_accuracy: 0.999800 ± 0.000000 (95 % interval 0.999800 to 0.999800, 10 runs)'
+    )
 
 
 def test_metrics_txt_of_a_sweep_is_its_table_the_choice_and_its_test_score():
