@@ -224,7 +224,6 @@ def test_a_server_that_is_gone_or_busy_is_asked_again(open_page):
     assert answer(page) == '1'
 
 
-@pytest.mark.slow
 def answer_with(page, probabilities, is_digit=1.0):
     """Has the server know other classes, and answer always the same."""
 
