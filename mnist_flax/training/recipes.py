@@ -68,7 +68,7 @@ def create_recipe(
         microbatch_size=settings.microbatch_size
         or _choose_microbatch_size(model, loss, settings.batch_size),
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
-        functions=tuple(_list_functions([config[name] for name in _RECIPE])),
+        functions=list_functions(config),
     )
 
 
@@ -78,6 +78,11 @@ def _choose_microbatch_size(model: nn.Module, loss: objective.Loss, batch_size: 
     is_ours &= loss.function.__module__ == losses.__name__
     is_large = batch_size > gradients.UNDIVIDED and backend.platform() == 'cpu'
     return gradients.CPU_MICROBATCH_SIZE if is_ours and is_large else 0
+
+
+def list_functions(config: ml_collections.ConfigDict) -> tuple[Callable[..., Any], ...]:
+    """Lists the functions that a recipe's config names with their modules."""
+    return tuple(_list_functions([config[name] for name in _RECIPE]))
 
 
 def _list_functions(parts: Iterable[Any]) -> Iterator[Callable[..., Any]]:
