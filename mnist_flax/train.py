@@ -166,9 +166,8 @@ def _write_model(
     Of a sweep these are the networks of the combination that was chosen.
     """
     chosen = reports.choose(results)
-    config = sweeps.override(
-        complete(config, len(dataset.class_names)), chosen[0].plan.swept, 'config.sweep'
-    )
+    config = sweeps.override(config, chosen[0].plan.swept, 'config.sweep')
+    config = complete(config, len(dataset.class_names))
     config.sweep = ml_collections.ConfigDict()
     variables = jax.tree.map(lambda *of: np.stack(of), *[run.variables for run in chosen])
     about = {

@@ -18,6 +18,18 @@ class Small(nn.Module):
         return nn.Dense(10)(x)
 
 
+class Wide(nn.Module):
+    """Is as wide for each class."""
+
+    width: int
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Dense(self.width * self.num_classes)(images.reshape(len(images), -1))
+        return nn.Dense(self.num_classes)(nn.relu(x))
+
+
 class TwoHeads(nn.Module):
     @nn.compact
     def __call__(self, images):

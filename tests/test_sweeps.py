@@ -8,6 +8,7 @@ import pytest
 from small_configs import SGD, part, small, sweep_of
 
 from mnist_flax.common.errors import UserError
+from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
 from mnist_flax.training.plan import make_plans
 
@@ -104,6 +105,15 @@ def test_an_interrupted_sweep_continues_with_the_programs_that_are_left(tmp_path
     runs = train_and_evaluate(config, str(tmp_path / 'part')).runs
     for ours, theirs in zip(runs, expected, strict=True):
         np.testing.assert_array_equal(ours.logits, theirs.logits)
+
+
+@pytest.mark.usefixtures('without_figures')
+def test_models_that_are_swept_over_leave_their_number_of_classes_to_the_data(tmp_path):
+    models = tuple(part('Wide', width=width, num_classes=0) for width in (4, 8))
+    train_and_evaluate(sweep_of(sweep={'model': models}), str(tmp_path))
+    # As does the one that was chosen, whose networks are kept.
+    networks = load_networks(tmp_path, 'research_parts.Wide')
+    assert networks.model.num_classes == 10
 
 
 @pytest.mark.usefixtures('without_figures')

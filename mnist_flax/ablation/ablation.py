@@ -19,7 +19,6 @@ from mnist_flax.common.errors import UserError, require
 from mnist_flax.reporting import figures, reports
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.results import RunResult, count_parameters
-from mnist_flax.training.settings import to_tree
 from mnist_flax.training.snapshots import SnapshotStore
 from mnist_flax.training.trainer import Trainer
 
@@ -63,12 +62,16 @@ def _ablate(
     num_seeds: int,
     names: Sequence[str],
 ) -> str:
-    trees = {name: to_tree(variant) for name, variant in configs.items()}
     rows, known_trees = _read(path)
-    _check_same(path, trees, known_trees)
     seeds = range(num_seeds)
     # All are checked before the first is trained.
     every = variants.make_plans(configs, names, num_seeds)
+    trees = {
+        name: variants.describe(variant, every[RECIPE].dataset)
+        for name, variant in configs.items()
+        if name in names or name in known_trees
+    }
+    _check_same(path, trees, known_trees)
     done = {(row.variant, row.seed) for row in rows}
     plans = {}
     for name, plan in every.items():

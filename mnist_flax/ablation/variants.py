@@ -2,13 +2,17 @@
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import ml_collections
 
 from mnist_flax.ablation.report import RECIPE
+from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.training import sweeps
+from mnist_flax.data import datasets
+from mnist_flax.training import recipes, sweeps
 from mnist_flax.training.plan import Plan, make_plan
+from mnist_flax.training.settings import to_tree
 
 
 def make_configs(
@@ -104,3 +108,16 @@ def make_plans(
         except UserError as error:
             raise UserError(f'config.variants.{name}: {error}') from error
     return plans
+
+
+def describe(
+    config: ml_collections.ConfigDict, dataset: datasets.Dataset
+) -> dict[str, Any]:
+    """Converts the config of a variant to plain values, with what makes it another one.
+
+    That is the source of a user's own functions, and which data set had the name.
+    """
+    tree = to_tree(config)
+    tree['source'] = digest_sources(recipes.list_functions(config))
+    tree['dataset'] |= dataset.digests
+    return tree

@@ -28,7 +28,7 @@ _MAY_DIFFER = (
 )  # fmt: skip
 
 # What is noted beside the config, but was not by earlier versions.
-_NOT_ALWAYS_NOTED = ('dataset.sha256', 'dataset.extra_sha256')
+_NOT_ALWAYS_NOTED = ('dataset.sha256', 'dataset.extra_sha256', 'source')
 
 # Fields that say which runs there are and how their steps are counted.
 _MUST_NOT_CHANGE = ('seed', 'runs', 'sweep', 'batch_size', 'dataset')

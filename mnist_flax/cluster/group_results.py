@@ -80,6 +80,7 @@ def read(
                 plan=planned,
                 model=plan.recipe.model,
                 image_shape=plan.recipe.image_shape,
+                matmul_precision=plan.settings.matmul_precision,
                 rows=rows[i],
                 logits=saved.arrays['logits'][i],
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),

@@ -14,7 +14,6 @@ from mnist_flax.cluster.working import Program
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.training.plan import describe
 from mnist_flax.training.results import RunResult
-from mnist_flax.training.settings import to_tree
 
 _ROWS = 'rows.csv'  # of a group
 
@@ -44,7 +43,7 @@ class Ablation(Job):
         """Makes a program of each variant, the recipe first."""
         plans = variants.make_plans(self._configs, [*self._configs], self._num_seeds)
         return [
-            Program(name, plan, to_tree(self._configs[name]))
+            Program(name, plan, variants.describe(self._configs[name], plan.dataset))
             for name, plan in plans.items()
         ]
 

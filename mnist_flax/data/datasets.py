@@ -55,6 +55,12 @@ class Dataset:
             'test': self.test,
         }
 
+    @property
+    def digests(self) -> dict[str, str]:
+        """Tells it from another one of the same name, by the name of each digest."""
+        found = {'sha256': self.sha256, 'extra_sha256': self.extra_sha256}
+        return {name: digest for name, digest in found.items() if digest}
+
     @functools.cached_property
     def overlaps(self) -> list[str]:
         """Says which sets have images in common that should not."""

@@ -66,6 +66,7 @@ def evaluate(
         '--ood_dataset: it is missing, while --ood_data_dir or --ood_split is set; name '
         'the data set',
     )
+    moved_to = data_dir if dataset in ('', of_run['name']) else ''
     if not dataset:
         dataset, data_dir = of_run['name'], data_dir or of_run['data_dir']
         split = split or of_run['test_split']
@@ -87,7 +88,7 @@ def evaluate(
         _check_shape('--ood_dataset', outsiders, networks)
     logits = networks.logits(chosen.examples.images)
     probabilities = mean_probabilities(logits)
-    held_out, num_seen = _compare_with_training(of_run, chosen)
+    held_out, num_seen = _compare_with_training(of_run, chosen, moved_to)
     numbers = {
         'dataset': chosen.full_name,
         'split': split or 'test',
@@ -202,9 +203,12 @@ def _read_dataset_config(networks: Networks) -> dict[str, Any]:
 
 
 def _compare_with_training(
-    of_run: dict[str, Any], chosen: datasets.Split
-) -> tuple[Examples | str, int]:
+    of_run: dict[str, Any], chosen: datasets.Split, moved_to: str
+) -> tuple[Examples | str, int | None]:
     """Loads the run's held-out images, or says why not, and counts those it has seen.
+
+    Where its data set is no longer in its own directory, it may be in ``moved_to``. The
+    number is None if it is in neither.
 
     Extra training examples are not loaded: a run from elsewhere could name any function to
     make them.
@@ -213,7 +217,9 @@ def _compare_with_training(
         fields = ml_collections.ConfigDict({**of_run, 'extra': None})
         of_run_data = construct(datasets.load, fields, 'config.dataset')
     except UserError as error:
-        return f'its held-out images cannot be loaded ({error})', 0
+        if moved_to:
+            return _compare_with_training({**of_run, 'data_dir': moved_to}, chosen, '')
+        return f'the data of the run cannot be loaded ({error})', None
     held_out = of_run_data.validation
     was_held_out = of_run['validation'] == 'holdout'
     known = [of_run_data.train, *([held_out] if was_held_out else [])]

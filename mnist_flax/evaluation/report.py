@@ -116,7 +116,13 @@ def _describe_training(numbers: dict[str, Any]) -> str:
             f'**The network knows them otherwise ({better}): it or this data set lies on '
             'its side, or has light and dark exchanged.**'
         )
-    if number := numbers['images_seen_in_training']:
+    number = numbers['images_seen_in_training']
+    if number is None:  # for the same reason no temperature was fitted
+        sentences.append(
+            '**These images could not be compared with the training images: '
+            f'{numbers["temperature_scaling"]["not_fitted"]}.**'
+        )
+    elif number:
         sentences.append(
             f'**{number:,} of these images were used in training: the results do not say '
             'how well other images are recognised.**'

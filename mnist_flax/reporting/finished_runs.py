@@ -30,6 +30,7 @@ class Finished(NamedTuple):
     num_epochs: int
     measured_on: str  # HELD_OUT or TEST images
     images: str  # which images these are
+    sha256: str  # of their data set; empty if it has a list of checksums, or is not noted
     accuracy: Summary  # after the last epoch, of the runs that did not diverge
     num_diverged: int
     ensemble: float | None  # test accuracy, of several runs without held-out images
@@ -96,6 +97,7 @@ def _read(
         num_epochs=int(numbers['num_epochs']),
         measured_on=HELD_OUT if is_held_out else TEST,
         images=f'{numbers["dataset"]}, {images}',
+        sha256=str(data.get('sha256', '')),
         accuracy=accuracy,
         num_diverged=num_diverged,
         ensemble=numbers['ensemble']['test_accuracy'] if has_ensemble else None,
@@ -127,6 +129,14 @@ def check(runs: Sequence[Finished]) -> None:
             len(images) <= 1,
             'WORKDIR: the accuracies are of different images: '
             f'{"; ".join(f"{workdir} of {of}" for of, workdir in images.items())}',
+        )
+        data = {of.sha256: of for of in runs if of.measured_on == kind and of.sha256}
+        require(
+            len(data) <= 1,
+            'WORKDIR: the accuracies are of different data sets of one name: '
+            + '; '.join(
+                f'{of.workdir} of {of.images}, {key[:12]}' for key, of in data.items()
+            ),
         )
 
 

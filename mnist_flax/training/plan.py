@@ -102,9 +102,9 @@ def make_plans(
     for config_, points_ in sweeps.group(config, points, numbers):
         key = json.dumps(to_tree(config_)['dataset'], sort_keys=True)
         loaded[key] = dataset or loaded.get(key) or _load(config_)
-        config_ = complete(config_, len(loaded[key].class_names))
         # Whether a number need not be compiled in depends on the functions that get it.
-        traced = recipes.find_traced(config_, points_, numbers, loaded[key])
+        configs = _override(config_, points_, loaded[key])
+        traced = recipes.find_traced(configs, numbers, loaded[key])
         for base, members in sweeps.group(config_, points_, traced):
             position = plans[-1].runs[-1].position + 1 if plans else 0
             plans.append(_plan(base, members, traced, seeds, loaded[key], position))
@@ -121,12 +121,23 @@ def complete(
     config: ml_collections.ConfigDict, num_classes: int
 ) -> ml_collections.ConfigDict:
     """Fills in what a config leaves to the data: the number of classes, if it is 0."""
-    if config.model.get('num_classes') != 0:
+    is_subtree = isinstance(config.model, ml_collections.ConfigDict)  # else named later
+    if not is_subtree or config.model.get('num_classes') != 0:
         return config
     config = config.copy_and_resolve_references()
     with config.unlocked():
         config.model.num_classes = num_classes
     return config
+
+
+def _override(
+    config: ml_collections.ConfigDict,
+    points: Sequence[Overrides],
+    dataset: datasets.Dataset,
+) -> list[ml_collections.ConfigDict]:
+    configs = [sweeps.override(config, point, 'config.sweep') for point in points]
+    # A model that is swept over may leave its number of classes to the data too.
+    return [complete(of, len(dataset.class_names)) for of in configs]
 
 
 def _make_mesh(settings: Settings, num_runs: int) -> Mesh:
@@ -185,7 +196,7 @@ def _plan(
         f'config.microbatch_size: found {settings.microbatch_size}; allowed: 0, or a '
         f'divisor of {share}, the examples of a step on each device',
     )
-    configs = [sweeps.override(config, point, 'config.sweep') for point in points]
+    configs = _override(config, points, dataset)
     created = [
         recipes.create_recipe(point, num_examples, tuple(image_shape), traced)
         for point in configs
@@ -232,10 +243,7 @@ def describe(config: ml_collections.ConfigDict, plans: Sequence[Plan]) -> dict[s
         tree['sweep']['points'] = json.loads(json.dumps([*swept.values()]))
     if plans[0].dataset.turned:  # which earlier versions did not do
         tree['dataset']['turned_upright'] = True
-    if plans[0].dataset.sha256:
-        tree['dataset']['sha256'] = plans[0].dataset.sha256
-    if plans[0].dataset.extra_sha256:
-        tree['dataset']['extra_sha256'] = plans[0].dataset.extra_sha256
+    tree['dataset'] |= plans[0].dataset.digests
     return tree
 
 

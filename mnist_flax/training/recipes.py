@@ -14,7 +14,7 @@ from mnist_flax.common.errors import require
 from mnist_flax.data import augment, datasets
 from mnist_flax.models import CNN, calls
 from mnist_flax.recipe import losses, objective, optimizers
-from mnist_flax.training import check_recipe, devices, gradients, run, sweeps
+from mnist_flax.training import check_recipe, devices, gradients, run
 from mnist_flax.training.settings import Settings, to_tree
 from mnist_flax.training.sweeps import Overrides
 
@@ -68,7 +68,7 @@ def create_recipe(
         microbatch_size=settings.microbatch_size
         or _choose_microbatch_size(model, loss, settings.batch_size),
         configured=json.dumps([parts[name] for name in _RECIPE], sort_keys=True),
-        functions=tuple(_list_functions([config[name] for name in _RECIPE])),
+        functions=list_functions(config),
         objects=tuple(_list_objects([loss, optimizer, *metrics])),
     )
 
@@ -85,10 +85,13 @@ def _list_objects(parts: Iterable[Any]) -> Iterator[int]:
     """Lists arguments that are no plain values, but what a constructor has returned."""
     for part in parts:
         for value in part.arguments.values():
-            if value is not None and not isinstance(
-                value, bool | int | float | str | tuple
-            ):
+            if not isinstance(value, int | float | str | tuple | None):
                 yield id(value)
+
+
+def list_functions(config: ml_collections.ConfigDict) -> tuple[Callable[..., Any], ...]:
+    """Lists the functions that a recipe's config names with their modules."""
+    return tuple(_list_functions([config[name] for name in _RECIPE]))
 
 
 def _list_functions(parts: Iterable[Any]) -> Iterator[Callable[..., Any]]:
@@ -149,25 +152,22 @@ def find_numbers(points: Sequence[Overrides]) -> set[str]:
 
 
 def find_traced(
-    config: ml_collections.ConfigDict,
-    points: Sequence[Overrides],
+    configs: Sequence[ml_collections.ConfigDict],
     numbers: Set[str],
     dataset: datasets.Dataset,
 ) -> set[str]:
     """Finds in which numbers runs may differ that share a program.
 
     Args:
-      config: The settings.
-      points: Combinations that differ in ``numbers`` alone.
+      configs: The settings of combinations that differ in ``numbers`` alone.
       numbers: Paths.
       dataset: Their data.
 
     Raises:
       UserError: A part cannot be made, or there is no augmentation to sweep over.
     """
-    if len(points) == 1:
+    if len(configs) == 1:
         return set()
-    configs = [sweeps.override(config, point, 'config.sweep') for point in points]
     num_examples, *image_shape = dataset.train.images.shape
     recipe = create_recipe(configs[0], num_examples, tuple(image_shape), set())
     traced = set()
@@ -197,7 +197,12 @@ def read_hyperparams(
     """Reads the numbers that are not compiled in; some are 0 and not needed."""
     hyperparams = {'optimizer.learning_rate': float(config.optimizer.learning_rate)}
     if 'dropout' in calls.train_arguments(recipe.model, None, devices.DATA):
-        hyperparams['model.dropout_rate'] = float(config.model.get('dropout_rate', 0.0))
+        rate = config.model.get('dropout_rate') or 0.0
+        require(
+            isinstance(rate, int | float) and 0 <= rate < 1,
+            f'config.model.dropout_rate: found {rate!r}; allowed: 0 to less than 1',
+        )
+        hyperparams['model.dropout_rate'] = float(rate)
     if recipe.augment is not None:
         hyperparams['augment.strength'] = float(config.augment.strength)
     for path in traced:

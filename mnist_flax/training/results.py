@@ -53,6 +53,7 @@ class RunResult:
     diverged: Divergence | None  # None if it has not
     changes: tuple[str, ...] = ()  # of settings while it was trained
     image_shape: tuple[int, ...] = (28, 28, 1)  # height, width, channels
+    matmul_precision: str = 'float32'  # with which it was trained
 
     @property
     def params(self) -> Any:
@@ -78,9 +79,11 @@ class RunResult:
         """
         images = check_images(images, self.image_shape)
         batches = [images[i : i + _BATCH_SIZE] for i in range(0, len(images), _BATCH_SIZE)]
-        return np.concatenate(
-            [np.asarray(_predict(self.model, self.variables, batch)) for batch in batches]
-        )
+        with jax.default_matmul_precision(self.matmul_precision):
+            logits = [
+                np.asarray(_predict(self.model, self.variables, batch)) for batch in batches
+            ]
+        return np.concatenate(logits)
 
     def numbers(self, labels: Int[np.ndarray, 'examples']) -> dict[str, float]:
         """Measures the run; accuracies and calibration as fractions, losses in nats.

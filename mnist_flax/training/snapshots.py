@@ -250,6 +250,13 @@ class _About(TypedDict):
     source: NotRequired[dict[str, str]]  # digests of a user's functions, by name
 
 
+# What is finite unless a run diverges. The model's other collections may hold constants
+# that are not, such as the mask of an attention, and a user's metrics may be anything.
+_FINITE = (
+    'state.params.', 'state.opt_state.', 'state.model_state.batch_stats.',
+    'state.ema.params.', 'state.ema.batch_stats.', 'totals.loss',
+)  # fmt: skip
+
 _ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS
 
 
@@ -302,13 +309,9 @@ def _describe(array: np.ndarray) -> str:
 
 
 def _are_finite(arrays: dict[str, np.ndarray], snapshot: Snapshot) -> list[bool]:
-    """Tells for each run whether all numbers are finite."""
+    """Tells for each run whether all numbers are finite that must be."""
+    checked = [array for name, array in arrays.items() if name.startswith(_FINITE)]
     return [
-        where is None
-        and all(
-            np.isfinite(array[i]).all()
-            for name, array in arrays.items()
-            if not name.startswith(('totals.others.', 'totals.logged.'))
-        )
+        where is None and all(np.isfinite(array[i]).all() for array in checked)
         for i, where in enumerate(snapshot.diverged)
     ]

@@ -158,6 +158,7 @@ class Trainer:
                 plan=self._plan.runs[position],
                 model=recipe.model,
                 image_shape=recipe.image_shape,
+                matmul_precision=self._plan.settings.matmul_precision,
                 rows=snapshot.histories[i],
                 logits=np.asarray(logits[i]),
                 variables=jax.tree.map(lambda leaf, i=i: leaf[i], variables),

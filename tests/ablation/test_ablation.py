@@ -1,8 +1,11 @@
 """The ablation's configs, and its arithmetic on runs that are made up."""
 
+import importlib
 import io
 import json
 import math
+import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,6 +13,7 @@ import scipy.stats
 from ml_collections import ConfigDict
 from PIL import Image
 from repository import ROOT
+from small_configs import sweep_of
 
 from configs import ablation as ablation_config
 from mnist_flax.ablation import ablation, report, variants
@@ -17,6 +21,7 @@ from mnist_flax.ablation.report import RECIPE, Row
 from mnist_flax.checkpointing import earlier_runs
 from mnist_flax.common.errors import UserError
 from mnist_flax.reporting import figures
+from mnist_flax.training import plan
 
 ACCURACIES = {
     RECIPE: [0.990, 0.991, 0.992, 0.993],
@@ -257,6 +262,52 @@ def test_a_variant_that_fails_does_not_end_the_others(tmp_path, monkeypatch, cap
     assert {path.name for path in tmp_path.iterdir()} == {
         '.lock', 'ablation.md', 'ablation.png', 'configs.json', 'results.csv',
     }  # fmt: skip
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    """A config with a loss of a user's own, and what edits that or the data set."""
+    monkeypatch.syspath_prepend(tmp_path)
+    loss = {'constructor': 'own_ablated_loss.create'}
+
+    def edit(factor=1, sha256='a'):
+        source = f'def create(logits, labels):\n    return {factor} * logits[:, 0] ** 2\n'
+        (tmp_path / 'own_ablated_loss.py').write_text(source)
+        sys.modules.pop('own_ablated_loss', None)
+        importlib.invalidate_caches()
+        monkeypatch.setattr(plan, '_load', lambda of: replace(load(of), sha256=sha256))
+
+    load = plan._load
+    edit()
+    config = ConfigDict(
+        {'recipe': sweep_of(num_epochs=1), 'variants': {'own': {'loss': loss}}}
+    )
+    return config, edit
+
+
+@pytest.mark.parametrize(
+    ('edited', 'field'),
+    [
+        ({'factor': 20}, r'own.source.own_ablated_loss.create'),
+        ({'sha256': 'b'}, 'recipe.dataset.sha256, own.dataset.sha256'),
+    ],
+)
+def test_seeds_of_an_edited_function_or_other_data_are_not_added(
+    own, tmp_path, edited, field
+):
+    config, edit = own
+    ablation.ablate(config, str(tmp_path), 1)
+    edit(**edited)
+    with pytest.raises(
+        UserError, match=rf'holds runs with other settings \({field}\); use'
+    ):
+        ablation.ablate(config, str(tmp_path), 2)
+    # An earlier version did not note them.
+    trees = json.loads((tmp_path / 'configs.json').read_text())
+    for tree in trees.values():
+        del tree['source'], tree['dataset']['sha256']
+    (tmp_path / 'configs.json').write_text(json.dumps(trees))
+    assert '| own |' in ablation.ablate(config, str(tmp_path), 1)
 
 
 @pytest.mark.parametrize('name', ['a/b', 'a b', ''])

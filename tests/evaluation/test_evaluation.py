@@ -171,13 +171,38 @@ def test_images_used_in_training_are_reported(networks, tmp_path, split, number)
     ('change', 'reason'),
     [
         ({'validation': 'test'}, 'the run has not held out any images'),
-        ({'data_dir': '/nowhere'}, 'its held-out images cannot be loaded'),
+        ({'data_dir': '/nowhere'}, 'the data of the run cannot be loaded'),
     ],
 )
 def test_without_held_out_images_no_temperature_is_fitted(networks, change, reason):
     networks.about['config']['dataset'].update(change)
     evaluated = evaluate(networks, dataset='mnist', split='test[:50]')
     assert f'No temperature was fitted: {reason}' in to_text(evaluated)
+
+
+def test_where_the_training_images_are_gone_the_report_does_not_say_that_none_was_seen(
+    networks, tmp_path
+):
+    networks.about['config']['dataset']['data_dir'] = '/nowhere'
+    evaluated = evaluate(networks, dataset='mnist', split='train[:100]')
+    report.write(tmp_path, evaluated, 'it')
+    found = json.loads((tmp_path / 'evaluation.json').read_text())
+    assert found['images_seen_in_training'] is None
+    assert (
+        'These images could not be compared with the training images: the data of the run '
+        "cannot be loaded (config.dataset.data_dir: '/nowhere' is not a directory"
+    ) in (tmp_path / 'report.md').read_text()
+
+
+def test_the_training_images_are_found_where_the_data_set_has_moved_to(networks, tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (60, 28, 28, 1), np.uint8)
+    tfds_directory.write(tmp_path, 'mine', images, np.arange(60) % 10)
+    networks.about['config']['dataset'].update(
+        name='mine', data_dir='/nowhere', train_split='train[:40]', test_split='test',
+        holdout_size=20,
+    )  # fmt: skip
+    numbers = evaluate(networks, data_dir=str(tmp_path)).numbers
+    assert numbers['images_seen_in_training'] == 40
 
 
 def test_a_run_that_does_not_name_its_data_is_one_line(networks):

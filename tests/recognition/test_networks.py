@@ -116,6 +116,12 @@ def test_the_matmul_precision_is_that_of_the_run(load_changed, precision, expect
             'holds parameters that are infinite or not numbers$',
         ),
         (
+            lambda arrays, _: arrays['batch_stats.ConvReluPool_0.BatchNorm_0.var'].fill(
+                np.inf
+            ),
+            'holds parameters that are infinite or not numbers$',
+        ),
+        (
             lambda _, about: about['config']['model'].update(hidden_size=10**9),
             r'should be float32\[2, 1000000000\]',
         ),

@@ -178,3 +178,21 @@ def test_what_cannot_be_compared_is_one_line(workdirs, tmp_path):
     with pytest.raises(UserError, match='of different images: .*single of mnist/3.0.1, te'):
         finished_runs.check([single, other])
     finished_runs.check([single, read(workdirs, 'held_out')])
+
+
+def test_another_data_set_of_the_same_name_is_not_compared(workdirs, tmp_path):
+    runs = []
+    for digest in ('a' * 64, 'b' * 64):
+        folder = tmp_path / digest[0]
+        shutil.copytree(workdirs / 'single', folder)
+        config = json.loads((folder / 'config.json').read_text())
+        config['dataset']['sha256'] = digest
+        (folder / 'config.json').write_text(json.dumps(config))
+        runs.append(finished_runs.read(str(folder)))
+    message = (
+        '^WORKDIR: .* different data sets of one name: .*a of mnist/3.0.1, test.* a{12}; '
+    )
+    with pytest.raises(UserError, match=message):
+        finished_runs.check(runs)
+    # Earlier versions did not note it.
+    finished_runs.check([runs[0], read(workdirs, 'single')])

@@ -55,6 +55,16 @@ class Scaled(nn.Module):
         return nn.Dense(10)(x.reshape(len(x), -1) / scale.value)
 
 
+class Masked(nn.Module):
+    """Has a constant that is infinite, as the mask of an attention."""
+
+    @nn.compact
+    def __call__(self, images):
+        mask = self.variable('constants', 'mask', lambda: jnp.float32(-jnp.inf))
+        pixels = jnp.maximum(images.reshape(len(images), -1), mask.value)
+        return nn.Dense(10)(pixels)
+
+
 def tiny(constructor, **fields):
     config = default.get_config()
     config.num_epochs = 2
@@ -151,3 +161,14 @@ def test_every_collection_is_carried_through_training(ema_decay):
     assert result.variables['counter']['steps'] == 2 * 2  # 256 images in batches of 128
     assert result.variables['counter']['steps'].dtype == np.int32
     assert np.isfinite(result.logits).all()
+
+
+@pytest.mark.parametrize('ema_decay', [0.0, 0.9])
+def test_a_model_with_an_infinite_constant_is_saved_and_loaded(tmp_path, ema_decay):
+    config = tiny('Masked')
+    config.ema_decay = ema_decay
+    train_and_evaluate(config, str(tmp_path))
+    checkpoints = tmp_path / 'checkpoints/runs_0-0'
+    assert {path.name for path in checkpoints.iterdir()} == {'2', '4'}
+    networks = load_networks(tmp_path, 'test_any_model.Masked')
+    assert np.isneginf(networks.variables['constants']['mask']).all()

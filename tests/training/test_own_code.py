@@ -20,7 +20,7 @@ def dataset():
 
 
 class Own(nn.Module):
-    dropout_rate: float = 0.0
+    dropout_rate: float | None = 0.0
     num_classes: int = 10
 
     @nn.compact
@@ -137,6 +137,18 @@ def test_code_of_a_user_s_own_is_tried_first(dataset, subtree, constructor, mess
         make_plan(config, dataset)
     assert str(caught.value).startswith(message)
     assert '\n' not in str(caught.value)
+
+
+def test_a_dropout_rate_of_none_is_no_dropout_and_one_that_makes_no_sense_is_named(dataset):
+    config = short()
+    config.model = {'constructor': 'test_own_code.Own', 'dropout_rate': None}
+    (run,) = make_plan(config, dataset).runs
+    assert 'model.dropout_rate' not in run.hyperparams
+    for rate in (1.0, -0.1, float('nan')):
+        config.model = {'constructor': 'test_own_code.Own', 'dropout_rate': rate}
+        message = f'^config.model.dropout_rate: found {rate}; allowed: 0 to less than 1$'
+        with pytest.raises(UserError, match=message):
+            make_plan(config, dataset)
 
 
 @pytest.mark.parametrize('name', ['KeepsItsRate', 'WithDropout'])

@@ -1,16 +1,19 @@
 import dataclasses
 import math
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from small_configs import small
 
 from mnist_flax.models import cnn
 from mnist_flax.training import results
 from mnist_flax.training.metrics import row_columns
-from mnist_flax.training.plan import RunPlan
+from mnist_flax.training.plan import RunPlan, make_plan
 from mnist_flax.training.results import Divergence, RunResult
+from mnist_flax.training.trainer import Trainer
 
 LABELS = np.array([0, 1, 1, 0])
 ROWS = [dict(zip(row_columns('validation'), (1, 0.5, 0.8, 0.4, 0.9), strict=True))]
@@ -98,6 +101,23 @@ def test_a_result_can_be_applied_to_images():
     assert result.params is variables['params']
     expected = MODEL.apply(variables, inputs)
     np.testing.assert_allclose(result.apply(images), expected, rtol=1e-5, atol=1e-6)
+
+
+class OfPrecision(nn.Module):
+    """Gives another logit where it is computed with another precision than float32."""
+
+    @nn.compact
+    def __call__(self, images):
+        x = nn.Dense(10)(images.reshape(len(images), -1))
+        return x + (jax.config.jax_default_matmul_precision == 'bfloat16')
+
+
+def test_a_result_is_applied_with_the_precision_of_the_run():
+    model = {'constructor': 'test_results.OfPrecision'}
+    plan = make_plan(small(num_epochs=1, matmul_precision='bfloat16', model=model))
+    ((result,),) = Trainer(plan, show=False).train()
+    logits = result.apply(plan.dataset.test.images)
+    np.testing.assert_allclose(logits, result.logits, rtol=1e-4, atol=1e-4)
 
 
 def test_a_diverged_run_is_counted_and_left_out():

@@ -137,6 +137,11 @@ def test_the_swept_values_are_checked_as_those_of_the_config(dataset):
         make_plans(config, dataset)
 
 
+def test_what_a_sweep_has_instead_of_a_model_is_named(dataset):
+    with pytest.raises(UserError, match=r'^config.model: found 3; allowed: '):
+        make_plans(swept(default.get_config(), {'model': (3, 4)}), dataset)
+
+
 def test_a_sweep_is_not_compared_on_the_test_set(dataset):
     config = short()
     config.sweep.optimizer = ConfigDict({'learning_rate': (1e-3, 3e-3)})
