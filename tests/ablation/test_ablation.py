@@ -288,7 +288,7 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ('edited', 'field'),
     [
-        ({'factor': 20}, r'own.source.own_ablated_loss.create'),
+        ({'factor': 20}, r'own.source.own_ablated_loss'),
         ({'sha256': 'b'}, 'recipe.dataset.sha256, own.dataset.sha256'),
     ],
 )
