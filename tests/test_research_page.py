@@ -17,7 +17,7 @@ SMALL_CNN = ('--config.model.conv=xla', '--config.model.hidden_size=16')
 # Trainings; tests/benchmark/ has the one that measures.
 TRAININGS = [words[1:] for words in read_commands(PAGE) if words[1] == '-m']
 # A student cannot do without its teacher.
-LESSON = [words for words in TRAININGS if words[-1].endswith(('teacher', 'distilled'))]
+LESSON = [words for words in TRAININGS if words[-1].endswith(('teacher', 'student'))]
 COMMANDS = [words for words in TRAININGS if words not in LESSON]
 
 # What stands for the service, which nobody needs to have for the tests.
