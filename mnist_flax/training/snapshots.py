@@ -247,7 +247,7 @@ class _About(TypedDict):
     changes: list[str]
     logged: list[dict[str, float]]
     runs: NotRequired[list[Any]]
-    source: NotRequired[dict[str, str]]  # digests of a user's functions, by name
+    source: NotRequired[dict[str, str]]  # digests of a user's files, by module
 
 
 # What is finite unless a run diverges. The model's other collections may hold constants

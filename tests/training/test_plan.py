@@ -60,6 +60,8 @@ def test_what_no_memory_holds_is_refused_before_it_is_tried(dataset, changes, me
         ('label_smoothing', 0.1, 'label_smoothing was replaced; use config.loss.label_sm'),
         ('loss.smoothing', 0.1, "config.loss has no field 'smoothing'; its fields are lab"),
         ('ema_decay', -0.5, 'config.ema_decay: found -0.5; allowed: 0 to 0.9999'),
+        ('ema_decay', 0.99999, 'config.ema_decay: found 0.99999; allowed: 0 to 0.9999'),
+        ('ema_decay', 0.9999, None),
         ('ema_decay', float('nan'), 'config.ema_decay: found nan; allowed: 0 to 0.9999'),
         ('num_epochs', 0, 'config.num_epochs: found 0; allowed: 1 or more'),
         ('batch_size', 301, 'config.batch_size: found 301; allowed: 1 to 300'),
