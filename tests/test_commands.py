@@ -2,11 +2,13 @@
 
 import tomllib
 
+import pytest
 from repository import ROOT
 
 START = 'from mnist_flax import commands; commands.main()'
 
 
+@pytest.mark.slow
 def test_each_command_runs_from_any_folder(command, tmp_path):
     for name in (
         'train',

@@ -131,12 +131,13 @@ def test_networks_of_another_shape_are_not_evaluated(tmp_path):
         evaluation.evaluate(networks, 'bars', str(tmp_path), '', '', '', 'test', False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'framing',
     [
         'stretch',
-        pytest.param('pad', marks=pytest.mark.slow),
-        pytest.param('mnist', marks=pytest.mark.slow),
+        'pad',
+        'mnist',
     ],
 )
 def test_a_picture_for_prediction_is_framed_as_those_of_the_training(tmp_path, framing):

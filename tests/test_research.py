@@ -99,6 +99,7 @@ def test_the_second_output_of_a_model_counts_in_the_loss():
     assert np.abs(learned - start).max() > 1e-3
 
 
+@pytest.mark.slow
 def test_a_model_of_two_outputs_predicts_teaches_and_is_exported(tmp_path):
     name = 'research_parts.TwoHeads'
     config = small(model={'constructor': name}, runs=2)
@@ -249,6 +250,7 @@ def test_an_evaluator_may_find_nothing_and_change_its_images(tmp_path):
     assert json.loads((tmp_path / 'metrics.json').read_text())['own_nothing'] is None
 
 
+@pytest.mark.slow
 def test_metrics_of_a_step_are_the_same_on_several_devices(tmp_path):
     """The last batch leaves the second device without an example."""
     rows = []

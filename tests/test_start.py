@@ -14,6 +14,7 @@ SHORT = (
 )
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_a_start_while_it_compiles(command, tmp_path):
     """In threads, which nothing can stop."""
     process = command(
@@ -35,6 +36,7 @@ def test_ctrl_c_ends_a_start_while_it_compiles(command, tmp_path):
     assert process.stderr.endswith('error: interrupted\n')
 
 
+@pytest.mark.slow
 def test_a_person_at_a_terminal_is_told_what_is_being_done(tmp_path):
     pty = pytest.importorskip('pty')  # Windows lacks it
     terminal, stderr = pty.openpty()

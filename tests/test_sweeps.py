@@ -95,6 +95,7 @@ def test_a_sweep_shows_test_scores_of_its_choice_alone(tmp_path):
     assert (tmp_path / 'sweep.png').exists()
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('without_figures')
 def test_an_interrupted_sweep_continues_with_the_programs_that_are_left(tmp_path):
     config = sweep_of(sweep={'model': {'width': (4, 8)}}, runs=2)
@@ -107,6 +108,7 @@ def test_an_interrupted_sweep_continues_with_the_programs_that_are_left(tmp_path
         np.testing.assert_array_equal(ours.logits, theirs.logits)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures('without_figures')
 def test_models_that_are_swept_over_leave_their_number_of_classes_to_the_data(tmp_path):
     models = tuple(part('Wide', width=width, num_classes=0) for width in (4, 8))

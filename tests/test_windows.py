@@ -74,6 +74,7 @@ def test_a_network_is_trained_and_used_without_what_windows_lacks(command, tmp_p
     assert [name for name in names if FORBIDDEN.search(name)] == []
 
 
+@pytest.mark.slow
 def test_other_modules_are_imported_without_what_windows_lacks(command):
     code = (
         RUN.split('program =')[0]

@@ -99,6 +99,7 @@ def test_a_mistake_is_found_before_anything_is_trained(
     assert {path.name for path in tmp_path.iterdir()} <= {'.lock'}
 
 
+@pytest.mark.slow
 def test_a_variant_that_fails_does_not_end_the_others(tmp_path, monkeypatch, capsys):
     """As one whose data or memory are gone, which no check before training can know."""
     first = ablation.Trainer.train

@@ -42,6 +42,7 @@ def test_each_program_of_a_sweep_is_compiled():
     assert [of.plan.settings.batch_size for of in compilations] == [25, 50]
 
 
+@pytest.mark.slow
 def test_what_does_not_fit_is_halved_and_then_ends_in_one_line():
     (compilation,) = report.compile_for(small(runs=8, runs_at_once=0), describe('gpu'))
     needed = compilation.programs.num_bytes

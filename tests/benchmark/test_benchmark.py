@@ -85,12 +85,11 @@ def test_logging_is_compared_with_none(command, tmp_path):
     assert min(found.values()) > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('last', 'status', 'message'),
     [
-        pytest.param(
-            "sys.exit('no memory')", 1, 'error: baseline: no memory', marks=pytest.mark.slow
-        ),
+        ("sys.exit('no memory')", 1, 'error: baseline: no memory'),
         (
             'os.kill(os.getppid(), signal.SIGINT); time.sleep(60)',
             130,

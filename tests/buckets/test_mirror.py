@@ -71,6 +71,7 @@ def test_it_is_copied_while_the_program_works(address):
         wait_until(lambda: 'a.txt' in read_bucket(address))
 
 
+@pytest.mark.slow
 def test_wherever_the_power_fails_a_whole_checkpoint_and_its_records_are_there(
     address, restore_bucket
 ):
@@ -114,7 +115,9 @@ def save(folder, step):
 
 
 @pytest.mark.parametrize('does', ['save', 'nothing', 'nothing while a third one starts'])
-@pytest.mark.parametrize('moment', ['at the start', 'in the last copy'])
+@pytest.mark.parametrize(
+    'moment', ['at the start', pytest.param('in the last copy', marks=pytest.mark.slow)]
+)
 def test_whenever_another_process_starts_nothing_is_lost(
     address, restore_bucket, does, moment
 ):
@@ -183,6 +186,7 @@ def test_who_is_no_longer_the_one_ends_at_its_next_checkpoint(address, capsys):
     assert 'warning: --workdir: another process has begun' in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_checkpoints_that_come_and_go_do_not_stop_it(address):
     with mirror.mirrored(address, seconds_between=0.001) as folder:
         for step in range(1, 30):

@@ -24,7 +24,9 @@ from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
 
 
-@pytest.mark.parametrize('make_config', [population, sweep])
+@pytest.mark.parametrize(
+    'make_config', [population, pytest.param(sweep, marks=pytest.mark.slow)]
+)
 def test_workers_in_any_order_give_the_report_of_one_process(tmp_path, alone, make_config):
     names = working.name_groups(Runs(make_config()).plan(), '')
     order = names[::-1]
@@ -142,6 +144,7 @@ def test_a_file_that_a_writer_leaves_for_each_group_is_named(tmp_path, capsys):
     assert (tmp_path / 'finished/runs_4-4/numbers.csv').exists()
 
 
+@pytest.mark.slow
 def test_gathering_needs_no_devices(tmp_path, command):
     """Which the machines of the workers have, and not the one that gathers."""
     flags = ('-m', 'mnist_flax.main', '--config.num_devices=64', '--config.runs_at_once=1')
@@ -156,6 +159,7 @@ def test_gathering_needs_no_devices(tmp_path, command):
     assert gathered.stderr.startswith('error: --gather: not finished in ')
 
 
+@pytest.mark.slow
 def test_an_ablation_is_that_of_one_process(tmp_path, capsys):
     from mnist_flax.ablation.ablation import ablate
 

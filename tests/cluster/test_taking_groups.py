@@ -168,7 +168,7 @@ def test_a_group_that_was_trained_twice_is_there_once(tmp_path, alone):
     ('error', 'reason'),
     [
         (UserError('no room'), 'no room'),
-        (MemoryError(), 'MemoryError'),
+        pytest.param(MemoryError(), 'MemoryError', marks=pytest.mark.slow),
         (jax.errors.JaxRuntimeError('RESOURCE_EXHAUSTED:\n3 GiB'), 'RESOURCE_EXHAUSTED: 3'),
     ],
 )

@@ -161,7 +161,7 @@ def test_senseless_amounts_are_refused(name, amount):
 
 @settings(max_examples=20, deadline=None)
 @given(
-    shape=st.tuples(st.integers(1, 9), st.integers(1, 9), st.integers(1, 3)),
+    shape=st.sampled_from([(1, 1, 1), (1, 7, 3), (9, 2, 1), (6, 8, 2)]),  # each is compiled
     seed=st.integers(0, 2**32 - 1),
 )
 def test_a_tpus_interpolation_is_the_same(shape, seed):
@@ -169,8 +169,8 @@ def test_a_tpus_interpolation_is_the_same(shape, seed):
     random = np.random.default_rng(seed)
     image = jnp.asarray(random.random(shape), jnp.float32)
     places = jnp.asarray(random.uniform(-3, 12, (2, *shape[:2])), jnp.float32)
-    expected = augment.interpolate(image, list(places))
-    actual = augment.interpolate_by_products(image, list(places))
+    expected = jax.jit(augment.interpolate)(image, list(places))
+    actual = jax.jit(augment.interpolate_by_products)(image, list(places))
     np.testing.assert_allclose(actual, expected, atol=1e-5)
 
 

@@ -121,6 +121,7 @@ def test_forced_colours_and_large_text_leave_all_in_sight(open_page):
     assert page.evaluate('document.documentElement.scrollWidth') == 360
 
 
+@pytest.mark.slow
 def test_undo_and_clear_by_button_and_key(open_page):
     page = open_page(**DESKTOP)
     undo = page.get_by_role('button', name='Undo')
@@ -169,6 +170,7 @@ def test_an_answer_that_comes_after_clear_is_not_shown(open_page):
     assert page.evaluate('[...window.shown].sort()') == ['0', '?']
 
 
+@pytest.mark.slow
 def test_several_digits_are_shown_with_a_box_around_each(open_page):
     page = open_page(**DESKTOP)
     draw_by_mouse(page, write(2, (0.05, 0.02, 0.4)) + write(7, (0.5, 0.02, 0.4)))
@@ -196,6 +198,7 @@ def test_several_digits_are_shown_with_a_box_around_each(open_page):
     assert count_blue() == 0
 
 
+@pytest.mark.slow
 def test_an_error_is_shown_as_a_sentence(open_page):
     page = open_page(**DESKTOP)
     responses = []
@@ -266,6 +269,7 @@ def test_the_next_is_on_the_scale_of_the_first(open_page):
     assert message(page) == '3: 60.0% sure; next: 8 (20.0%)'
 
 
+@pytest.mark.slow
 def test_of_many_classes_the_most_probable_are_shown(open_page):
     page = open_page(**DESKTOP)
     names = [f'class {i}' for i in range(40)]

@@ -74,7 +74,7 @@ def open_page_by_proxy(browser, server, keeps_host, name):
         yield page
 
 
-@pytest.mark.parametrize('keeps_host', [True, False])
+@pytest.mark.parametrize('keeps_host', [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_the_page_works_under_another_name_and_path(browser, server, keeps_host):
     with open_page_by_proxy(browser, server, keeps_host, NAME) as page:
         draw_by_mouse(page, write(3, PLACES[0]))
@@ -87,6 +87,7 @@ def test_the_page_works_under_another_name_and_path(browser, server, keeps_host)
         page.wait_for_selector('canvas')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('keeps_host', [True, False])
 def test_another_name_than_the_allowed_one_is_refused_in_words(browser, server, keeps_host):
     with open_page_by_proxy(browser, server, keeps_host, 'others.example') as page:

@@ -68,11 +68,12 @@ def test_it_listens_on_this_machine_alone_and_serves_the_page(server):
     assert is_served(server)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('number', 'word'),
     [
         (signal.SIGINT, 'interrupted'),
-        pytest.param(signal.SIGTERM, 'terminated', marks=pytest.mark.slow),
+        (signal.SIGTERM, 'terminated'),
     ],
 )
 def test_a_signal_ends_it_at_once(number, word):
@@ -122,6 +123,7 @@ def test_slow_clients_keep_nobody_out(server):
     assert is_served(server)
 
 
+@pytest.mark.slow
 def test_a_picture_that_is_meant_to_harm_keeps_nobody_out(server):
     with concurrent.futures.ThreadPoolExecutor() as pool:
         attack = pool.submit(post, server, tiff_of_fractions())

@@ -6,6 +6,7 @@ import pytest
 from mnist_flax.drawing import pages
 
 
+@pytest.mark.slow
 def test_each_paper_comes_in_turn_and_everything_is_the_same_again():
     number = len(pages.PAPERS)
     drawn = [pages.draw_page(i) for i in range(number)]
@@ -20,6 +21,7 @@ def test_each_paper_comes_in_turn_and_everything_is_the_same_again():
             np.testing.assert_array_equal(pages.draw_page(i).pixels, page.pixels)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize('number', range(len(pages.PAPERS)))
 def test_single_digits_and_none(number):
     single, nothing = pages.draw_single(number), pages.draw_nothing(number)

@@ -2,6 +2,7 @@
 
 import types
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -24,6 +25,7 @@ class Knowing(Reader):
         return types.SimpleNamespace(text=text, confidence=confidence)
 
 
+@pytest.mark.slow
 def test_what_is_right_wrong_and_refused_is_counted():
     texts = [pages.draw_page(drawn_pages.FIRST + i).text for i in range(4)]
     rows = [(texts[0], 0.99), (texts[1] + '1', 0.8), ('', 0.0), (texts[3], 0.95)]

@@ -117,7 +117,10 @@ def test_a_run_on_other_data_is_checked_on_those(tmp_path, mnist, monkeypatch, c
         assert other not in card
 
 
-@pytest.mark.parametrize(('features', 'batch_norm'), [((2, 3), False), ((2, 5, 4), True)])
+@pytest.mark.parametrize(
+    ('features', 'batch_norm'),
+    [pytest.param((2, 3), False, marks=pytest.mark.slow), ((2, 5, 4), True)],
+)
 def test_the_graph_is_the_network_whatever_its_sizes(features, batch_norm, mnist):
     model = CNN(features, 7, 4, 'xla', 'float32', batch_norm)
     images = mnist.test.images[:20]

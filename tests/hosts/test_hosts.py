@@ -65,7 +65,7 @@ def test_nobody_passes_where_they_meet_before_all_have_come():
     assert max(came for came, _ in times) <= min(left for _, left in times)
 
 
-@pytest.mark.parametrize('killed', [0, 1])
+@pytest.mark.parametrize('killed', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_when_one_is_killed_the_others_end_at_once_with_one_line(killed):
     code = 'meet()\nsay("met")\ntime.sleep(60)'
     with started(find_address(), [code] * 3) as processes:
@@ -76,6 +76,7 @@ def test_when_one_is_killed_the_others_end_at_once_with_one_line(killed):
             assert (status, errors) == (1, f'error: process {killed} has ended{ADVICE}')
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ('end', 'status', 'message'),
     [
@@ -105,6 +106,7 @@ def test_the_end_of_another_is_one_line_however_it_is_noticed(end, status, messa
     assert errors.startswith(message) or 'other processes of this run' in errors
 
 
+@pytest.mark.slow
 def test_a_crash_of_its_own_is_one_line_that_says_so():
     code = (
         'os.write(2, b"W1129 harmless\\n")\n'
@@ -122,6 +124,7 @@ def test_a_crash_of_its_own_is_one_line_that_says_so():
     assert other_errors.count('\n') == 1
 
 
+@pytest.mark.slow
 def test_an_error_of_jax_that_is_its_own_is_not_hidden():
     code = (
         'class JaxRuntimeError(Exception): pass\nraise JaxRuntimeError("INTERNAL: cuDNN")'
@@ -133,6 +136,7 @@ def test_an_error_of_jax_that_is_its_own_is_not_hidden():
     assert errors.endswith('JaxRuntimeError: INTERNAL: cuDNN\n')
 
 
+@pytest.mark.slow
 def test_one_that_finishes_early_is_not_missed():
     late = 'meet()\ntime.sleep(2)\nsay("done")'
     with started(find_address(), [late, 'meet()', late], seconds=1) as processes:
@@ -141,6 +145,7 @@ def test_one_that_finishes_early_is_not_missed():
         ]  # fmt: skip
 
 
+@pytest.mark.slow
 def test_what_it_has_started_and_left_running_keeps_nobody_waiting():
     start = (
         'import subprocess\nsubprocess.Popen(["sleep", "60"], stdout=subprocess.DEVNULL)'
@@ -152,6 +157,7 @@ def test_what_it_has_started_and_left_running_keeps_nobody_waiting():
         assert time.monotonic() - begin < 30
 
 
+@pytest.mark.slow
 def test_without_an_address_the_end_is_explained_too():
     code = 'os.write(2, b"F1129 12:00:00.0 7 a.cc:1] distributed service\\n")\nos.abort()'
     with started(None, [f'meet()\n{code}'], of=2) as (process,):
@@ -160,6 +166,7 @@ def test_without_an_address_the_end_is_explained_too():
     assert errors.startswith('error: other processes of this run have gone, or did')
 
 
+@pytest.mark.slow
 def test_a_traceback_and_an_exit_status_are_those_of_the_training_process():
     with started(find_address(), ['meet()\n1 / 0', f'meet()\n{SLEEP}']) as processes:
         status, _, errors = finish(processes[0])
@@ -168,7 +175,9 @@ def test_a_traceback_and_an_exit_status_are_those_of_the_training_process():
     assert errors.endswith('ZeroDivisionError: division by zero\n')
 
 
-@pytest.mark.parametrize('number', [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    'number', [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_reaches_the_training_process(number):
     code = (
         'def note(number, frame):\n    say("once")\n'
@@ -198,6 +207,7 @@ def test_who_never_comes_is_named_while_waiting_and_in_the_end(first):
     assert status == 1
 
 
+@pytest.mark.slow
 def test_all_are_told_who_is_waited_for():
     late = 'meet()\ntime.sleep(2)\nmeet()'
     codes = ['meet()\nmeet()', 'meet()\nmeet()', late]
@@ -211,9 +221,12 @@ def test_all_are_told_who_is_waited_for():
     ('first', 'of', 'config', 'message'),
     [
         (1, 2, {'seed': 1}, 'config.seed: process 0 was started with 0; start the same'),
-        (1, 3, {'seed': 0}, '--num_processes: process 0 was started with 2'),
+        pytest.param(
+            1, 3, {'seed': 0}, '--num_processes: process 0 was started with 2',
+            marks=pytest.mark.slow,
+        ),
     ],
-)
+)  # fmt: skip
 def test_who_does_not_fit_is_sent_away_and_the_right_one_is_let_in(
     first, of, config, message
 ):

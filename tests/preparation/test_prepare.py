@@ -182,6 +182,7 @@ def test_copies_uneven_classes_and_dark_pictures_are_said(prepare, tmp_path, cap
     ]
 
 
+@pytest.mark.slow
 def test_the_command_is_stopped_and_started_again(tmp_path):
     """What was half written has no name that TFDS or we would read."""
     source = tmp_path / 'a.npz'

@@ -75,6 +75,7 @@ def test_each_picture_is_a_line_and_each_bad_one_too(folder, tmp_path):
     assert Image.open(figure).size[0] > 400
 
 
+@pytest.mark.slow
 def test_json_of_the_standard_input_by_the_network_of_a_run_from_anywhere(folder):
     whole = (folder / 'good/5.png').read_bytes()
     workdir = networks.PRETRAINED.parent / 'default'
@@ -98,6 +99,7 @@ def test_json_of_the_standard_input_by_the_network_of_a_run_from_anywhere(folder
     assert (process.returncode, process.stderr) == (1, b'')
 
 
+@pytest.mark.slow
 def test_a_picture_is_taken_for_one_digit_if_wanted(folder):
     process = predict('--single', folder / 'bad/two.png', folder / 'good/3.png')
     assert process.stdout.decode().startswith(f'{folder}/good/3.png: 3 (')
@@ -195,6 +197,7 @@ def test_what_is_left_out_of_a_folder_is_said(folder, capsys):
         assert kind in note
 
 
+@pytest.mark.slow
 def test_a_phone_s_pictures_are_read_or_named(folder, tmp_path):
     path = folder / 'phone/IMG_0007.HEIC'
     path.parent.mkdir()

@@ -41,7 +41,9 @@ def test_rows_are_read_from_the_top_and_the_left():
 
 
 # Of each paper the first page that no network was trained on, nor any threshold chosen on.
-@pytest.mark.parametrize('number', range(19))
+@pytest.mark.parametrize(
+    'number', [*range(6), *(pytest.param(i, marks=pytest.mark.slow) for i in range(6, 19))]
+)
 def test_a_page_of_each_paper_is_read_or_refused(number):
     page = pages.draw_page(7_000_000 // 19 * 19 + number)
     try:
@@ -250,6 +252,7 @@ def test_an_empty_page_says_so():
             read(page)
 
 
+@pytest.mark.slow
 def test_a_hostile_picture_ends_in_bounds():
     rng = np.random.default_rng(0)
     specks = np.full((1500, 1500), 230, np.uint8)

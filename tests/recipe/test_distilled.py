@@ -36,6 +36,7 @@ def teacher(tmp_path_factory):
     return workdir, np.mean([run.logits for run in result.runs], axis=0)
 
 
+@pytest.mark.slow
 def test_a_student_answers_as_its_teacher_does(teacher):
     workdir, logits = teacher
     agreement = {}

@@ -153,6 +153,7 @@ def test_one_picture_or_several_are_taken_as_people_have_them(tmp_path, monkeypa
         assert '\n' not in str(info.value)
 
 
+@pytest.mark.slow
 def test_it_can_be_sent_to_another_process():
     loaded = recognizer.load(PRETRAINED.parent / 'default', framing='pad')
     (expected,) = loaded.predict([draw(3)])

@@ -83,6 +83,7 @@ def train(plan):
     return result
 
 
+@pytest.mark.slow
 def test_dropout_and_a_plain_batch_norm_train_and_resume_to_the_same_bits(tmp_path):
     config = tiny('Plain', rate=0.5)
     config.num_devices = 2

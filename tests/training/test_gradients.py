@@ -65,6 +65,7 @@ def test_batch_norm_takes_the_statistics_of_a_part(examples):
     assert (means[0] != means[1]).any()
 
 
+@pytest.mark.slow
 def test_parts_take_less_memory(examples):
     mesh = devices.make_mesh(1, 64)
     images, labels = devices.replicate(mesh, [np.asarray(a)[:64] for a in examples])

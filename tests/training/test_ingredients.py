@@ -18,6 +18,7 @@ from mnist_flax.models import cnn, ops
 from mnist_flax.training import devices, population
 
 
+@pytest.mark.slow
 def test_with_all_ingredients_the_devices_still_do_not_change_the_result(examples):
     """Random numbers belong to examples, and batch norm's statistics to the whole batch."""
     arrays = tuple(np.asarray(array) for array in examples)
@@ -41,7 +42,7 @@ def test_each_number_changes_the_training(mesh, examples, name):
     assert np.abs(other[1] - usual[1]).max() > 1e-3
 
 
-@pytest.mark.parametrize('scale', [0, 1])
+@pytest.mark.parametrize('scale', [0, pytest.param(1, marks=pytest.mark.slow)])
 def test_numbers_that_are_traced_do_what_those_do_that_are_compiled_in(
     mesh, examples, scale
 ):

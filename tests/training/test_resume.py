@@ -126,14 +126,10 @@ def test_runs_can_be_saved_every_other_epoch(tmp_path):
     assert_same(run(config, tmp_path), expected)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     'elsewhere',
-    [
-        {'num_devices': 1},
-        pytest.param({'num_devices': 4}, marks=pytest.mark.slow),
-        pytest.param({'runs_at_once': 1}, marks=pytest.mark.slow),
-        pytest.param({'runs_at_once': 3}, marks=pytest.mark.slow),
-    ],
+    [{'num_devices': 1}, {'num_devices': 4}, {'runs_at_once': 1}, {'runs_at_once': 3}],
 )
 def test_runs_are_resumed_on_other_devices(tmp_path, untouched, interrupt, elsewhere):
     """The same up to rounding, on fewer or more devices, or with other runs at once."""
@@ -144,6 +140,7 @@ def test_runs_are_resumed_on_other_devices(tmp_path, untouched, interrupt, elsew
     assert groups == {'runs_0-1', 'runs_2-2'}
 
 
+@pytest.mark.slow
 def test_a_group_that_was_never_saved_does_not_keep_its_runs_together(tmp_path):
     """It was killed before its first checkpoint, and comes back on other devices."""
     expected = run(tiny(runs=2, num_devices=1), tmp_path / 'untouched')

@@ -39,6 +39,7 @@ def finish_again(config, workdir, change):
     return run(config, workdir), expected
 
 
+@pytest.mark.slow
 def test_names_of_earlier_versions_are_resumed_with_the_same_bits(tmp_path):
     def change(arrays, about):
         for old, new in renamed._ARRAYS.items():
