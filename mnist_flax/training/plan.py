@@ -121,8 +121,10 @@ def complete(
     config: ml_collections.ConfigDict, num_classes: int
 ) -> ml_collections.ConfigDict:
     """Fills in what a config leaves to the data: the number of classes, if it is 0."""
-    is_subtree = isinstance(config.model, ml_collections.ConfigDict)  # else named later
-    if not is_subtree or config.model.get('num_classes') != 0:
+    if not isinstance(config.model, ml_collections.ConfigDict):  # it is named later
+        return config
+    found = config.model.get('num_classes')
+    if type(found) is not int or found:  # nor is False a 0: the model refuses it
         return config
     config = config.copy_and_resolve_references()
     with config.unlocked():

@@ -82,6 +82,8 @@ def assert_one_clear_line(error):
 @example({'sweep.model.features': ((2,), None), 'dataset.validation': 'holdout'})
 @example({'optimizer.learning_rate': 1})
 @example({'dataset.data_dir': '\0'})
+@example({'model.num_classes': False})
+@example({'model.num_classes': 0.0})
 @given(changes)
 def test_a_config_is_a_plan_or_one_clear_line(changes):
     try:
