@@ -124,7 +124,7 @@ def complete(
     if not isinstance(config.model, ml_collections.ConfigDict):  # it is named later
         return config
     found = config.model.get('num_classes')
-    if type(found) is not int or found:  # nor is False a 0: the model refuses it
+    if type(found) is not int or found:  # the model refuses False and 0.0
         return config
     config = config.copy_and_resolve_references()
     with config.unlocked():
