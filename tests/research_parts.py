@@ -172,6 +172,10 @@ def accuracy_of_nothing():
     return lambda predict: {'accuracy': 0.5}
 
 
+def half():
+    return lambda predict: 0.5
+
+
 def refilling(dataset):
     images = dataset.validation.images[:10].copy()
 

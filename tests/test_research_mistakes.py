@@ -95,7 +95,12 @@ MISTAKES = {
     ),
     'an evaluator whose name is taken': (
         {'evaluators': {'test': part('accuracy_of_nothing')}},
-        "config.evaluators.test: there is a number 'test_accuracy' already; choose",
+        "config.evaluators.test: there is already 'test_accuracy'; choose another name",
+    ),
+    'two evaluators with a number of one name': (
+        {'evaluators': {'own': part('accuracy_of_nothing'),
+                        'own_accuracy': part('half')}},
+        "config.evaluators.own_accuracy: there is already 'own_accuracy'; choose another",
     ),
     'a metric whose name is taken': (
         {'metrics': {'loss': part('logit_size')}},

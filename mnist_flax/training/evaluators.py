@@ -182,9 +182,10 @@ def _call(evaluators: Sequence[Evaluator], offered: Mapping[str, Any]) -> Measur
             found = {'': found}
         for key, value in found.items():
             column = f'{evaluator.name}_{key}' if key else evaluator.name
+            is_taken = column in _TAKEN or column.startswith('train_')
             require(
-                column not in _TAKEN and not column.startswith('train_'),
-                f'{path}: there is a number {column!r} already; choose another name',
+                not is_taken and column not in numbers and column not in figures,
+                f'{path}: there is already {column!r}; choose another name',
             )
             if hasattr(value, 'savefig'):
                 figures[column] = value
