@@ -1,11 +1,13 @@
 """The default network, taught by larger networks: knowledge distillation."""
 
 import functools
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
@@ -39,6 +41,11 @@ class Teacher:
         self._apply: Callable[[Any, Any], jax.Array] = apply
         self._variables = loaded.variables  # with a leading axis of networks
         self._number = loaded.num_networks
+        checked = hashlib.sha256()
+        for leaf in jax.tree.leaves(loaded.variables):
+            checked.update(np.asarray(leaf).tobytes())
+        # A student is not resumed with another teacher.
+        self.digest = checked.hexdigest()[:12]
 
     def __call__(
         self, images: Float[Array, 'batch height width channels']

@@ -81,3 +81,23 @@ def test_a_teacher_that_is_missing_is_named(tmp_path):
         UserError, match=r'^config\.loss\.teacher: \S*nobody. holds no finished run'
     ):
         train_and_evaluate(config)
+
+
+def test_a_student_is_not_resumed_with_another_teacher(tmp_path):
+    """The config is the same: its workdir holds other networks now."""
+    workdir = str(tmp_path / 'teacher')
+    teacher = small(num_epochs=1)
+    student = taught(workdir, 0.9)
+    student.num_epochs = 1
+
+    def learn():
+        return train_and_evaluate(student, str(tmp_path / 'student')).runs[0].logits
+
+    train_and_evaluate(teacher, workdir)
+    first = learn()
+    np.testing.assert_array_equal(learn(), first)
+    teacher.seed = 1
+    teacher.checkpoint.resume = False
+    train_and_evaluate(teacher, workdir)
+    with pytest.raises(UserError, match='other settings .source.loss.teacher .*, here '):
+        learn()
