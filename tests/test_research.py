@@ -20,6 +20,7 @@ from mnist_flax.export import export
 from mnist_flax.profiling import profile
 from mnist_flax.recognition.networks import load_networks
 from mnist_flax.train import train_and_evaluate
+from mnist_flax.training import evaluators
 from mnist_flax.training.plan import make_plan
 
 pytestmark = pytest.mark.usefixtures('without_figures')
@@ -190,6 +191,28 @@ def test_a_run_that_is_resumed_can_be_watched_more_closely(tmp_path):
     assert 'first_error' in (tmp_path / 'metrics.txt').read_text()
     steps = [of['step'] for of in read_lines(tmp_path) if of['event'] == 'step']
     assert steps == [9, 12]
+
+
+@pytest.mark.parametrize(
+    'fields', [{}, {'runs': 2}, {'sweep': {'ema_decay': (0.5, 0.9)}}], ids=str
+)
+def test_no_evaluator_can_take_a_name_of_the_report(tmp_path, fields):
+    config = small(num_epochs=1, log_every_steps=3, **fields)
+    if 'sweep' in fields:
+        config.dataset.validation, config.dataset.holdout_size = 'holdout', 100
+    metrics = train_and_evaluate(config, str(tmp_path)).metrics
+    names = {*metrics}.union(*read_lines(tmp_path))
+    if fields:
+        names |= {*(tmp_path / 'runs.csv').read_text().splitlines()[0].split(',')}
+    assert len(names) > 20
+    assert [name for name in names if not evaluators.is_taken(name)] == []
+
+
+def test_each_number_of_an_evaluator_has_a_name_of_its_own():
+    found = {0: 0.1, 1: 0.2}
+    evaluator = evaluators.Evaluator('recall', lambda: found, 1, 0)
+    measured = evaluators._call([evaluator], {})
+    assert measured.numbers == {'recall_0': 0.1, 'recall_1': 0.2}
 
 
 EVERYTHING = """

@@ -95,16 +95,20 @@ MISTAKES = {
     ),
     'an evaluator whose name is taken': (
         {'evaluators': {'test': part('accuracy_of_nothing')}},
-        "config.evaluators.test: there is already 'test_accuracy'; choose another name",
+        "config.evaluators.test: 'test_accuracy' is taken, as are all names that ",
     ),
     'two evaluators with a number of one name': (
         {'evaluators': {'own': part('accuracy_of_nothing'),
                         'own_accuracy': part('half')}},
-        "config.evaluators.own_accuracy: there is already 'own_accuracy'; choose another",
+        "config.evaluators.own_accuracy: 'own_accuracy' is taken, ",
     ),
     'a metric whose name is taken': (
         {'metrics': {'loss': part('logit_size')}},
         'config.metrics.loss: there is a train_loss already; choose another name',
+    ),
+    'a metric that would be the seconds of training': (
+        {'metrics': {'seconds': part('logit_size')}},
+        'config.metrics.seconds: there is a train_seconds already; choose another name',
     ),
     'a writer that cannot be closed': (
         {'writers': {'bad': part('NoClose')}},

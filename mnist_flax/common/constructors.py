@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 import ml_collections
+import numpy as np
 import typeguard
 
 from mnist_flax.common import renamed
@@ -243,7 +244,7 @@ def _list_functions(home: str) -> str:
 
 def _has_type(value: Any, annotation: Any) -> bool:
     # isinstance(True, int) holds, yet True is no sensible seed or size.
-    if isinstance(value, bool) and annotation in (int, float):
+    if _holds_bool(value) and not _allows_bool(annotation):
         return False
     if annotation is inspect.Parameter.empty:  # in a user's own function
         return True
@@ -253,6 +254,23 @@ def _has_type(value: Any, annotation: Any) -> bool:
     except typeguard.TypeCheckError:
         return False
     return True
+
+
+def _holds_bool(value: Any) -> bool:
+    return isinstance(value, bool) or (
+        isinstance(value, tuple) and any(map(_holds_bool, value))
+    )
+
+
+def _allows_bool(annotation: Any) -> bool:
+    """Tells whether an annotation names booleans, or does not say what a value is."""
+    kinds = get_args(annotation)
+    if not kinds:
+        return annotation in (bool, Any, object, inspect.Parameter.empty, tuple)
+    # JAX's ArrayLike names them among its numbers, where none is meant.
+    return np.bool_ not in kinds and any(
+        isinstance(kind, bool) or _allows_bool(kind) for kind in kinds
+    )
 
 
 def _as_float(value: Any, annotation: Any) -> Any:

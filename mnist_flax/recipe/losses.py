@@ -53,7 +53,12 @@ def focal(
       logits: The network's answers.
       labels: The right ones.
       gamma: How much less; with 0 it is the cross-entropy.
+
+    Raises:
+      UserError: It is negative.
     """
+    if isinstance(gamma, float):
+        require(gamma >= 0, f'config.loss.gamma: found {gamma}; allowed: 0 or more')
     log_probability = jax.nn.log_softmax(logits)[jnp.arange(len(labels)), labels]
     # At 0 the derivative of a power below 1 is infinite.
     rest = jnp.maximum(-jnp.expm1(log_probability), 1e-12)

@@ -124,7 +124,7 @@ def create_step_metrics(
     for name, subtree in settings.items():
         path = f'config.metrics.{name}'
         require(
-            name not in ('loss', 'accuracy', 'objective'),
+            name not in ('loss', 'accuracy', 'objective', 'seconds'),
             f'{path}: there is a train_{name} already; choose another name',
         )
         function, fields = find_constructor(subtree, path, home=STEP_METRICS)

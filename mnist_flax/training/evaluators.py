@@ -1,5 +1,6 @@
 """What else is measured while runs train: the functions of ``config.evaluators``."""
 
+import dataclasses
 import hashlib
 import inspect
 import math
@@ -16,19 +17,25 @@ from mnist_flax.data.datasets import Dataset, check_images
 from mnist_flax.recipe.objective import LOGGED
 from mnist_flax.training import devices, population
 from mnist_flax.training.groups import Group
-from mnist_flax.training.metrics import row_columns
 from mnist_flax.training.plan import Plan
 from mnist_flax.training.run import TrainState
+from mnist_flax.training.settings import Settings
 
 # In messages of `mnist_flax.evaluators`: the path of whichever has failed.
 _ANY_NAME = 'config.evaluators.*'
 _HOME = 'mnist_flax.evaluators'
 
-# What else is in a record of a run.
+# What else has a name in a run's records, or in the report of several or of a sweep.
 _TAKEN = {
-    'event', 'run', 'seed', 'step', 'learning_rate', 'images_per_second',
-    *row_columns('test'), *row_columns('validation'), *(of.name for of in LOGGED),
+    'event', 'run', 'seed', 'step', 'epoch', 'learning_rate', 'images_per_second',
+    *(of.name for of in LOGGED),
+    *(of.name for of in dataclasses.fields(Settings)),
+    'seeds', 'num_runs', 'num_diverged', 'diverged_in_epoch', 'mean', 'ensemble',
+    'chosen', 'points', 'changed_settings', 'overlaps', 'num_parameters', 'validation',
+    'compile_seconds', 'restored_seconds', 'total_seconds', 'device', 'num_devices',
+    'versions',
 }  # fmt: skip
+_TAKEN_PREFIXES = ('train_', 'test_', 'validation_')
 
 _MOST_KNOWN = 8  # of the arrays whose logits are kept while evaluators are called
 
@@ -77,7 +84,7 @@ def create_evaluators(
         for of, number in every.items():
             require(
                 type(number) is int and number >= 0,
-                f'{path}.{of}: found {number!r}; allowed: a positive integer',
+                f'{path}.{of}: found {number!r}; allowed: 0 or more',
             )
         require(
             not all(every.values()),
@@ -167,6 +174,11 @@ def measure(
     return measured
 
 
+def is_taken(column: str) -> bool:
+    """Tells whether a report has something else of this name."""
+    return column in _TAKEN or column.startswith(_TAKEN_PREFIXES)
+
+
 def _call(evaluators: Sequence[Evaluator], offered: Mapping[str, Any]) -> Measured:
     numbers: dict[str, float] = {}
     figures: dict[str, Any] = {}
@@ -181,11 +193,11 @@ def _call(evaluators: Sequence[Evaluator], offered: Mapping[str, Any]) -> Measur
         if not isinstance(found, Mapping):
             found = {'': found}
         for key, value in found.items():
-            column = f'{evaluator.name}_{key}' if key else evaluator.name
-            is_taken = column in _TAKEN or column.startswith('train_')
+            column = evaluator.name if key == '' else f'{evaluator.name}_{key}'
             require(
-                not is_taken and column not in numbers and column not in figures,
-                f'{path}: there is already {column!r}; choose another name',
+                not is_taken(column) and column not in numbers and column not in figures,
+                f'{path}: {column!r} is taken, as are all names that begin with '
+                f'{", ".join(_TAKEN_PREFIXES)}; choose another name',
             )
             if hasattr(value, 'savefig'):
                 figures[column] = value

@@ -1,12 +1,15 @@
 """Config subtrees as arguments of functions: what fits is passed, the rest is one line."""
 
 import importlib
-from typing import Literal
+import inspect
+from typing import Any, Literal
 
+import jax
 import ml_collections
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from jaxtyping import Array, Float
 
 from mnist_flax.common import renamed
 from mnist_flax.common.constructors import construct, construct_named, digest_sources
@@ -72,6 +75,10 @@ def test_any_field_suits_a_constructor_that_takes_any():
         ({'siz': 1}, "config.thing has no field 'siz'; its fields are size, rate, kind"),
         ({'size': '3'}, "config.thing.size: found '3'; allowed: int"),
         ({'size': True}, 'config.thing.size: found True; allowed: int'),
+        (
+            {'widths': (True, 64)},
+            r'config.thing.widths: found \(True, 64\); allowed: tuple',
+        ),
         ({'size': 1.5}, 'config.thing.size: found 1.5; allowed: int'),
         ({'rate': None}, 'config.thing.rate: found None; allowed: float'),
         ({'rate': 10**400}, 'config.thing.rate: found an integer that is too large'),
@@ -106,6 +113,35 @@ def test_a_wrong_field_is_named_with_what_is_allowed(fields, message):
 def test_a_wrong_subtree_is_one_line(arguments, message):
     with pytest.raises(UserError, match=message):
         call(**arguments)
+
+
+@pytest.mark.parametrize(
+    ('annotation', 'is_allowed'),
+    [
+        (int | None, False),
+        (Float[Array, ''] | float, False),
+        (jax.typing.ArrayLike, False),
+        (bool | None, True),
+        (bool | float, True),
+        (Literal[True, 'auto'], True),
+        (Any, True),
+        (inspect.Parameter.empty, True),
+    ],
+)
+def test_a_boolean_is_a_number_only_where_it_is_named(annotation, is_allowed):
+    """As 1.0 it would be taken for a label smoothing, a momentum or a size."""
+
+    def take(value):
+        return value
+
+    take.__annotations__ = {'value': annotation}
+    if annotation is inspect.Parameter.empty:
+        take.__annotations__ = {}
+    if is_allowed:
+        assert call(take, fields={'value': True}) is True
+    else:
+        with pytest.raises(UserError, match='config.thing.value: found True; allowed: '):
+            call(take, fields={'value': True})
 
 
 def test_a_field_with_a_constructor_stands_for_what_that_returns():
