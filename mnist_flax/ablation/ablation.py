@@ -105,8 +105,7 @@ def _ablate(
     has_recipe = any(row.variant == RECIPE for row in kept_rows)
     table = ''
     if has_recipe:
-        environment = reports.environment(every[RECIPE].mesh)
-        table = write_report(every[RECIPE], [*configs], kept_rows, environment, path)
+        table = write_report(every[RECIPE], [*configs], kept_rows, path)
     require(
         not failed,
         f'config.variants: {", ".join(failed)} cannot be trained (see the warnings); what '
@@ -131,7 +130,6 @@ def write_report(
     recipe: Plan,
     names: Sequence[str],
     rows: Sequence[Row],
-    environment: dict[str, Any],
     path: pathlib.Path,
 ) -> str:
     """Writes the table and the figure of an ablation.
@@ -140,7 +138,6 @@ def write_report(
       recipe: The plan of the recipe.
       names: The variants, the recipe first.
       rows: The runs there are.
-      environment: Where they were trained, as `reports.environment` describes it.
       path: The workdir.
 
     Returns:
@@ -157,7 +154,7 @@ def write_report(
         f'{report.to_markdown(comparisons)}\n'
         f'{len(dataset.train.labels):,} training images, {epochs}, '
         f'{len(dataset.validation.labels):,} images held out; '
-        f'{reports.describe(environment)}\n\n'
+        f'{report.list_environments(rows)}\n\n'
         f'{report.EXPLANATION}\n'
     )
     title = f'{dataset.full_name}, {epochs}: the recipe with one change'
@@ -208,6 +205,7 @@ def to_row(name: str, plan: Plan, result: RunResult) -> Row:
         test_accuracy=numbers['test_accuracy'],
         test_loss=numbers['test_loss'],
         num_parameters=count_parameters(result),
+        environment=reports.describe(reports.environment(plan.mesh)),
         seconds=result.train_seconds,
     )
 

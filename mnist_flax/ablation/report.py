@@ -1,11 +1,12 @@
 """The table and figure of an ablation: how each variant differs from the recipe."""
 
+import collections
 import csv
 import io
 import math
 import typing
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -23,9 +24,9 @@ RECIPE = 'recipe'  # the variant that changes nothing
 EXPLANATION = (
     'A difference is the mean over seeds of "variant minus recipe", both with the same '
     "seed. Its interval is Student's and is not adjusted. p is that of the paired t-test, "
-    "adjusted by Holm's method for all variants; below 0.05 a variant is called better or "
-    'worse. All runs are measured on the same held-out images: the intervals say what '
-    'other seeds would change, not what other images would change.'
+    "adjusted by Holm's method for all variants of the table; below 0.05 a variant is "
+    'called better or worse. All runs are measured on the same held-out images: the '
+    'intervals say what other seeds would change, not what other images would change.'
 )
 
 
@@ -39,7 +40,8 @@ class Row(NamedTuple):
     test_accuracy: float
     test_loss: float
     num_parameters: int
-    seconds: float  # of training, divided by the runs side by side
+    environment: str  # where it was trained; empty if an earlier version did not note it
+    seconds: float  # of training, divided by how many runs can be side by side
 
 
 class Comparison(NamedTuple):
@@ -161,6 +163,16 @@ def plot(comparisons: Sequence[Comparison], title: str) -> Figure:
     return figure
 
 
+def list_environments(rows: Sequence[Row]) -> str:
+    """Says where runs were trained; if not all in one place, how many where."""
+    counts = collections.Counter(row.environment for row in rows)
+    if len(counts) == 1:
+        return rows[0].environment or 'where they were trained was not noted'
+    return ' '.join(
+        f'{number} runs: {name or "not noted where."}' for name, number in counts.items()
+    )
+
+
 def to_csv(rows: Sequence[Row]) -> str:
     """Writes ``results.csv``."""
     return tables.to_csv(Row._fields, rows)
@@ -177,14 +189,22 @@ def from_csv(text: str, path: str) -> list[Row]:
       UserError: It is not such a file.
     """
     reader = csv.DictReader(io.StringIO(text))
-    types = typing.get_type_hints(Row)
     try:
-        return [
-            Row(**{name: type_(line[name] or math.nan) for name, type_ in types.items()})
-            for line in reader
-        ]
+        return [_to_row(line) for line in reader]
     except (KeyError, TypeError, ValueError) as error:
         raise UserError(
             f'{path}, line {reader.line_num}: this is not a run of an ablation ({error}); '
             f'the columns must be {", ".join(Row._fields)}'
         ) from error
+
+
+def _to_row(line: dict[str, Any]) -> Row:
+    if None in (*line, *line.values()):
+        raise ValueError('another number of cells')
+    cells = {'environment': '', **line}  # which earlier versions did not note
+    types = typing.get_type_hints(Row)
+    values: dict[str, Any] = {
+        name: cells[name] if of is str else of(cells[name] or math.nan)
+        for name, of in types.items()
+    }
+    return Row(**values)

@@ -10,6 +10,7 @@ from mnist_flax.ablation.report import RECIPE
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
 from mnist_flax.data import datasets
+from mnist_flax.recipe import objective
 from mnist_flax.training import recipes, sweeps
 from mnist_flax.training.plan import Plan, make_plan
 from mnist_flax.training.settings import to_tree
@@ -38,7 +39,12 @@ def make_configs(
             f'config.{part} must be a ConfigDict; see configs/ablation.py',
         )
     recipe = config.recipe
-    validation = recipe.get('dataset', {}).get('validation')
+    dataset = recipe.get('dataset')
+    require(
+        isinstance(dataset, ml_collections.ConfigDict),
+        f'config.recipe.dataset: found {dataset!r}; allowed: a ConfigDict',
+    )
+    validation = dataset.get('validation')
     require(
         validation == 'holdout',
         f'config.recipe.dataset.validation: found {validation!r}; allowed: '
@@ -115,9 +121,14 @@ def describe(
 ) -> dict[str, Any]:
     """Converts the config of a variant to plain values, with what makes it another one.
 
-    That is the source of a user's own functions, and which data set had the name.
+    That is the source of a user's own functions, a teacher's networks, and which data set
+    had the name.
+
+    Raises:
+      UserError: The loss cannot be made.
     """
     tree = to_tree(config)
-    tree['source'] = digest_sources(recipes.list_functions(config))
+    digests = objective.create_loss(config.loss).digests
+    tree['source'] = digest_sources(recipes.list_functions(config)) | digests
     tree['dataset'] |= dataset.digests
     return tree

@@ -159,8 +159,10 @@ def _join(job: Job, programs: Sequence[Program], workdir: str) -> SharedWorkdir:
 
 
 def _settle(job: Job, programs: Sequence[Program]) -> dict[str, Any]:
-    functions = [of for program in programs for of in program.plan.recipe.functions]
-    settings = {**job.describe(programs), 'source': digest_sources(functions)}
+    source: dict[str, str] = {}
+    for recipe in (program.plan.recipe for program in programs):
+        source |= digest_sources(recipe.functions) | recipe.loss.digests
+    settings = {**job.describe(programs), 'source': source}
     return json.loads(json.dumps(settings))  # as they will be read
 
 

@@ -93,7 +93,7 @@ class Ablation(Job):
         )
         trees = {program.prefix: program.settings for program in programs}
         ablation.write_results(folder, trees, rows)
-        return ablation.write_report(programs[0].plan, [*trees], rows, environment, folder)
+        return ablation.write_report(programs[0].plan, [*trees], rows, folder)
 
 
 def _read(group: Finished) -> list[Row]:

@@ -5,7 +5,8 @@ import hashlib
 import importlib
 import inspect
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, cast, get_args, get_origin
 
 import ml_collections
 import numpy as np
@@ -289,4 +290,21 @@ def _describe(parameter: inspect.Parameter) -> str:
         return 'any value'
     if get_origin(annotation) is Literal:
         return ', '.join(repr(value) for value in get_args(annotation))
+    if get_origin(annotation) in (Union, UnionType):
+        # A config holds no arrays.
+        kinds = [of for of in get_args(annotation) if not _is_array(of)]
+        if not _allows_bool(annotation):
+            kinds = [of for of in kinds if of is not bool]
+        return ' | '.join(map(_name, kinds))
+    return _name(annotation)
+
+
+def _name(annotation: Any) -> str:
+    if annotation is type(None):
+        return 'None'
     return str(annotation) if get_args(annotation) else annotation.__name__
+
+
+def _is_array(annotation: Any) -> bool:
+    home = str(getattr(annotation, '__module__', '')).partition('.')[0]
+    return home in ('jax', 'jaxlib', 'jaxtyping', 'numpy')

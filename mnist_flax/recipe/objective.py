@@ -57,6 +57,15 @@ class Loss:
         return self.function(outputs.logits, labels, **arguments)
 
     @property
+    def digests(self) -> dict[str, str]:
+        """The ``digest`` of each argument that has one, such as a teacher's networks."""
+        digests = {
+            f'loss.{name}': getattr(of, 'digest', None)
+            for name, of in self.arguments.items()
+        }
+        return {name: of for name, of in digests.items() if isinstance(of, str)}
+
+    @property
     def takes_aux(self) -> bool:
         """Tells whether the function has an argument for what else the model returns."""
         return 'aux' in self._names

@@ -17,7 +17,6 @@ from mnist_flax.checkpointing.checkpoints import Checkpoint, CheckpointManager
 from mnist_flax.common import renamed
 from mnist_flax.common.constructors import digest_sources
 from mnist_flax.common.errors import UserError, require
-from mnist_flax.recipe.objective import Loss
 from mnist_flax.training import devices, histories
 from mnist_flax.training.metrics import Row, Totals, row_columns
 from mnist_flax.training.plan import Plan, explain_fixed_length
@@ -47,7 +46,7 @@ class SnapshotStore:
         self._folder = folder
         self._plan = plan
         self._config = config
-        self._source = digest_sources(plan.recipe.functions) | _digests(plan.recipe.loss)
+        self._source = digest_sources(plan.recipe.functions) | plan.recipe.loss.digests
         self._manager: CheckpointManager | None = None
         self._first = plan.runs[0].position
         self._role = plan.dataset.validation_role
@@ -264,15 +263,6 @@ _ALL = typeguard.CollectionCheckStrategy.ALL_ITEMS
 
 def _is_first_host() -> bool:
     return jax.process_index() == 0
-
-
-def _digests(loss: Loss) -> dict[str, str]:
-    """Collects the digests of arguments that have one, such as a teacher's networks."""
-    return {
-        f'loss.{name}': value.digest
-        for name, value in loss.arguments.items()
-        if hasattr(value, 'digest')
-    }
 
 
 def _parts(snapshot: Snapshot) -> dict[str, Any]:

@@ -59,6 +59,7 @@ OTHER_FIELDS = 'allowed: fields of config.recipe other than dataset, runs, runs_
         ('recipe.runs', 2, 'config.recipe must have runs = 1, seed = 0 and no sweep'),
         ('recipe.seed', 1, 'config.recipe must have runs = 1'),
         ('recipe.sweep.dropout_rate', (0.1,), 'config.recipe must have runs = 1'),
+        ('recipe.dataset', 3, 'config.recipe.dataset: found 3; allowed: a ConfigDict'),
         ('recipe.dataset.validation', 'test', "validation: found 'test'; allowed: 'hold"),
         ('variants.recipe', {'ema_decay': 0.5}, 'config.variants.recipe: this is the name'),
         ('variants.x', {'sed': 1}, 'config.variants.x.sed: this config has no field'),
@@ -129,15 +130,29 @@ def test_a_variant_that_fails_does_not_end_the_others(tmp_path, monkeypatch, cap
     }  # fmt: skip
 
 
+OWN_LOSS = """
+import pathlib
+
+class Teacher:
+    def __init__(self, path):
+        self.digest = pathlib.Path(path).read_text()
+
+def create(logits, labels, teacher: Teacher):
+    return {factor} * logits[:, 0] ** 2
+"""
+
+
 @pytest.fixture
 def own(tmp_path, monkeypatch):
-    """A config with a loss of a user's own, and what edits that or the data set."""
+    """A config with a loss of a user's own, and what edits that, its file or the data."""
     monkeypatch.syspath_prepend(tmp_path)
-    loss = {'constructor': 'own_ablated_loss.create'}
+    path = tmp_path / 'teacher.txt'
+    teacher = {'constructor': 'own_ablated_loss.Teacher', 'path': str(path)}
+    loss = {'constructor': 'own_ablated_loss.create', 'teacher': teacher}
 
-    def edit(factor=1, sha256='a'):
-        source = f'def create(logits, labels):\n    return {factor} * logits[:, 0] ** 2\n'
-        (tmp_path / 'own_ablated_loss.py').write_text(source)
+    def edit(factor=1, sha256='a', digest='first'):
+        (tmp_path / 'own_ablated_loss.py').write_text(OWN_LOSS.format(factor=factor))
+        path.write_text(digest)
         sys.modules.pop('own_ablated_loss', None)
         importlib.invalidate_caches()
         monkeypatch.setattr(plan, '_load', lambda of: replace(load(of), sha256=sha256))
@@ -154,6 +169,7 @@ def own(tmp_path, monkeypatch):
     ('edited', 'field'),
     [
         ({'factor': 20}, r'own.source.own_ablated_loss'),
+        ({'digest': 'other'}, 'own.source.loss.teacher'),
         ({'sha256': 'b'}, 'recipe.dataset.sha256, own.dataset.sha256'),
     ],
 )
@@ -191,7 +207,7 @@ def test_a_variant_can_bring_a_model_of_its_own():
 def test_a_crash_between_the_files_is_survived_and_damage_is_refused(tmp_path):
     """The configs are written first, so they may name a variant that has no run."""
     trees = {RECIPE: {'seed': 0}, 'worse': {'seed': 0}, 'without a run': {'seed': 1}}
-    numbers = 0.9, 0.05, 0.9, 0.06, 225_034, 10.0
+    numbers = 0.9, 0.05, 0.9, 0.06, 225_034, '', 10.0
     rows = [Row(variant, 0, *numbers) for variant in (RECIPE, 'worse')]
     (tmp_path / 'configs.json').write_text(json.dumps(trees))
     (tmp_path / 'results.csv').write_text(report.to_csv(rows))

@@ -22,7 +22,8 @@ ACCURACIES = {
 
 
 def make_row(variant, seed, accuracy):
-    return Row(variant, seed, accuracy, 0.05, accuracy - 0.001, 0.06, 225_034, 10.0 + seed)
+    numbers = accuracy, 0.05, accuracy - 0.001, 0.06, 225_034
+    return Row(variant, seed, *numbers, 'cpu, 2 cores; jax 0.10.', 10.0 + seed)
 
 
 def make_rows(accuracies=ACCURACIES):
@@ -134,6 +135,20 @@ def test_results_survive_their_file():
     found = report.from_csv(report.to_csv(rows), 'results.csv')
     assert found[:-1] == rows[:-1]
     assert math.isnan(found[-1].validation_accuracy)
+
+
+def test_a_table_says_where_its_runs_were_trained():
+    rows = make_rows()
+    assert report.list_environments(rows) == 'cpu, 2 cores; jax 0.10.'
+    rows[3:] = [row._replace(environment='H200; jax 0.11.') for row in rows[3:]]
+    text = '3 runs: cpu, 2 cores; jax 0.10. 13 runs: H200; jax 0.11.'
+    assert report.list_environments(rows) == text
+    # An earlier version had no such column.
+    lines = [of.split(',') for of in report.to_csv(make_rows()[:2]).splitlines()]
+    place = lines[0].index('environment')
+    old = '\n'.join(','.join(of[:place] + of[-1:]) for of in lines)
+    (first, _) = report.from_csv(old, 'results.csv')
+    assert first == make_rows()[0]._replace(environment='')
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,9 @@
 import shutil
 
 import pytest
+import research_parts
 from shared_configs import GROUPS, gather, population, train_share, train_some
+from small_configs import part
 
 from mnist_flax.checkpointing import workdirs
 from mnist_flax.cluster import status
@@ -25,6 +27,15 @@ def test_other_settings_are_refused(tmp_path):
         config.update_from_flattened_dict({field: value})
         with pytest.raises(UserError, match=f'config.{field}: found {value}; allowed w'):
             train_share(config, str(tmp_path), Worker(1, 3))
+
+
+def test_another_teacher_is_refused(tmp_path, monkeypatch):
+    config = population()
+    config.loss = part('taught', teacher=part('Teacher'))
+    train_some(tmp_path, config, [])
+    monkeypatch.setattr(research_parts.Teacher, 'digest', 'other')
+    with pytest.raises(UserError, match=r'with other settings \(source.loss.teacher; see'):
+        train_share(config, str(tmp_path), Worker(1, 3))
 
 
 SHARED = '{"id": "0", "groups": ["runs_0-1", "x"], "settings": {}}'

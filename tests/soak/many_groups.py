@@ -31,7 +31,7 @@ def work(folder, number, num_workers, seconds):
                 continue
             time.sleep(seconds)
             seed = int(name.rpartition('-')[2])
-            row = Row('recipe', seed, 0.9, 0.1, 0.9, 0.1, 225_034, seconds)
+            row = Row('recipe', seed, 0.9, 0.1, 0.9, 0.1, 225_034, '', seconds)
             (held / 'rows.csv').write_text(report.to_csv([row]))
             shared.publish(name, ENVIRONMENT, seconds)
 
