@@ -88,7 +88,7 @@ def evaluate(
         _check_shape('--ood_dataset', outsiders, networks)
     logits = networks.logits(chosen.examples.images)
     probabilities = mean_probabilities(logits)
-    held_out, num_seen = _compare_with_training(of_run, chosen, moved_to)
+    held_out, seen = _compare_with_training(of_run, chosen, moved_to)
     numbers = {
         'dataset': chosen.full_name,
         'split': split or 'test',
@@ -97,7 +97,7 @@ def evaluate(
         **measure(probabilities, chosen.examples),
         **(misses.count(logits, chosen.examples.labels) if len(logits) > 1 else {}),
         'other_ways_to_show_them': _show_otherwise(networks, probabilities, chosen),
-        'images_seen_in_training': num_seen,
+        **seen,
         'extra_training_examples': bool(of_run.get('extra')),
         'temperature_scaling': _scale_temperature(
             networks, held_out, probabilities, chosen.examples
@@ -204,11 +204,11 @@ def _read_dataset_config(networks: Networks) -> dict[str, Any]:
 
 def _compare_with_training(
     of_run: dict[str, Any], chosen: datasets.Split, moved_to: str
-) -> tuple[Examples | str, int | None]:
+) -> tuple[Examples | str, dict[str, int | None]]:
     """Loads the run's held-out images, or says why not, and counts those it has seen.
 
     Where its data set is no longer in its own directory, it may be in ``moved_to``. The
-    number is None if it is in neither.
+    numbers are None if it is in neither.
 
     Extra training examples are not loaded: a run from elsewhere could name any function to
     make them.
@@ -219,18 +219,25 @@ def _compare_with_training(
     except UserError as error:
         if moved_to:
             return _compare_with_training({**of_run, 'data_dir': moved_to}, chosen, '')
-        return f'the data of the run cannot be loaded ({error})', None
+        reason = f'the data of the run cannot be loaded ({error})'
+        return reason, {'images_seen_in_training': None, 'images_held_out': None}
     held_out = of_run_data.validation
     was_held_out = of_run['validation'] == 'holdout'
-    known = [of_run_data.train, *([held_out] if was_held_out else [])]
-    seen = {image.tobytes() for examples in known for image in examples.images}
-    num_seen = sum(image.tobytes() in seen for image in chosen.examples.images)
+    seen: dict[str, int | None] = {
+        'images_seen_in_training': _count_shared(of_run_data.train, chosen.examples),
+        'images_held_out': _count_shared(held_out, chosen.examples) if was_held_out else 0,
+    }
     if not was_held_out:
         return (
             'the run has not held out any images, as it does with '
             '--config.dataset.validation=holdout'
-        ), num_seen
-    return held_out, num_seen
+        ), seen
+    return held_out, seen
+
+
+def _count_shared(known: Examples, examples: Examples) -> int:
+    images = {image.tobytes() for image in known.images}
+    return sum(image.tobytes() in images for image in examples.images)
 
 
 def _scale_temperature(

@@ -127,6 +127,11 @@ def _describe_training(numbers: dict[str, Any]) -> str:
             f'**{number:,} of these images were used in training: the results do not say '
             'how well other images are recognised.**'
         )
+    if number := numbers['images_held_out']:
+        sentences.append(
+            f'**The run has held out {number:,} of these images: its settings may have '
+            'been chosen by them, and the temperature was fitted to them.**'
+        )
     if numbers['extra_training_examples']:
         sentences.append(
             'The extra training examples of the run were not compared with these images.'

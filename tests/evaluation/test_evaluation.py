@@ -152,10 +152,18 @@ def to_text(evaluated):
 
 
 @pytest.mark.parametrize(
-    ('split', 'number'), [('train[:100]', 100), ('train[2900:3100]', 100), ('test', 0)]
+    ('split', 'number', 'held_out'),
+    [
+        ('train[:100]', 100, 0),
+        ('train[1950:2020]', 50, 20),
+        ('train[2900:3100]', 0, 100),
+        ('test', 0, 0),
+    ],
 )
-def test_images_used_in_training_are_reported(networks, tmp_path, split, number):
-    """The run has had train[:3000], of which it has held out a third."""
+def test_images_that_the_run_has_seen_are_reported(
+    networks, tmp_path, split, number, held_out
+):
+    """The run has had train[:3000], of which it has held out the last third."""
     of_run = networks.about['config']['dataset']
     # Not called: a run from elsewhere could name any function.
     of_run['extra'] = {'constructor': 'os.mkdir', 'path': str(tmp_path / 'called')}
@@ -163,6 +171,8 @@ def test_images_used_in_training_are_reported(networks, tmp_path, split, number)
     assert evaluated.numbers['images_seen_in_training'] == number
     text = to_text(evaluated)
     assert (f'**{number} of these images were used in training' in text) == bool(number)
+    assert evaluated.numbers['images_held_out'] == held_out
+    assert (f'**The run has held out {held_out} of these' in text) == bool(held_out)
     assert 'The extra training examples of the run were not compared' in text
     assert not (tmp_path / 'called').exists()
 
@@ -202,7 +212,7 @@ def test_the_training_images_are_found_where_the_data_set_has_moved_to(networks,
         holdout_size=20,
     )  # fmt: skip
     numbers = evaluate(networks, data_dir=str(tmp_path)).numbers
-    assert numbers['images_seen_in_training'] == 40
+    assert (numbers['images_seen_in_training'], numbers['images_held_out']) == (20, 20)
 
 
 def test_a_run_that_does_not_name_its_data_is_one_line(networks):
