@@ -7,6 +7,8 @@ digest of the weights. Of runs with held-out images the accuracy on these is sho
 that on the test set. The table is comparison.md in --report_dir, the figure comparison.png.
 """
 
+import os
+
 from absl import flags
 
 from mnist_flax.common import cli
@@ -22,7 +24,9 @@ def main(names: list[str]) -> None:
     from mnist_flax.checkpointing import workdirs
     from mnist_flax.reporting import figures, finished_runs
 
-    runs = [*{of.workdir: of for of in map(finished_runs.read, names)}.values()]
+    # A run may be named twice, in two ways.
+    found = map(finished_runs.read, names)
+    runs = [*{os.path.realpath(of.workdir): of for of in found}.values()]
     finished_runs.check(runs)
     table = finished_runs.to_markdown(runs)
     with workdirs.open_folder(_REPORT_DIR.value, '--report_dir') as folder:

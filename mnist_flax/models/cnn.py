@@ -88,7 +88,7 @@ class CNN(nn.Module):
     features: tuple[int, ...]  # filters of each 3x3 convolution
     hidden_size: int  # units of the dense layer before the logits
     num_classes: int
-    conv: ops.Formulation  # 'xla', 'winograd', or 'auto' for the backend's faster one
+    conv: ops.Formulation  # 'auto' for the one that `ops` chooses by the backend
     dtype: Dtype  # of activations; parameters, logits and loss are float32
     batch_norm: bool = False  # before each ReLU of the convolutions
 

@@ -184,8 +184,9 @@ def to_markdown(runs: Sequence[Finished]) -> str:
         f'{tables.to_markdown(rows)}\n'
         'Accuracies are mean ± standard deviation over n seeds, after the last epoch; '
         f"{'; '.join(dict.fromkeys(images))}. Intervals are Student's: what other seeds "
-        'would change. Minutes are those of the command, for all seeds. `weights` are the '
-        f'first digits of the SHA-256 of all networks. {" ".join(made)}\n'
+        'would change. Minutes are those of the command, for all seeds, or of all workers '
+        'together. `weights` are the first digits of the SHA-256 of all networks. '
+        f'{" ".join(made)}\n'
     )
 
 

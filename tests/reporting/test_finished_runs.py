@@ -155,7 +155,8 @@ def test_the_figure_shows_each_run_where_it_belongs(workdirs):
 
 
 def test_the_command(workdirs, command, tmp_path):
-    paths = [workdirs / 'single', workdirs / 'several', f'{workdirs}/single/']
+    (tmp_path / 'link').symlink_to(workdirs / 'single')
+    paths = ['link', workdirs / 'several', f'{workdirs}/single/']
     process = command(ROOT / 'scripts/compare.py', *paths, cwd=tmp_path)
     assert process.returncode == 0, process.stderr
     written = tmp_path / 'outputs/comparison'
