@@ -259,7 +259,7 @@ def _has_type(value: Any, annotation: Any) -> bool:
 
 def _holds_bool(value: Any) -> bool:
     return isinstance(value, bool) or (
-        isinstance(value, tuple) and any(map(_holds_bool, value))
+        isinstance(value, tuple | list) and any(map(_holds_bool, value))
     )
 
 
@@ -267,7 +267,7 @@ def _allows_bool(annotation: Any) -> bool:
     """Tells whether an annotation names booleans, or does not say what a value is."""
     kinds = get_args(annotation)
     if not kinds:
-        return annotation in (bool, Any, object, inspect.Parameter.empty, tuple)
+        return annotation in (bool, Any, object, inspect.Parameter.empty, tuple, list)
     # JAX's ArrayLike names them among its numbers, where none is meant.
     return np.bool_ not in kinds and any(
         isinstance(kind, bool) or _allows_bool(kind) for kind in kinds
