@@ -29,13 +29,13 @@ def test_a_power_cut_loses_nothing_that_was_written(command):
 @pytest.mark.parametrize('seed', [8, 9])
 def test_no_command_line_ends_in_a_traceback(command, seed):
     process = command(
-        'tests/soak/command_lines.py', '--draws=250', f'--seed={seed}', timeout=1500,
+        'tests/soak/command_lines.py', '--draws=150', f'--seed={seed}', timeout=1500,
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS='0',
     )  # fmt: skip
     assert process.returncode == 0, process.stdout
     rows = [row.split(' | ') for row in process.stdout.splitlines() if '.py |' in row]
     assert len(rows) >= 6
-    assert sum(int(drawn) for _, drawn, *_ in rows) > 150
+    assert sum(int(drawn) for _, drawn, *_ in rows) > 90
 
 
 @pytest.mark.slow
