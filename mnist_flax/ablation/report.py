@@ -167,7 +167,7 @@ def list_environments(rows: Sequence[Row]) -> str:
     """Says where runs were trained; if not all in one place, how many where."""
     counts = collections.Counter(row.environment for row in rows)
     if len(counts) == 1:
-        return rows[0].environment or 'where they were trained was not noted'
+        return rows[0].environment or 'where they were trained was not noted.'
     return ' '.join(
         f'{number} runs: {name or "not noted where."}' for name, number in counts.items()
     )
