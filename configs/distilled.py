@@ -1,18 +1,18 @@
 """The default network, taught by larger networks: knowledge distillation."""
 
 import functools
-import hashlib
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
+from flax.traverse_util import flatten_dict
 from jaxtyping import Array, Float, Int
 from ml_collections import ConfigDict
 
 from configs import accurate
+from mnist_flax.checkpointing import checkpoints
 from mnist_flax.common.errors import UserError
 from mnist_flax.models import calls
 from mnist_flax.recognition import networks
@@ -41,11 +41,8 @@ class Teacher:
         self._apply: Callable[[Any, Any], jax.Array] = apply
         self._variables = loaded.variables  # with a leading axis of networks
         self._number = loaded.num_networks
-        checked = hashlib.sha256()
-        for leaf in jax.tree.leaves(loaded.variables):
-            checked.update(np.asarray(leaf).tobytes())
         # A student is not resumed with another teacher.
-        self.digest = checked.hexdigest()[:12]
+        self.digest = checkpoints.digest(flatten_dict(loaded.variables, sep='.'))
 
     def __call__(
         self, images: Float[Array, 'batch height width channels']

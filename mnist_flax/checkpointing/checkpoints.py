@@ -221,6 +221,15 @@ def read(path: pathlib.Path) -> Checkpoint:
         raise UserError(f'checkpoint {path} cannot be read ({_reason(error)})') from error
 
 
+def digest(arrays: Mapping[str, Any]) -> str:
+    """Returns the first 12 digits of the SHA-256 of arrays and their names."""
+    checked = hashlib.sha256()
+    for name, array in sorted(arrays.items()):
+        checked.update(f'{name} {array.dtype} {array.shape} '.encode())
+        checked.update(np.asarray(array).tobytes())
+    return checked.hexdigest()[:12]
+
+
 def _verify(path: pathlib.Path) -> None:
     # Before Orbax reads the files: TensorStore's threads print tracebacks when a checkpoint
     # is damaged, and do not notice flipped bits in some files.

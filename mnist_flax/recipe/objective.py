@@ -59,11 +59,11 @@ class Loss:
     @property
     def digests(self) -> dict[str, str]:
         """The ``digest`` of each argument that has one, such as a teacher's networks."""
-        digests = {
-            f'loss.{name}': getattr(of, 'digest', None)
+        return {
+            f'loss.{name}': of.digest
             for name, of in self.arguments.items()
+            if isinstance(getattr(of, 'digest', None), str)
         }
-        return {name: of for name, of in digests.items() if isinstance(of, str)}
 
     @property
     def takes_aux(self) -> bool:

@@ -1,6 +1,5 @@
 """Finished runs side by side: a table, and accuracy against the number of parameters."""
 
-import hashlib
 import json
 import os
 import pathlib
@@ -102,19 +101,11 @@ def _read(
         num_diverged=num_diverged,
         ensemble=numbers['ensemble']['test_accuracy'] if has_ensemble else None,
         minutes=numbers['total_seconds'] / 60,
-        digest=_digest(model),
+        digest=(
+            checkpoints.digest(checkpoints.read(model).arrays) if model.is_dir() else '–'
+        ),
         environment=reports.describe(numbers),
     )
-
-
-def _digest(path: pathlib.Path) -> str:
-    if not path.is_dir():
-        return '–'
-    checked = hashlib.sha256()
-    for name, array in sorted(checkpoints.read(path).arrays.items()):
-        checked.update(f'{name} {array.dtype} {array.shape} '.encode())
-        checked.update(array.tobytes())
-    return checked.hexdigest()[:12]
 
 
 def check(runs: Sequence[Finished]) -> None:
